@@ -1,0 +1,1 @@
+//! Names, ids, configuration entities and statuses of Coffer; no I/O.

@@ -1,0 +1,3 @@
+//! An S3 client for backup servers, over hyper and openssl.
+
+pub mod env;

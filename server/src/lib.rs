@@ -1,0 +1,1 @@
+//! Worker tasks, configuration files and the admin tool of Coffer.

@@ -1,0 +1,1 @@
+//! A scripted, in-process S3 server for tests.

@@ -1,0 +1,1 @@
+//! The garbage collection scenarios of the specification, through the session API.

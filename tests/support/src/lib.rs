@@ -1,0 +1,1 @@
+//! Starts the S3 servers that tests run against, and finds the fixtures.
