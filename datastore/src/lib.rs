@@ -1,3 +1,9 @@
 //! Formats, chunk store, snapshots, sessions and garbage collection.
 
 pub use s3_client::env;
+
+pub mod atomic_file;
+pub mod file_time;
+pub mod local_error;
+pub mod locks;
+pub mod task;

@@ -1,0 +1,312 @@
+//! Atomic replacement and exclusive creation of files (datastore-layout.md §3).
+//!
+//! A replacement is written to a temporary file beside the target and renamed over it, so that a
+//! reader sees the old content or the new one, never a part. Temporary names carry the prefix that
+//! both servers know as "in progress".
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, Permissions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::stat::futimens;
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid};
+
+use crate::file_time::FileTime;
+use crate::local_error::{AtPath, LocalError, LocalResult};
+
+/// User and group that new files are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Numeric user id.
+    pub uid: u32,
+    /// Numeric group id.
+    pub gid: u32,
+}
+
+/// Whether a change survives a power failure before it is reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Leave it to the kernel.
+    #[default]
+    Lazy,
+    /// fsync the file before, and its directory after the rename.
+    Synced,
+}
+
+/// How a file is replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplaceOptions {
+    /// Permission bits of the new file.
+    pub mode: u32,
+    /// User and group of the new file; absent: those of the process.
+    pub owner: Option<Owner>,
+    /// Access time of the new file; absent: now, by the kernel's clock.
+    pub atime: Option<FileTime>,
+    /// Whether to wait for the disk.
+    pub durability: Durability,
+}
+
+impl Default for ReplaceOptions {
+    fn default() -> Self {
+        Self {
+            mode: 0o644,
+            owner: None,
+            atime: None,
+            durability: Durability::Lazy,
+        }
+    }
+}
+
+impl ReplaceOptions {
+    /// The defaults, but waiting for the disk.
+    #[must_use]
+    pub fn durable() -> Self {
+        Self {
+            durability: Durability::Synced,
+            ..Self::default()
+        }
+    }
+}
+
+/// Replaces (or creates) `path` with `data`.
+pub fn replace(path: &Path, data: &[u8], options: &ReplaceOptions) -> LocalResult<()> {
+    replace_with(path, options, |file| file.write_all(data))
+}
+
+/// Replaces (or creates) `path` with what `write` puts into the temporary file.
+pub fn replace_with<F>(path: &Path, options: &ReplaceOptions, write: F) -> LocalResult<()>
+where
+    F: FnOnce(&mut File) -> io::Result<()>,
+{
+    let (mut file, temp) = TempFile::create_beside(path)?;
+    file.set_permissions(Permissions::from_mode(options.mode))
+        .at("set mode of", &temp.path)?;
+    if let Some(owner) = options.owner {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        nix::unistd::fchown(&file, Some(uid), Some(gid)).at("set owner of", &temp.path)?;
+    }
+    write(&mut file).at("write", &temp.path)?;
+    if let Some(atime) = options.atime {
+        futimens(&file, &atime.to_timespec(), &TimeSpec::UTIME_OMIT)
+            .at("set access time of", &temp.path)?;
+    }
+    if options.durability == Durability::Synced {
+        file.sync_all().at("sync", &temp.path)?;
+    }
+    temp.persist(path)?;
+    if options.durability == Durability::Synced {
+        sync_parent(path)?;
+    }
+    Ok(())
+}
+
+/// Creates `path` with `data`; fails with "already exists" if there is anything at that path.
+///
+/// On a failed write the file is removed again.
+pub fn create_exclusive(path: &Path, data: &[u8], options: &ReplaceOptions) -> LocalResult<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(options.mode)
+        .open(path)
+        .at("create", path)?;
+    let mut guard = TempFile {
+        path: path.to_path_buf(),
+        armed: true,
+    };
+    // The process' umask may have taken bits away.
+    file.set_permissions(Permissions::from_mode(options.mode))
+        .at("set mode of", path)?;
+    if let Some(owner) = options.owner {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        nix::unistd::fchown(&file, Some(uid), Some(gid)).at("set owner of", path)?;
+    }
+    file.write_all(data).at("write", path)?;
+    if let Some(atime) = options.atime {
+        futimens(&file, &atime.to_timespec(), &TimeSpec::UTIME_OMIT)
+            .at("set access time of", path)?;
+    }
+    if options.durability == Durability::Synced {
+        file.sync_all().at("sync", path)?;
+        sync_parent(path)?;
+    }
+    guard.armed = false;
+    Ok(())
+}
+
+/// fsyncs a directory, so that the names in it are on disk.
+pub fn sync_dir(path: &Path) -> LocalResult<()> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .at("sync directory", path)
+}
+
+fn sync_parent(path: &Path) -> LocalResult<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => Ok(()),
+    }
+}
+
+/// A temporary file that is removed unless it reaches its target.
+struct TempFile {
+    path: PathBuf,
+    armed: bool,
+}
+
+impl TempFile {
+    fn create_beside(target: &Path) -> LocalResult<(File, Self)> {
+        for _ in 0..100 {
+            let path = temp_path(target)?;
+            match OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
+                Ok(file) => return Ok((file, Self { path, armed: true })),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).at("create temporary file", &path),
+            }
+        }
+        Err(LocalError::refused(
+            "create a temporary file for",
+            target,
+            "every tried name exists",
+        ))
+    }
+
+    fn persist(mut self, target: &Path) -> LocalResult<()> {
+        std::fs::rename(&self.path, target).at("rename temporary file to", target)?;
+        self.armed = false;
+        Ok(())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if self.armed {
+            // The error that led here is the one to report; a left-over is harmless.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Target path with its last extension replaced by `tmp_` and six random characters.
+fn temp_path(target: &Path) -> LocalResult<PathBuf> {
+    let Some(stem) = target.file_stem() else {
+        return Err(LocalError::refused(
+            "replace",
+            target,
+            "the path has no file name",
+        ));
+    };
+    let mut name = OsString::from(stem);
+    name.push(".tmp_");
+    name.push(random_characters());
+    Ok(target.with_file_name(name))
+}
+
+/// Six characters as `mkstemp` makes them. They need to be unused, not unpredictable, and decide
+/// nothing, so they do not come from the environment's random numbers.
+pub(crate) fn random_characters() -> String {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let mut rest = KEYS.hash_one(COUNTER.fetch_add(1, Ordering::Relaxed));
+    let mut characters = String::with_capacity(6);
+    for _ in 0..6 {
+        let index = usize::try_from(rest % 62).unwrap_or(0);
+        characters.push(char::from(ALPHABET[index]));
+        rest /= 62;
+    }
+    characters
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn temp_name(target: &str) -> String {
+        let path = temp_path(&Path::new("/d").join(target)).unwrap();
+        path.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn temporary_names_follow_the_layout() {
+        for (target, prefix) in [
+            ("index.json.blob", "index.json.tmp_"),
+            ("notes", "notes.tmp_"),
+            (".gc-status", ".gc-status.tmp_"),
+            ("bb9f8df6", "bb9f8df6.tmp_"),
+            ("x.conf.blob", "x.conf.tmp_"),
+        ] {
+            let name = temp_name(target);
+            let random = name.strip_prefix(prefix).unwrap();
+            assert_eq!(random.len(), 6, "{name}");
+            assert!(random.bytes().all(|b| b.is_ascii_alphanumeric()), "{name}");
+        }
+        assert_ne!(temp_name("notes"), temp_name("notes"));
+        assert!(temp_path(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn replace_sets_content_mode_and_atime() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.json.blob");
+        replace(&path, b"old", &ReplaceOptions::default()).unwrap();
+        let options = ReplaceOptions {
+            mode: 0o666,
+            atime: Some(FileTime::from_secs(1234)),
+            ..ReplaceOptions::durable()
+        };
+        replace(&path, b"new", &options).unwrap();
+        let metadata = path.metadata().unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o666, "the umask must not matter");
+        assert_eq!(metadata.atime(), 1234);
+        assert_ne!(metadata.mtime(), 1234);
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn failed_writes_leave_the_old_file_and_no_temporary_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes");
+        replace(&path, b"old", &ReplaceOptions::default()).unwrap();
+        let failing = |_: &mut File| Err(io::Error::from(io::ErrorKind::StorageFull));
+        let error = replace_with(&path, &ReplaceOptions::default(), failing).unwrap_err();
+        assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull));
+        assert!(error.to_string().contains("notes.tmp_"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        // Renaming over a directory fails after the write.
+        let target = dir.path().join("directory");
+        std::fs::create_dir(&target).unwrap();
+        assert!(replace(&target, b"x", &ReplaceOptions::default()).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn create_exclusive_refuses_what_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("owner");
+        create_exclusive(&path, b"root@pam\n", &ReplaceOptions::durable()).unwrap();
+        let again = create_exclusive(&path, b"x", &ReplaceOptions::default()).unwrap_err();
+        assert!(again.is_already_exists());
+        assert_eq!(std::fs::read(&path).unwrap(), b"root@pam\n");
+        // A dangling symlink counts as existing, too.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("missing", &link).unwrap();
+        let refused = create_exclusive(&link, b"x", &ReplaceOptions::default()).unwrap_err();
+        assert!(refused.is_already_exists());
+    }
+}

@@ -1,0 +1,167 @@
+//! The chunk directory in digest order.
+//!
+//! One directory of four hex digits is read and sorted at a time, which bounds memory and yields
+//! the same order as a bucket's listing.
+
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use api_types::digest::Digest;
+
+use super::ChunkStore;
+use crate::local_error::{AtPath, LocalResult, found};
+
+/// Length of a digest in hex digits.
+const HEX_LEN: usize = 64;
+
+/// What kind of file an entry of the chunk directory is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A chunk or marker.
+    Chunk,
+    /// A corrupt copy, put aside by a verification.
+    Bad(u8),
+    /// Upstream's "referenced but not present" marker.
+    Using,
+    /// Anything else, such as a temporary file of an interrupted insert.
+    Other,
+}
+
+/// An entry of the chunk directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkEntry {
+    /// Its name as it is on disk.
+    pub name: OsString,
+    /// What kind of file the name says it is.
+    pub kind: EntryKind,
+    /// The chunk it belongs to; absent only for [`EntryKind::Other`].
+    pub digest: Option<Digest>,
+}
+
+impl ChunkEntry {
+    /// Classifies a name found in the directory of `prefix`.
+    fn classify(prefix: u16, name: OsString) -> Self {
+        match parse_name(prefix, name.as_bytes()) {
+            Some((digest, kind)) => Self {
+                name,
+                kind,
+                digest: Some(digest),
+            },
+            None => Self {
+                name,
+                kind: EntryKind::Other,
+                digest: None,
+            },
+        }
+    }
+}
+
+fn parse_name(prefix: u16, name: &[u8]) -> Option<(Digest, EntryKind)> {
+    let (hex, suffix) = name.split_at_checked(HEX_LEN)?;
+    let kind = match suffix {
+        b"" => EntryKind::Chunk,
+        b".using" => EntryKind::Using,
+        [b'.', n @ b'0'..=b'9', b'.', b'b', b'a', b'd'] => EntryKind::Bad(n - b'0'),
+        _ => return None,
+    };
+    let digest = Digest::from_hex(std::str::from_utf8(hex).ok()?).ok()?;
+    // A file in the wrong directory is never found as a chunk, so it is none.
+    (digest.prefix() == prefix).then_some((digest, kind))
+}
+
+/// The entries of one four-digit directory, sorted bytewise by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixListing {
+    /// The first two bytes of every digest in it.
+    pub prefix: u16,
+    /// Its entries; empty if the directory is missing.
+    pub entries: Vec<ChunkEntry>,
+}
+
+impl ChunkStore {
+    /// Reads one directory; a missing one is empty.
+    pub fn list_prefix(&self, prefix: u16) -> LocalResult<PrefixListing> {
+        let path = self.prefix_dir(prefix);
+        let mut entries = Vec::new();
+        if let Some(directory) = found(path.read_dir()).at("read chunk directory", &path)? {
+            for entry in directory {
+                let name = entry.at("read chunk directory", &path)?.file_name();
+                entries.push(ChunkEntry::classify(prefix, name));
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(PrefixListing { prefix, entries })
+    }
+
+    /// Reads the directories of a range of prefixes, one at a time, in order.
+    #[must_use]
+    pub fn iterate(&self, prefixes: RangeInclusive<u16>) -> ChunkPrefixes<'_> {
+        ChunkPrefixes {
+            store: self,
+            prefixes,
+        }
+    }
+
+    pub(super) fn prefix_dir(&self, prefix: u16) -> PathBuf {
+        self.chunks.join(format!("{prefix:04x}"))
+    }
+}
+
+/// The directories of a range of prefixes, see [`ChunkStore::iterate`].
+#[derive(Clone, Debug)]
+pub struct ChunkPrefixes<'a> {
+    store: &'a ChunkStore,
+    prefixes: RangeInclusive<u16>,
+}
+
+impl Iterator for ChunkPrefixes<'_> {
+    type Item = LocalResult<PrefixListing>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.store.list_prefix(self.prefixes.next()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kind_of(name: &str) -> EntryKind {
+        ChunkEntry::classify(0xbb9f, name.into()).kind
+    }
+
+    #[test]
+    fn names_are_classified_strictly() {
+        let hex = "bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8";
+        assert_eq!(kind_of(hex), EntryKind::Chunk);
+        assert_eq!(kind_of(&format!("{hex}.0.bad")), EntryKind::Bad(0));
+        assert_eq!(kind_of(&format!("{hex}.9.bad")), EntryKind::Bad(9));
+        assert_eq!(kind_of(&format!("{hex}.using")), EntryKind::Using);
+        for other in [
+            format!("{hex}.10.bad"),
+            format!("{hex}.x.bad"),
+            format!("{hex}.0.bad2"),
+            format!("{hex}.tmp_Ab12Cd"),
+            format!("{hex}0"),
+            hex.to_uppercase(),
+            hex[1..].to_owned(),
+            format!("aaaa{}", &hex[4..]),
+            String::new(),
+        ] {
+            assert_eq!(kind_of(&other), EntryKind::Other, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_classified_without_panic(name in prop::collection::vec(1..=255u8, 0..80)) {
+            use std::os::unix::ffi::OsStringExt;
+            let entry = ChunkEntry::classify(0, OsString::from_vec(name));
+            prop_assert_eq!(entry.digest.is_none(), entry.kind == EntryKind::Other);
+        }
+    }
+}

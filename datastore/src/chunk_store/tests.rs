@@ -1,0 +1,1 @@
+//! Tests of the chunk store as a whole.

@@ -1,0 +1,249 @@
+//! Locks of groups, snapshots and manifests (datastore-layout.md §7.2).
+//!
+//! `flock` on files below a run-time directory, with upstream's names, so that both servers
+//! exclude each other. A lock file may be deleted while it is held (its subject is gone); whoever
+//! got the old file notices that it is no longer the one at the path.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api_types::names::{BackupDir, BackupGroup, BackupNamespace};
+use api_types::upid::unit_escape;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
+use tokio_util::sync::CancellationToken;
+
+use crate::atomic_file::random_characters;
+use crate::env::Env;
+use crate::local_error::{AtPath, LocalError, LocalResult, found};
+use crate::task::Aborted;
+
+/// How long an update of a manifest waits for another one.
+pub const MANIFEST_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between two attempts to take a lock that is waited for.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+const LOCK_FILE_MODE: u32 = 0o660;
+
+/// The named locks of one datastore.
+#[derive(Clone, Debug)]
+pub struct NamedLocks {
+    dir: PathBuf,
+    env: Env,
+}
+
+impl NamedLocks {
+    /// Locks below `dir`, upstream's `/run/proxmox-backup/locks/<store>`. Created on demand.
+    #[must_use]
+    pub fn new(dir: PathBuf, env: Env) -> Self {
+        Self { dir, env }
+    }
+
+    /// The directory of the lock files.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The exclusive lock of a group; fails at once if it is held.
+    pub fn group(&self, ns: &BackupNamespace, group: &BackupGroup) -> LocalResult<LockFile> {
+        let path = self.path(ns, &group.to_string());
+        LockFile::acquire("group", path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// The exclusive lock of a snapshot; fails at once if it is held in any way.
+    pub fn snapshot_exclusive(
+        &self,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+    ) -> LocalResult<LockFile> {
+        let path = self.path(ns, &dir.to_string());
+        LockFile::acquire("snapshot", path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// The shared lock of a snapshot; fails at once if it is held exclusively.
+    pub fn snapshot_shared(&self, ns: &BackupNamespace, dir: &BackupDir) -> LocalResult<LockFile> {
+        let path = self.path(ns, &dir.to_string());
+        LockFile::acquire("snapshot", path, FlockArg::LockSharedNonblock)
+    }
+
+    /// The exclusive lock of a snapshot's manifest; fails at once if it is held.
+    pub fn try_manifest(&self, ns: &BackupNamespace, dir: &BackupDir) -> LocalResult<LockFile> {
+        let path = self.path(ns, &format!("{dir}/.index.json.lck"));
+        LockFile::acquire("manifest", path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// The exclusive lock of a snapshot's manifest, waiting for it for up to
+    /// [`MANIFEST_LOCK_TIMEOUT`].
+    pub async fn manifest(
+        &self,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+        cancel: &CancellationToken,
+    ) -> LocalResult<LockFile> {
+        wait_for(&self.env, MANIFEST_LOCK_TIMEOUT, cancel, || {
+            self.try_manifest(ns, dir)
+        })
+        .await
+    }
+
+    /// File of the lock with the relative path `name` (without namespace).
+    fn path(&self, ns: &BackupNamespace, name: &str) -> PathBuf {
+        let namespace = ns.to_string().replace('/', ":");
+        let directory = if namespace.is_empty() {
+            self.dir.clone()
+        } else {
+            self.dir.join(namespace)
+        };
+        directory.join(file_name(name))
+    }
+}
+
+/// Escaped file name of a lock; a long one goes into the directory `hashed`, by its digest.
+fn file_name(name: &str) -> PathBuf {
+    let escaped = unit_escape(name.as_bytes());
+    if escaped.len() < 255 {
+        return PathBuf::from(escaped);
+    }
+    // The escaping is pure ASCII, so these cuts fall between characters.
+    let (first, last) = (&escaped[..80], &escaped[escaped.len() - 80..]);
+    let hash = hex::encode(openssl::sha::sha256(name.as_bytes()));
+    Path::new("hashed").join(format!("{first}...{last}-{hash}"))
+}
+
+/// Repeats `attempt` while the lock is held by somebody else.
+pub(super) async fn wait_for<T, F>(
+    env: &Env,
+    timeout: Duration,
+    cancel: &CancellationToken,
+    mut attempt: F,
+) -> LocalResult<T>
+where
+    F: FnMut() -> LocalResult<T>,
+{
+    let deadline = env.now() + timeout;
+    loop {
+        match attempt() {
+            Err(error) if error.is_busy() && env.now() < deadline => {}
+            result => return result,
+        }
+        tokio::select! {
+            () = env.sleep(RETRY_PAUSE) => {}
+            () = cancel.cancelled() => return Err(Aborted.into()),
+        }
+    }
+}
+
+/// A held lock; released when dropped.
+#[derive(Debug)]
+pub struct LockFile {
+    // Closing the descriptor releases the lock.
+    file: Flock<File>,
+    path: PathBuf,
+}
+
+impl LockFile {
+    fn acquire(what: &'static str, path: PathBuf, mode: FlockArg) -> LocalResult<Self> {
+        let file = flock(what, open_or_create(&path)?, &path, mode)?;
+        let held = file.metadata().at("stat lock file", &path)?;
+        let current = found(path.symlink_metadata()).at("stat lock file", &path)?;
+        match current {
+            Some(current) if (current.dev(), current.ino()) == (held.dev(), held.ino()) => {
+                Ok(Self { file, path })
+            }
+            _ => Err(LocalError::Changed { what, path }),
+        }
+    }
+
+    /// Deletes the lock's file and releases it: for the lock of something that was removed.
+    pub fn remove(self) -> LocalResult<()> {
+        found(std::fs::remove_file(&self.path)).at("remove lock file", &self.path)?;
+        drop(self.file);
+        Ok(())
+    }
+
+    /// The lock's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+pub(super) fn flock(
+    what: &'static str,
+    file: File,
+    path: &Path,
+    mode: FlockArg,
+) -> LocalResult<Flock<File>> {
+    match Flock::lock(file, mode) {
+        Ok(lock) => Ok(lock),
+        Err((_, Errno::EWOULDBLOCK)) => Err(LocalError::Busy {
+            what,
+            path: path.to_path_buf(),
+        }),
+        Err((_, errno)) => Err(errno).at("lock", path),
+    }
+}
+
+/// Opens a lock file for appending, creating it and its directories if missing.
+pub(super) fn open_or_create(path: &Path) -> LocalResult<File> {
+    // Each round either opens the file, makes it, or finds that another task did or undid so.
+    for _ in 0..100 {
+        if let Some(file) = found(open_existing(path)).at("open lock file", path)? {
+            return Ok(file);
+        }
+        create_lock_file(path)?;
+    }
+    Err(LocalError::refused(
+        "open lock file",
+        path,
+        "other tasks keep removing it",
+    ))
+}
+
+fn open_existing(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Makes the file appear with its final mode: a temporary file, linked to the name unless that
+/// exists by now.
+fn create_lock_file(path: &Path) -> LocalResult<()> {
+    let Some(parent) = path.parent() else {
+        return Err(LocalError::refused(
+            "create lock file",
+            path,
+            "the path has no directory",
+        ));
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(parent)
+        .at("create lock directory", parent)?;
+    // A short name of its own: the lock's name may be as long as names can be.
+    let unique = format!(".tmp-{}-{}", std::process::id(), random_characters());
+    let temp = parent.join(unique);
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temp);
+    let file = created.at("create lock file", &temp)?;
+    let linked = file
+        .set_permissions(Permissions::from_mode(LOCK_FILE_MODE))
+        .and_then(|()| std::fs::hard_link(&temp, path));
+    found(std::fs::remove_file(&temp)).at("remove temporary lock file", &temp)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.at("create lock file", path),
+    }
+}
