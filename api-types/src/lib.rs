@@ -10,6 +10,10 @@
 //! | [`digest`] | chunk digests and key or certificate fingerprints |
 //! | [`auth`] | user ids, realms, API tokens |
 //! | [`upid`] | worker task ids and the escaping they share with lock files |
+//! | [`human`], [`text`] | byte sizes, single lines |
+//! | [`property`] | `key=value` strings, checked reading and writing of an entity's properties |
+//! | [`s3`] | S3 endpoints |
+//! | [`prune`] | keep rules |
 //!
 //! All of them parse with [`std::str::FromStr`], print with [`std::fmt::Display`] and go through
 //! serde as what they print; an error is a [`ParseError`] that says what was wrong with what.
@@ -17,8 +21,13 @@
 pub mod auth;
 pub mod digest;
 mod error;
+pub mod human;
 mod macros;
 pub mod names;
+pub mod property;
+pub mod prune;
+pub mod s3;
+pub mod text;
 pub mod upid;
 
 pub use error::ParseError;
