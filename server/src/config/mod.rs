@@ -1,0 +1,39 @@
+//! Configuration files: section-config text, guarded by locks and digests, replaced atomically.
+//!
+//! [`section`] is the grammar, [`ConfigFile`] one typed file; [`Config`] is all files of an
+//! installation with the rules that span them (an endpoint in use is not removed, datastores do
+//! not nest).
+
+mod error;
+mod file;
+mod files;
+mod lock;
+mod replace;
+pub mod section;
+
+pub use error::ConfigError;
+pub use file::{ConfigFile, Entries};
+pub use files::Config;
+pub use lock::ConfigLock;
+
+/// What lives in a section of a configuration file.
+pub trait Entity: Sized {
+    /// Name of the file without its extension `.cfg`.
+    const FILE: &'static str;
+    /// Type in the section header.
+    const TYPE: &'static str;
+    /// Whether the file holds secrets, so that nobody but its owner may read it.
+    const SECRET: bool;
+
+    /// The name in the section header.
+    fn id(&self) -> &str;
+
+    /// Makes the entity from a section, or says what is wrong with it.
+    fn from_section(id: &str, properties: &[(String, String)]) -> Result<Self, String>;
+
+    /// The properties of the section; a repeated key is an array.
+    fn to_section(&self) -> Vec<(String, String)>;
+
+    /// Upstream's words for the removal of `id` where there is no such entry.
+    fn nothing_to_remove(id: &str) -> String;
+}
