@@ -1,1 +1,16 @@
 //! Worker tasks, configuration files and the admin tool of Coffer.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`paths`] | the directories of an installation, and who it is ([`instance`]) |
+//! | [`config`] | configuration files: section-config text, locks, digests, atomic replacement |
+//! | [`task`] | worker tasks: id, log, index, progress, abort, result |
+//! | [`cli`] | the commands of `coffer-manager` |
+
+pub mod cli;
+pub mod config;
+pub mod instance;
+pub mod paths;
+pub mod task;
+#[cfg(test)]
+mod testing;

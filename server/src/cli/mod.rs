@@ -1,0 +1,98 @@
+//! The commands of `coffer-manager`.
+//!
+//! Words and options are upstream's. The tool works on the files of the installation itself and
+//! runs long operations as worker tasks in the foreground.
+
+pub mod output;
+mod s3;
+mod table;
+mod task;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use s3_client::env::Env;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::paths::{PathOptions, Paths};
+use crate::task::Tasks;
+use output::OutputFormat;
+
+/// Administration of a Coffer backup server.
+#[derive(Debug, Parser)]
+#[command(name = "coffer-manager", version, propagate_version = true)]
+pub struct Cli {
+    /// Format of the results.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub output_format: OutputFormat,
+    #[command(flatten)]
+    pub paths: PathOptions,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// S3 endpoints and buckets.
+    #[command(subcommand)]
+    S3(s3::S3Command),
+    /// Worker tasks.
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+}
+
+/// What the commands work with.
+#[derive(Debug)]
+pub struct Session {
+    /// Directories of the installation.
+    pub paths: Paths,
+    /// Format of results.
+    pub format: OutputFormat,
+    /// Clock and randomness.
+    pub env: Env,
+    /// Configuration files.
+    pub config: Config,
+    /// Worker tasks.
+    pub tasks: Tasks,
+}
+
+impl Session {
+    /// Opens the installation; missing directories are created.
+    pub fn open(paths: Paths, format: OutputFormat, env: Env) -> Result<Self> {
+        paths.create()?;
+        Ok(Self {
+            config: Config::new(&paths, &env),
+            tasks: Tasks::new(&paths, env.clone()),
+            paths,
+            format,
+            env,
+        })
+    }
+}
+
+/// Parses the command line, runs the command and makes its exit code: 0 for success (warnings
+/// included), 1 for failure, 2 for a wrong command line.
+pub async fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let filter =
+        EnvFilter::try_from_env("COFFER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match execute(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error_line(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<()> {
+    let session = Session::open(cli.paths.resolve()?, cli.output_format, Env::system())?;
+    match cli.command {
+        Command::S3(command) => command.run(&session).await,
+        Command::Task(command) => command.run(&session).await,
+    }
+}

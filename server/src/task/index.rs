@@ -1,0 +1,401 @@
+//! The task index: `active` (running tasks), `archive` (finished ones) and its rotated copies.
+//!
+//! A line is `<UPID>` while the task runs, `<UPID> <end time, 8 hex digits> <status>` when it has
+//! ended. Whoever changes a file holds `.active.lock`. A task is appended to the archive before it
+//! leaves `active`: a crash in between shows it twice, which readers sort out, never not at all.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use api_types::upid::Upid;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::log_file::read_end;
+use super::process::Process;
+use super::state::{TaskEnd, TaskState};
+use crate::config::replace_file;
+use crate::paths::create_dir;
+
+/// Name of the rotated file `n` (1 is the youngest); upstream compresses from the second on.
+const COMPRESSED_FROM: u32 = 2;
+/// No index file comes near it; bounds what a damaged one can do.
+const MAX_INDEX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// When the archive is rotated and how much of it is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// The archive is rotated once it is larger.
+    pub max_size: u64,
+    /// Rotated files that are kept; logs of the tasks in a dropped one are removed.
+    pub keep_files: u32,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { max_size: 512 * 1024, keep_files: 20 }
+    }
+}
+
+/// A task in the index.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IndexEntry {
+    /// The task.
+    pub upid: Upid,
+    /// How it ended; none while it runs.
+    pub end: Option<TaskEnd>,
+}
+
+impl IndexEntry {
+    /// Reads a line; none if it is not one of an index.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.trim_end().splitn(3, ' ');
+        let upid = words.next()?.parse().ok()?;
+        let Some(endtime) = words.next() else {
+            return Some(Self { upid, end: None });
+        };
+        if endtime.len() > 16 || !endtime.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let endtime = i64::from_str_radix(endtime, 16).ok()?;
+        let state = TaskState::parse(words.next()?);
+        Some(Self { upid, end: Some(TaskEnd { endtime, state }) })
+    }
+
+    fn to_line(&self) -> String {
+        match &self.end {
+            None => format!("{}\n", self.upid),
+            Some(TaskEnd { endtime, state }) => format!("{} {endtime:08X} {state}\n", self.upid),
+        }
+    }
+}
+
+/// The process that runs (or ran) a task.
+#[must_use]
+pub fn process_of(upid: &Upid) -> Process {
+    Process { pid: upid.pid(), pstart: upid.pstart() }
+}
+
+/// The directory `tasks` of the log directory.
+#[derive(Clone, Debug)]
+pub struct TaskIndex {
+    dir: PathBuf,
+    rotation: Rotation,
+}
+
+impl TaskIndex {
+    /// The index in `dir`; nothing is created yet.
+    #[must_use]
+    pub fn new(dir: PathBuf, rotation: Rotation) -> Self {
+        Self { dir, rotation }
+    }
+
+    /// The log file of a task.
+    #[must_use]
+    pub fn log_path(&self, upid: &Upid) -> PathBuf {
+        self.dir.join(upid.log_subdir()).join(upid.to_string())
+    }
+
+    /// Creates the directory for the log of a task.
+    pub fn create_log_dir(&self, upid: &Upid) -> Result<()> {
+        create_dir(&self.dir.join(upid.log_subdir()), 0o750)
+    }
+
+    /// Adds a task that is about to run; settles those whose process has died.
+    pub fn register(&self, upid: &Upid) -> Result<()> {
+        self.change(|running| running.push(IndexEntry { upid: upid.clone(), end: None }))
+    }
+
+    /// Moves a task that has ended to the archive, which is rotated when it has grown too large.
+    pub fn finish(&self, upid: &Upid, end: &TaskEnd) -> Result<()> {
+        self.change(|running| {
+            running.retain(|entry| entry.upid != *upid);
+            running.push(IndexEntry { upid: upid.clone(), end: Some(end.clone()) });
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<IndexEntry>)) -> Result<()> {
+        create_dir(&self.dir, 0o750)?;
+        let _lock = self.lock()?;
+        let mut entries = self.read_active()?;
+        change(&mut entries);
+        let (ended, running): (Vec<_>, Vec<_>) =
+            entries.into_iter().map(|entry| self.settle(entry)).partition(|e| e.end.is_some());
+        if !ended.is_empty() {
+            self.append_to_archive(&ended)?;
+        }
+        let text: String = running.iter().map(IndexEntry::to_line).collect();
+        let active = self.dir.join("active");
+        replace_file(&active, text.as_bytes(), 0o640)
+            .with_context(|| format!("failed to write the task index {}", active.display()))?;
+        if !ended.is_empty() {
+            self.rotate_if_large()?;
+        }
+        Ok(())
+    }
+
+    /// A task without process has ended: its log says how.
+    fn settle(&self, mut entry: IndexEntry) -> IndexEntry {
+        if entry.end.is_none() && !process_of(&entry.upid).is_running() {
+            entry.end = Some(read_end(&self.log_path(&entry.upid), entry.upid.starttime()));
+        }
+        entry
+    }
+
+    fn lock(&self) -> Result<Flock<File>> {
+        let path = self.dir.join(".active.lock");
+        let error = || format!("failed to lock the task index {}", path.display());
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o660)
+            .open(&path)
+            .with_context(error)?;
+        // Held for a few small writes only, so there is nothing to wait for long.
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| io::Error::from(errno))
+            .with_context(error)
+    }
+
+    fn read_active(&self) -> Result<Vec<IndexEntry>> {
+        let path = self.dir.join("active");
+        let text = match File::open(&path).and_then(read_text) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("failed to read the task index {}", path.display()));
+            }
+        };
+        Ok(text.lines().filter_map(IndexEntry::parse).collect())
+    }
+
+    fn append_to_archive(&self, ended: &[IndexEntry]) -> Result<()> {
+        let path = self.dir.join("archive");
+        let text: String = ended.iter().map(IndexEntry::to_line).collect();
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("failed to write the task archive {}", path.display()))
+    }
+
+    fn rotate_if_large(&self) -> Result<()> {
+        let archive = self.dir.join("archive");
+        let size = std::fs::metadata(&archive).map_or(0, |metadata| metadata.len());
+        if size <= self.rotation.max_size {
+            return Ok(());
+        }
+        self.rotate().context("failed to rotate the task archive")
+    }
+
+    fn rotate(&self) -> Result<()> {
+        for n in (1..=self.rotation.keep_files).rev() {
+            let Some(from) = self.rotated(n) else { continue };
+            if n == self.rotation.keep_files {
+                self.remove_logs(&from)?;
+                remove_if_there(&from)?;
+                continue;
+            }
+            let to = self.dir.join(format!("archive.{}.zst", n + 1));
+            if is_compressed(&from) {
+                rename(&from, &to)?;
+            } else if n + 1 >= COMPRESSED_FROM {
+                let error = || format!("failed to compress {}", from.display());
+                let content = std::fs::read(&from).with_context(error)?;
+                let packed = zstd::bulk::compress(&content, 0).with_context(error)?;
+                replace_file(&to, &packed, 0o640).with_context(error)?;
+                remove_if_there(&from)?;
+            }
+        }
+        rename(&self.dir.join("archive"), &self.dir.join("archive.1"))
+    }
+
+    /// The rotated file `n`, whichever form it has.
+    fn rotated(&self, n: u32) -> Option<PathBuf> {
+        ["", ".zst"]
+            .map(|extension| self.dir.join(format!("archive.{n}{extension}")))
+            .into_iter()
+            .find(|path| path.is_file())
+    }
+
+    fn remove_logs(&self, archive: &Path) -> Result<()> {
+        // An unreadable archive names no logs; it goes all the same.
+        let text = read_archive(archive).unwrap_or_default();
+        for entry in text.lines().filter_map(IndexEntry::parse) {
+            remove_if_there(&self.log_path(&entry.upid))?;
+        }
+        Ok(())
+    }
+
+    /// Every task once, the running ones first, then the others by their end, newest first.
+    ///
+    /// The archives are read one by one as the iterator gets there.
+    pub fn entries(&self) -> Result<impl Iterator<Item = IndexEntry> + use<>> {
+        // No lock, so that a listing works without write permission: `active` is replaced
+        // atomically, and it is read first, so a task that ends meanwhile shows in both.
+        let mut first: Vec<_> =
+            self.read_active()?.into_iter().map(|entry| self.settle(entry)).collect();
+        first.sort_by_key(|entry| {
+            let end = entry.end.as_ref().map_or(i64::MAX, |end| end.endtime);
+            std::cmp::Reverse((end, entry.upid.starttime(), entry.upid.task_id()))
+        });
+
+        let index = self.clone();
+        let archives = std::iter::once(self.dir.join("archive"))
+            .chain((1..=self.rotation.keep_files).map_while(move |n| index.rotated(n)));
+        let archived = archives.flat_map(|path| {
+            let text = read_archive(&path).unwrap_or_default();
+            let entries: Vec<_> = text.lines().rev().filter_map(IndexEntry::parse).collect();
+            entries
+        });
+        let mut seen = HashSet::new();
+        Ok(first.into_iter().chain(archived).filter(move |entry| seen.insert(entry.upid.clone())))
+    }
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "zst")
+}
+
+fn read_archive(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if is_compressed(path) { read_text(zstd::Decoder::new(file)?) } else { read_text(file) }
+}
+
+fn read_text(reader: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_INDEX_SIZE).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to)
+        .with_context(|| format!("failed to rename {} to {}", from.display(), to.display()))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upid(process: Process, task_id: u64) -> Upid {
+        let Process { pid, pstart } = process;
+        let text = format!("UPID:vm:{pid:08X}:{pstart:08X}:{task_id:08X}:6B02A4FC:prune:s1:root@pam:");
+        text.parse().unwrap()
+    }
+
+    fn ok(endtime: i64) -> TaskEnd {
+        TaskEnd { endtime, state: TaskState::Ok }
+    }
+
+    fn listed(index: &TaskIndex) -> Vec<(u64, Option<TaskState>)> {
+        let entry = |entry: IndexEntry| (entry.upid.task_id(), entry.end.map(|end| end.state));
+        index.entries().unwrap().map(entry).collect()
+    }
+
+    #[test]
+    fn a_task_moves_from_active_to_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = TaskIndex::new(dir.path().join("tasks"), Rotation::default());
+        let own = Process::current().unwrap();
+        index.register(&upid(own, 0)).unwrap();
+        index.register(&upid(own, 1)).unwrap();
+        assert_eq!(listed(&index), [(1, None), (0, None)]);
+        index.finish(&upid(own, 1), &ok(0x6B02_A4FF)).unwrap();
+        assert_eq!(listed(&index), [(0, None), (1, Some(TaskState::Ok))]);
+        let archive = std::fs::read_to_string(dir.path().join("tasks/archive")).unwrap();
+        assert_eq!(archive, format!("{} 6B02A4FF OK\n", upid(own, 1)));
+        let active = std::fs::read_to_string(dir.path().join("tasks/active")).unwrap();
+        assert_eq!(active, format!("{}\n", upid(own, 0)));
+    }
+
+    #[test]
+    fn a_task_whose_process_died_is_settled_from_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = TaskIndex::new(dir.path().to_owned(), Rotation::default());
+        let own = Process::current().unwrap();
+        let dead = Process { pstart: own.pstart + 1, ..own };
+        for (task_id, line) in [(0, "half way"), (1, "TASK ERROR: disk full")] {
+            let upid = upid(dead, task_id);
+            index.create_log_dir(&upid).unwrap();
+            let line = format!("2026-11-22T08:37:39+00:00: {line}\n");
+            std::fs::write(index.log_path(&upid), line).unwrap();
+        }
+        let active = format!("{}\n{}\nrubbish\n", upid(dead, 0), upid(dead, 1));
+        std::fs::write(dir.path().join("active"), active).unwrap();
+
+        let expected =
+            [(1, Some(TaskState::error("disk full"))), (0, Some(TaskState::Unknown))];
+        assert_eq!(listed(&index), expected);
+        // The next change writes it down.
+        index.register(&upid(own, 7)).unwrap();
+        let archive = std::fs::read_to_string(dir.path().join("archive")).unwrap();
+        assert!(archive.contains("6B02A9D3 unknown\n") && archive.contains(" disk full\n"));
+        assert_eq!(listed(&index)[0], (7, None));
+        assert_eq!(listed(&index).len(), 3);
+    }
+
+    #[test]
+    fn rotation_keeps_the_newest_files_and_removes_the_logs_of_the_oldest() {
+        let dir = tempfile::tempdir().unwrap();
+        // Each finished task makes the archive large enough to be rotated.
+        let index =
+            TaskIndex::new(dir.path().to_owned(), Rotation { max_size: 10, keep_files: 3 });
+        let own = Process::current().unwrap();
+        for task_id in 0..6 {
+            let upid = upid(own, task_id);
+            index.create_log_dir(&upid).unwrap();
+            std::fs::write(index.log_path(&upid), "x").unwrap();
+            index.register(&upid).unwrap();
+            index.finish(&upid, &ok(i64::try_from(task_id).unwrap() + 1)).unwrap();
+        }
+        let there = |name: &str| dir.path().join(name).exists();
+        assert!(there("archive.1") && there("archive.2.zst") && there("archive.3.zst"));
+        assert!(!there("archive.4.zst") && !there("archive.2") && !there("archive"));
+        let ids: Vec<u64> = listed(&index).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, [5, 4, 3]);
+        let logs: Vec<bool> =
+            (0..6).map(|id| index.log_path(&upid(own, id)).exists()).collect();
+        assert_eq!(logs, [false, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn the_fixture_archive_is_read() {
+        let Some(folder) = crate::testing::fixtures("task-logs") else { return };
+        let text = std::fs::read_to_string(folder.join("archive")).unwrap();
+        for line in text.lines() {
+            assert_eq!(IndexEntry::parse(line).unwrap().to_line().trim_end(), line);
+        }
+        let index = TaskIndex::new(folder, Rotation::default());
+        let entries: Vec<_> = index.entries().unwrap().collect();
+        assert_eq!(entries.len(), text.lines().count());
+        assert!(entries.iter().all(|entry| entry.end.is_some()));
+    }
+
+    #[test]
+    fn odd_lines_are_not_entries() {
+        for line in ["", "x", "UPID:x", "UPID:vm:1:2:3:4:a:b:c: 00000001 OK"] {
+            assert_eq!(IndexEntry::parse(line), None, "{line}");
+        }
+        let upid = upid(Process { pid: 1, pstart: 2 }, 3);
+        assert_eq!(IndexEntry::parse(&format!("{upid} 1")), None);
+        assert_eq!(IndexEntry::parse(&format!("{upid} +1 OK")), None);
+        assert!(IndexEntry::parse(&format!("{upid}")).unwrap().end.is_none());
+    }
+}

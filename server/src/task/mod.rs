@@ -1,0 +1,184 @@
+//! Worker tasks: every long operation has an id (UPID), a log file, an entry in the task index, a
+//! result, and can be stopped, also from another process.
+//!
+//! [`Tasks`] is the handle: [`Tasks::run`] runs an operation as a task, the rest looks at tasks of
+//! any process. File formats and places are upstream's (`rest-api.md` section 9), so that either
+//! server reads the other's logs.
+
+mod abort;
+pub mod index;
+pub mod list;
+pub mod log_file;
+mod process;
+mod run;
+mod state;
+mod worker;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, bail};
+use api_types::auth::Authid;
+use api_types::upid::{Upid, UpidParts};
+use s3_client::env::Env;
+
+use abort::AbortRequests;
+use index::{Rotation, TaskIndex, process_of};
+use list::{TaskFilter, TaskList};
+use log_file::{LogPage, LogWriter, read_end, read_page};
+
+use crate::paths::Paths;
+
+pub use process::Process;
+pub use run::{Signals, TaskOutcome};
+pub use state::{TaskEnd, TaskState};
+pub use worker::{Echo, WorkerTask};
+
+/// Counts the tasks of this process.
+static NEXT_TASK_ID: AtomicU64 = AtomicU64::new(0);
+
+/// What a task is, before it has an id.
+#[derive(Clone, Debug)]
+pub struct TaskSpec {
+    /// Type, for example `garbage_collection`.
+    pub worker_type: String,
+    /// What it works on, for example the datastore.
+    pub worker_id: Option<String>,
+    /// Who asked for it.
+    pub auth_id: Authid,
+}
+
+impl TaskSpec {
+    /// A task of type `worker_type` on `worker_id`, started by `auth_id`.
+    #[must_use]
+    pub fn new(worker_type: &str, worker_id: Option<String>, auth_id: Authid) -> Self {
+        Self { worker_type: worker_type.to_owned(), worker_id, auth_id }
+    }
+}
+
+/// The tasks of an installation.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    index: TaskIndex,
+    requests: AbortRequests,
+    env: Env,
+}
+
+impl Tasks {
+    /// Tasks whose logs and runtime files are below `paths`.
+    #[must_use]
+    pub fn new(paths: &Paths, env: Env) -> Self {
+        Self {
+            index: TaskIndex::new(paths.log.join("tasks"), Rotation::default()),
+            requests: AbortRequests::new(&paths.run),
+            env,
+        }
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn abort_requests(&self) -> &AbortRequests {
+        &self.requests
+    }
+
+    fn start(&self, spec: TaskSpec, echo: Echo) -> Result<WorkerTask> {
+        let process = Process::current().context("failed to read the own process's start time")?;
+        let parts = UpidParts {
+            node: node_name(),
+            pid: process.pid,
+            pstart: process.pstart,
+            task_id: NEXT_TASK_ID.fetch_add(1, Ordering::SeqCst),
+            starttime: u32::try_from(self.env.unix_secs()).unwrap_or_default(),
+            worker_type: spec.worker_type,
+            worker_id: spec.worker_id.filter(|id| !id.is_empty()),
+            auth_id: spec.auth_id,
+        };
+        let upid = shortened(parts)?;
+        self.index.create_log_dir(&upid)?;
+        let path = self.index.log_path(&upid);
+        let log = LogWriter::create(&path, self.env.clone())
+            .with_context(|| format!("failed to create the task log {}", path.display()))?;
+        self.index.register(&upid)?;
+        Ok(WorkerTask::new(upid, self.clone(), echo, log))
+    }
+
+    fn record_end(&self, upid: &Upid, end: &TaskEnd) -> Result<()> {
+        self.index.finish(upid, end)?;
+        self.requests.clear(upid).context("failed to remove the abort request")
+    }
+
+    /// The tasks that `filter` lets through.
+    pub fn list(&self, filter: &TaskFilter) -> Result<TaskList> {
+        Ok(filter.apply(self.index.entries()?))
+    }
+
+    /// Whether the task is running: its process exists and its log has no end yet.
+    #[must_use]
+    pub fn is_running(&self, upid: &Upid) -> bool {
+        process_of(upid).is_running() && self.end(upid).state == TaskState::Unknown
+    }
+
+    /// How a task that is not running ended.
+    #[must_use]
+    pub fn end(&self, upid: &Upid) -> TaskEnd {
+        read_end(&self.index.log_path(upid), upid.starttime())
+    }
+
+    /// At most `limit` lines (0 = all) of a task's log from line `start` on.
+    pub fn log(&self, upid: &Upid, start: u64, limit: u64) -> Result<LogPage> {
+        read_page(&self.index.log_path(upid), start, limit)
+            .with_context(|| format!("failed to read the log of task {upid}"))
+    }
+
+    /// Asks a task to stop, whatever process runs it; nothing happens if it has ended already.
+    pub fn request_abort(&self, upid: &Upid) -> Result<()> {
+        if !self.log_exists(upid) {
+            bail!("no such task '{upid}'");
+        }
+        if self.is_running(upid) {
+            self.requests.send(upid)?;
+        }
+        Ok(())
+    }
+
+    fn log_exists(&self, upid: &Upid) -> bool {
+        Path::is_file(&self.index.log_path(upid))
+    }
+}
+
+/// The host name up to the first dot.
+fn node_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let name = name.to_string_lossy();
+    let short: String = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        .collect();
+    let short = short.trim_start_matches(['-', '_']);
+    if short.is_empty() { "localhost".to_owned() } else { short.to_owned() }
+}
+
+/// A UPID is also a file name and its id is escaped, so a deep namespace may make it too long: then
+/// the id loses its end.
+fn shortened(mut parts: UpidParts) -> Result<Upid> {
+    loop {
+        match Upid::new(parts.clone()) {
+            Ok(upid) => return Ok(upid),
+            Err(error) => {
+                let id = parts.worker_id.as_mut().filter(|id| id.len() > 32);
+                let Some(id) = id else {
+                    return Err(error).context("failed to make a task id");
+                };
+                id.pop();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Running an operation as a worker task.
+
+use std::future::Future;
+use std::process::exit;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use api_types::upid::Upid;
+use datastore::task::TaskContext;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::state::TaskState;
+use super::worker::{Echo, WorkerTask};
+use super::{TaskSpec, Tasks};
+
+/// Exit code after a second Ctrl-C, as shells have it.
+const EXIT_INTERRUPTED: i32 = 130;
+const ABORTED: &str = "abort requested - aborting task";
+
+/// How a task ended, and what it gave.
+#[derive(Debug)]
+pub struct TaskOutcome<T> {
+    /// The task.
+    pub upid: Upid,
+    /// What log and index say.
+    pub state: TaskState,
+    /// The operation's result.
+    pub value: Result<T>,
+}
+
+/// What else stops a task besides a request from another process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signals {
+    /// Nothing: whoever runs the task looks after signals.
+    Ignore,
+    /// SIGINT and SIGTERM: the task is the process's only work.
+    Abort,
+}
+
+impl Tasks {
+    /// Runs `work` as a task, to its end.
+    ///
+    /// An abort request only cancels the task's token; `work` ends itself, so that it can leave
+    /// everything in order. A panic of `work` becomes the task's error.
+    pub async fn run<T, F, Fut>(
+        &self,
+        spec: TaskSpec,
+        echo: Echo,
+        signals: Signals,
+        work: F,
+    ) -> Result<TaskOutcome<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<WorkerTask>) -> Fut,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        let terminations = match signals {
+            Signals::Ignore => None,
+            Signals::Abort => Some(Terminations::listen()?),
+        };
+        let task = Arc::new(self.start(spec, echo)?);
+        let watchers = [
+            Some(tokio::spawn(watch_requests(self.clone(), Arc::clone(&task)))),
+            terminations.map(|t| tokio::spawn(t.abort(Arc::clone(&task)))),
+        ];
+        let joined = tokio::spawn(work(Arc::clone(&task))).await;
+        for watcher in watchers.into_iter().flatten() {
+            watcher.abort();
+        }
+        let value = joined.unwrap_or_else(|error| Err(anyhow!("worker panicked: {error}")));
+        let state = final_state(&value, task.warnings(), task.cancel());
+        task.end(state.clone());
+        Ok(TaskOutcome { upid: task.id().clone(), state, value })
+    }
+}
+
+async fn watch_requests(tasks: Tasks, task: Arc<WorkerTask>) {
+    // A token of its own, so that the task can tell its first abort request from the next.
+    let requested = CancellationToken::new();
+    tasks.abort_requests().watch(task.id(), tasks.env(), &requested).await;
+    task.request_abort();
+}
+
+fn final_state<T>(value: &Result<T>, warnings: u64, cancel: &CancellationToken) -> TaskState {
+    match value {
+        Ok(_) if warnings == 0 => TaskState::Ok,
+        Ok(_) => TaskState::Warnings(warnings),
+        Err(error) => {
+            let message = format!("{error:#}");
+            if cancel.is_cancelled() && !message.contains("abort") {
+                TaskState::error(&format!("{ABORTED}: {message}"))
+            } else {
+                TaskState::error(&message)
+            }
+        }
+    }
+}
+
+struct Terminations {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Terminations {
+    fn listen() -> Result<Self> {
+        let open = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self {
+            interrupt: open(SignalKind::interrupt())?,
+            terminate: open(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    async fn abort(mut self, task: Arc<WorkerTask>) {
+        self.next().await;
+        task.request_abort();
+        self.next().await;
+        // Safe at any point, as a power loss is; only the next run has more to clean up.
+        task.end(TaskState::error("interrupted twice - ended at once"));
+        exit(EXIT_INTERRUPTED);
+    }
+}
