@@ -35,9 +35,8 @@ pub fn instance_id(state: &Path, env: &Env) -> Result<Uuid> {
         Ok(()) => Ok(id),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(&path)?
             .with_context(|| format!("the instance id {} vanished while reading", path.display())),
-        Err(error) => {
-            Err(error).with_context(|| format!("failed to write the instance id {}", path.display()))
-        }
+        Err(error) => Err(error)
+            .with_context(|| format!("failed to write the instance id {}", path.display())),
     }
 }
 
@@ -53,13 +52,20 @@ fn read(path: &Path) -> Result<Option<Uuid>> {
     match text.trim().parse() {
         Ok(id) => Ok(Some(id)),
         // Making a new one in its place would fence this installation off from its own buckets.
-        Err(_) => bail!("the instance id in {} is not a uuid; restore the file", path.display()),
+        Err(_) => bail!(
+            "the instance id in {} is not a uuid; restore the file",
+            path.display()
+        ),
     }
 }
 
 fn write(path: &Path, id: &Uuid) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(path)?;
     writeln!(file, "{id}")?;
     file.sync_all()
 }

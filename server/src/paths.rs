@@ -85,8 +85,12 @@ impl Paths {
 
     /// Creates the directories that are missing, closed to others.
     pub fn create(&self) -> Result<()> {
-        let modes =
-            [(&self.config, 0o700), (&self.state, 0o750), (&self.log, 0o755), (&self.run, 0o755)];
+        let modes = [
+            (&self.config, 0o700),
+            (&self.state, 0o750),
+            (&self.log, 0o755),
+            (&self.run, 0o755),
+        ];
         for (path, mode) in modes {
             create_dir(path, mode)?;
         }
@@ -102,12 +106,16 @@ impl Paths {
 
 /// Creates the directory `path` and those above it.
 pub(crate) fn create_dir(path: &Path, mode: u32) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| {
-        format!(
-            "failed to create the directory {} (choose another place with --dir)",
-            path.display()
-        )
-    })
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .with_context(|| {
+            format!(
+                "failed to create the directory {} (choose another place with --dir)",
+                path.display()
+            )
+        })
 }
 
 #[cfg(test)]
@@ -122,7 +130,13 @@ mod tests {
             ..PathOptions::default()
         };
         let paths = options.resolve().unwrap();
-        assert_eq!(paths, Paths { log: "/logs".into(), ..Paths::below(Path::new("/srv/x")) });
+        assert_eq!(
+            paths,
+            Paths {
+                log: "/logs".into(),
+                ..Paths::below(Path::new("/srv/x"))
+            }
+        );
     }
 
     #[test]

@@ -20,5 +20,9 @@ pub fn fixtures(name: &str) -> Option<PathBuf> {
 
 fn default_root() -> PathBuf {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures");
-    if beside.is_dir() { beside } else { PathBuf::from("/work/shared/fixtures") }
+    if beside.is_dir() {
+        beside
+    } else {
+        PathBuf::from("/work/shared/fixtures")
+    }
 }

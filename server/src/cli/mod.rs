@@ -4,7 +4,6 @@
 //! runs long operations as worker tasks in the foreground.
 
 pub mod output;
-mod s3;
 mod table;
 mod task;
 
@@ -15,7 +14,6 @@ use clap::{Parser, Subcommand};
 use s3_client::env::Env;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Config;
 use crate::paths::{PathOptions, Paths};
 use crate::task::Tasks;
 use output::OutputFormat;
@@ -27,8 +25,10 @@ pub struct Cli {
     /// Format of the results.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub output_format: OutputFormat,
+    /// Where the installation lives.
     #[command(flatten)]
     pub paths: PathOptions,
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -37,8 +37,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// S3 endpoints and buckets.
-    #[command(subcommand)]
-    S3(s3::S3Command),
+    //TMP    #[command(subcommand)]
+    //TMP    S3(s3::S3Command),
     /// Worker tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -54,7 +54,7 @@ pub struct Session {
     /// Clock and randomness.
     pub env: Env,
     /// Configuration files.
-    pub config: Config,
+    //TMP    pub config: Config,
     /// Worker tasks.
     pub tasks: Tasks,
 }
@@ -64,7 +64,7 @@ impl Session {
     pub fn open(paths: Paths, format: OutputFormat, env: Env) -> Result<Self> {
         paths.create()?;
         Ok(Self {
-            config: Config::new(&paths, &env),
+            //TMP            config: Config::new(&paths, &env),
             tasks: Tasks::new(&paths, env.clone()),
             paths,
             format,
@@ -77,9 +77,11 @@ impl Session {
 /// included), 1 for failure, 2 for a wrong command line.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
-    let filter =
-        EnvFilter::try_from_env("COFFER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_from_env("COFFER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match execute(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -92,7 +94,7 @@ pub async fn run() -> ExitCode {
 async fn execute(cli: Cli) -> Result<()> {
     let session = Session::open(cli.paths.resolve()?, cli.output_format, Env::system())?;
     match cli.command {
-        Command::S3(command) => command.run(&session).await,
+        //TMP        Command::S3(command) => command.run(&session).await,
         Command::Task(command) => command.run(&session).await,
     }
 }

@@ -17,7 +17,10 @@ impl Column {
     /// A column that shows values as they are, numbers to the right.
     #[must_use]
     pub const fn plain(name: &'static str) -> Self {
-        Self { name, render: plain }
+        Self {
+            name,
+            render: plain,
+        }
     }
 
     /// A column of Unix times, shown as local time.
@@ -29,7 +32,10 @@ impl Column {
     /// A column of byte counts, shown with a unit.
     #[must_use]
     pub const fn bytes(name: &'static str) -> Self {
-        Self { name, render: bytes }
+        Self {
+            name,
+            render: bytes,
+        }
     }
 }
 
@@ -48,7 +54,10 @@ impl Table {
     pub fn of_objects(columns: &[Column], objects: &[Value]) -> Self {
         let member = |object: &Value, column: &Column| object.get(column.name).cloned();
         Self {
-            headings: columns.iter().map(|column| column.name.to_owned()).collect(),
+            headings: columns
+                .iter()
+                .map(|column| column.name.to_owned())
+                .collect(),
             right: columns
                 .iter()
                 .map(|column| {
@@ -63,7 +72,10 @@ impl Table {
                     let cell = |column: &Column| {
                         member(object, column).map(|value| (column.render)(&value))
                     };
-                    columns.iter().map(|column| cell(column).unwrap_or_default()).collect()
+                    columns
+                        .iter()
+                        .map(|column| cell(column).unwrap_or_default())
+                        .collect()
                 })
                 .collect(),
         }
@@ -96,7 +108,9 @@ pub fn plain(value: &Value) -> String {
 }
 
 fn time(value: &Value) -> String {
-    value.as_i64().map_or_else(|| plain(value), crate::task::log_file::local_time)
+    value
+        .as_i64()
+        .map_or_else(|| plain(value), crate::task::log_file::local_time)
 }
 
 fn bytes(value: &Value) -> String {
@@ -107,7 +121,10 @@ fn bytes(value: &Value) -> String {
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let step = (0..units.len()).rev().find(|step| bytes >> (10 * step) > 0).unwrap_or(0);
+    let step = (0..units.len())
+        .rev()
+        .find(|step| bytes >> (10 * step) > 0)
+        .unwrap_or(0);
     let whole = 1_u128 << (10 * step);
     let thousandths = (u128::from(bytes) * 1000 + whole / 2) / whole;
     let (integer, fraction) = (thousandths / 1000, thousandths % 1000);
@@ -118,8 +135,11 @@ pub fn human_bytes(bytes: u64) -> String {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut widths: Vec<usize> =
-            self.headings.iter().map(|heading| heading.chars().count()).collect();
+        let mut widths: Vec<usize> = self
+            .headings
+            .iter()
+            .map(|heading| heading.chars().count())
+            .collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
@@ -131,8 +151,10 @@ impl fmt::Display for Table {
         };
         let row = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
             for ((cell, width), right) in cells.iter().zip(&widths).zip(&self.right) {
-                let cell: String =
-                    cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                let cell: String = cell
+                    .chars()
+                    .map(|c| if c.is_control() { ' ' } else { c })
+                    .collect();
                 if *right {
                     write!(f, "│ {cell:>width$} ")?;
                 } else {
@@ -163,7 +185,10 @@ mod tests {
 
     #[test]
     fn objects_become_rows_and_numbers_stand_right() {
-        let objects = [json!({"name": "s1", "n": 5}), json!({"name": "läng\ner", "n": 100})];
+        let objects = [
+            json!({"name": "s1", "n": 5}),
+            json!({"name": "läng\ner", "n": 100}),
+        ];
         let columns = [Column::plain("name"), Column::plain("n")];
         let text = Table::of_objects(&columns, &objects).to_string();
         let expected = "\

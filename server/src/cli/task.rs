@@ -115,7 +115,11 @@ impl TaskCommand {
     pub async fn run(self, session: &Session) -> Result<()> {
         match self {
             Self::List(options) => list(session, options),
-            Self::Log { upid, start, no_follow } => log(session, &upid, start, !no_follow).await,
+            Self::Log {
+                upid,
+                start,
+                no_follow,
+            } => log(session, &upid, start, !no_follow).await,
             Self::Stop { upid } => session.tasks.request_abort(&upid),
         }
     }
@@ -135,8 +139,13 @@ fn list(session: &Session, options: ListOptions) -> Result<()> {
         worker_type: options.typefilter,
         statuses: options.statusfilter,
     };
-    let items: Vec<Item> =
-        session.tasks.list(&filter)?.entries.into_iter().map(Item::from).collect();
+    let items: Vec<Item> = session
+        .tasks
+        .list(&filter)?
+        .entries
+        .into_iter()
+        .map(Item::from)
+        .collect();
     let columns = [
         Column::time("starttime"),
         Column::time("endtime"),

@@ -49,13 +49,24 @@ impl<T: Entity> ConfigFile<T> {
     /// Reads the file. A missing file is an empty one.
     pub fn load(&self) -> Result<Entries<T>, ConfigError> {
         let Some(bytes) = read_bounded(&self.path)? else {
-            return Ok(Entries { entries: Vec::new(), digest: String::new() });
+            return Ok(Entries {
+                entries: Vec::new(),
+                digest: String::new(),
+            });
         };
-        let config = SectionConfig::parse(&bytes)
-            .map_err(|source| ConfigError::Syntax { path: self.path.clone(), source })?;
-        let entries =
-            config.sections.iter().map(|section| self.entry(section)).collect::<Result<_, _>>()?;
-        Ok(Entries { entries, digest: hex::encode(sha256(&bytes)) })
+        let config = SectionConfig::parse(&bytes).map_err(|source| ConfigError::Syntax {
+            path: self.path.clone(),
+            source,
+        })?;
+        let entries = config
+            .sections
+            .iter()
+            .map(|section| self.entry(section))
+            .collect::<Result<_, _>>()?;
+        Ok(Entries {
+            entries,
+            digest: hex::encode(sha256(&bytes)),
+        })
     }
 
     fn entry(&self, section: &Section) -> Result<T, ConfigError> {
@@ -67,7 +78,10 @@ impl<T: Entity> ConfigFile<T> {
             reason,
         };
         if section.section_type != T::TYPE {
-            return Err(error(format!("unknown section type (expected '{}')", T::TYPE)));
+            return Err(error(format!(
+                "unknown section type (expected '{}')",
+                T::TYPE
+            )));
         }
         T::from_section(&section.id, &section.properties).map_err(error)
     }
@@ -121,12 +135,18 @@ impl<T: Entity> ConfigFile<T> {
 impl<T: Entity> Entries<T> {
     /// The entry `id`, or the error "no such ...".
     pub fn get(&self, id: &str) -> Result<&T, ConfigError> {
-        self.entries.iter().find(|entry| entry.id() == id).ok_or_else(|| no_such::<T>(id))
+        self.entries
+            .iter()
+            .find(|entry| entry.id() == id)
+            .ok_or_else(|| no_such::<T>(id))
     }
 
     /// The entry `id` to be changed, or the error "no such ...".
     pub fn get_mut(&mut self, id: &str) -> Result<&mut T, ConfigError> {
-        self.entries.iter_mut().find(|entry| entry.id() == id).ok_or_else(|| no_such::<T>(id))
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.id() == id)
+            .ok_or_else(|| no_such::<T>(id))
     }
 
     /// Appends an entry with a new name.
@@ -151,7 +171,10 @@ impl<T: Entity> Entries<T> {
 }
 
 fn no_such<T: Entity>(id: &str) -> ConfigError {
-    ConfigError::NoSuch { section_type: T::TYPE, id: id.to_owned() }
+    ConfigError::NoSuch {
+        section_type: T::TYPE,
+        id: id.to_owned(),
+    }
 }
 
 fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
@@ -165,7 +188,10 @@ fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
         .read_to_end(&mut bytes)
         .map_err(|error| ConfigError::io("read", path, error))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_SIZE {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE_SIZE });
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+            limit: MAX_FILE_SIZE,
+        });
     }
     Ok(Some(bytes))
 }

@@ -73,7 +73,9 @@ mod tests {
         let env = Env::system();
         let held = ConfigLock::acquire(path.clone(), &env).await.unwrap();
         let short = Duration::from_millis(60);
-        let error = ConfigLock::acquire_within(path.clone(), &env, short).await.unwrap_err();
+        let error = ConfigLock::acquire_within(path.clone(), &env, short)
+            .await
+            .unwrap_err();
         assert!(matches!(error, ConfigError::LockTimeout { .. }), "{error}");
 
         let waiter = tokio::spawn({

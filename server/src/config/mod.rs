@@ -1,20 +1,17 @@
 //! Configuration files: section-config text, guarded by locks and digests, replaced atomically.
 //!
-//! [`section`] is the grammar, [`ConfigFile`] one typed file; [`Config`] is all files of an
-//! installation with the rules that span them (an endpoint in use is not removed, datastores do
-//! not nest).
+//! [`section`] is the grammar, [`ConfigFile`] one typed file.
 
 mod error;
 mod file;
-mod files;
 mod lock;
 mod replace;
 pub mod section;
 
 pub use error::ConfigError;
 pub use file::{ConfigFile, Entries};
-pub use files::Config;
 pub use lock::ConfigLock;
+pub(crate) use replace::replace_file;
 
 /// What lives in a section of a configuration file.
 pub trait Entity: Sized {

@@ -28,8 +28,12 @@ pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
     // The mode given at open is cut by the umask and ignored for a left-over file.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
@@ -47,7 +51,10 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         replace_file(&path, b"new", 0o600).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -45,7 +45,10 @@ pub struct SyntaxError {
 
 impl SyntaxError {
     fn new(line: usize, reason: impl Into<String>) -> Self {
-        Self { line, reason: reason.into() }
+        Self {
+            line,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -90,7 +93,12 @@ impl SectionConfig {
     pub fn write(&self) -> Result<String, ConfigError> {
         let mut text = String::new();
         for section in &self.sections {
-            let Section { section_type, id, properties, .. } = section;
+            let Section {
+                section_type,
+                id,
+                properties,
+                ..
+            } = section;
             let place = || format!("{section_type} '{id}'");
             if !is_word(section_type) {
                 return Err(ConfigError::Unwritable {
@@ -148,7 +156,10 @@ fn parse_header(line: usize, content: &str) -> Result<Section, SyntaxError> {
         return Err(SyntaxError::new(line, "the section has no name"));
     }
     if id.chars().any(char::is_control) {
-        return Err(SyntaxError::new(line, "control character in the name of the section"));
+        return Err(SyntaxError::new(
+            line,
+            "control character in the name of the section",
+        ));
     }
     Ok(Section {
         section_type: section_type.to_owned(),
@@ -165,14 +176,19 @@ fn parse_property(line: usize, content: &str) -> Result<(String, String), Syntax
         return Err(SyntaxError::new(line, "property without a value"));
     };
     if !is_word(key) {
-        return Err(SyntaxError::new(line, format!("bad property name '{}'", key.escape_debug())));
+        return Err(SyntaxError::new(
+            line,
+            format!("bad property name '{}'", key.escape_debug()),
+        ));
     }
     Ok((key.to_owned(), value.trim().to_owned()))
 }
 
 fn is_word(text: &str) -> bool {
     !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 #[cfg(test)]
@@ -192,13 +208,19 @@ mod tests {
         assert_eq!(config.sections.len(), 2);
         assert_eq!(config.sections[1].line, 8);
         let written = config.write().unwrap();
-        assert_eq!(written, "b: two\n\ta 1\n\tarray y\n\tarray x\n\tz last\n\na: one\n");
+        assert_eq!(
+            written,
+            "b: two\n\ta 1\n\tarray y\n\tarray x\n\tz last\n\na: one\n"
+        );
     }
 
     #[test]
     fn an_empty_value_needs_whitespace_after_the_key() {
         let config = SectionConfig::parse(b"a: one\n\tcomment \n").unwrap();
-        assert_eq!(config.sections[0].properties, [("comment".to_owned(), String::new())]);
+        assert_eq!(
+            config.sections[0].properties,
+            [("comment".to_owned(), String::new())]
+        );
         assert_eq!(syntax("a: one\n\tcomment\n").line, 2);
     }
 
@@ -217,7 +239,11 @@ mod tests {
 
     #[test]
     fn a_misplaced_secret_is_not_repeated_in_the_error() {
-        assert!(!syntax("a: one\n\tsecret-key-without-space\n").to_string().contains("secret"));
+        assert!(
+            !syntax("a: one\n\tsecret-key-without-space\n")
+                .to_string()
+                .contains("secret")
+        );
     }
 
     #[test]
@@ -230,14 +256,27 @@ mod tests {
                 line: 0,
             }],
         };
-        assert!(config.write().unwrap_err().to_string().contains("control characters"));
+        assert!(
+            config
+                .write()
+                .unwrap_err()
+                .to_string()
+                .contains("control characters")
+        );
     }
 
     #[test]
     fn fixture_files_survive_a_round_trip_byte_for_byte() {
-        let Some(folder) = crate::testing::fixtures("config") else { return };
-        for name in ["datastore.cfg", "datastore-with-s3.cfg", "s3.cfg", "user.cfg", "domains.cfg"]
-        {
+        let Some(folder) = crate::testing::fixtures("config") else {
+            return;
+        };
+        for name in [
+            "datastore.cfg",
+            "datastore-with-s3.cfg",
+            "s3.cfg",
+            "user.cfg",
+            "domains.cfg",
+        ] {
             let bytes = std::fs::read(folder.join(name)).unwrap();
             let config = SectionConfig::parse(&bytes).unwrap();
             assert!(!config.sections.is_empty());
@@ -255,7 +294,12 @@ mod tests {
                 .map(|(key, value)| (key, value.trim().to_owned()))
                 .collect();
             properties.sort_by(|a, b| a.0.cmp(&b.0));
-            Section { section_type, id, properties, line: 0 }
+            Section {
+                section_type,
+                id,
+                properties,
+                line: 0,
+            }
         })
     }
 

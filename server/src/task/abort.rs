@@ -26,14 +26,17 @@ impl AbortRequests {
     /// Requests below the run directory `run`.
     #[must_use]
     pub fn new(run: &Path) -> Self {
-        Self { dir: run.join("task-abort") }
+        Self {
+            dir: run.join("task-abort"),
+        }
     }
 
     /// Process and counter name a task among those that run; the whole UPID is too long for a
     /// file name with anything added.
     fn path(&self, upid: &Upid) -> PathBuf {
         let (pid, pstart, task_id) = (upid.pid(), upid.pstart(), upid.task_id());
-        self.dir.join(format!("{pid:08X}-{pstart:08X}-{task_id:08X}"))
+        self.dir
+            .join(format!("{pid:08X}-{pstart:08X}-{task_id:08X}"))
     }
 
     /// Asks the task to stop.

@@ -36,7 +36,10 @@ pub struct Rotation {
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self { max_size: 512 * 1024, keep_files: 20 }
+        Self {
+            max_size: 512 * 1024,
+            keep_files: 20,
+        }
     }
 }
 
@@ -63,7 +66,10 @@ impl IndexEntry {
         }
         let endtime = i64::from_str_radix(endtime, 16).ok()?;
         let state = TaskState::parse(words.next()?);
-        Some(Self { upid, end: Some(TaskEnd { endtime, state }) })
+        Some(Self {
+            upid,
+            end: Some(TaskEnd { endtime, state }),
+        })
     }
 
     fn to_line(&self) -> String {
@@ -77,7 +83,10 @@ impl IndexEntry {
 /// The process that runs (or ran) a task.
 #[must_use]
 pub fn process_of(upid: &Upid) -> Process {
-    Process { pid: upid.pid(), pstart: upid.pstart() }
+    Process {
+        pid: upid.pid(),
+        pstart: upid.pstart(),
+    }
 }
 
 /// The directory `tasks` of the log directory.
@@ -107,14 +116,22 @@ impl TaskIndex {
 
     /// Adds a task that is about to run; settles those whose process has died.
     pub fn register(&self, upid: &Upid) -> Result<()> {
-        self.change(|running| running.push(IndexEntry { upid: upid.clone(), end: None }))
+        self.change(|running| {
+            running.push(IndexEntry {
+                upid: upid.clone(),
+                end: None,
+            });
+        })
     }
 
     /// Moves a task that has ended to the archive, which is rotated when it has grown too large.
     pub fn finish(&self, upid: &Upid, end: &TaskEnd) -> Result<()> {
         self.change(|running| {
             running.retain(|entry| entry.upid != *upid);
-            running.push(IndexEntry { upid: upid.clone(), end: Some(end.clone()) });
+            running.push(IndexEntry {
+                upid: upid.clone(),
+                end: Some(end.clone()),
+            });
         })
     }
 
@@ -123,8 +140,10 @@ impl TaskIndex {
         let _lock = self.lock()?;
         let mut entries = self.read_active()?;
         change(&mut entries);
-        let (ended, running): (Vec<_>, Vec<_>) =
-            entries.into_iter().map(|entry| self.settle(entry)).partition(|e| e.end.is_some());
+        let (ended, running): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .map(|entry| self.settle(entry))
+            .partition(|e| e.end.is_some());
         if !ended.is_empty() {
             self.append_to_archive(&ended)?;
         }
@@ -141,7 +160,10 @@ impl TaskIndex {
     /// A task without process has ended: its log says how.
     fn settle(&self, mut entry: IndexEntry) -> IndexEntry {
         if entry.end.is_none() && !process_of(&entry.upid).is_running() {
-            entry.end = Some(read_end(&self.log_path(&entry.upid), entry.upid.starttime()));
+            entry.end = Some(read_end(
+                &self.log_path(&entry.upid),
+                entry.upid.starttime(),
+            ));
         }
         entry
     }
@@ -198,7 +220,9 @@ impl TaskIndex {
 
     fn rotate(&self) -> Result<()> {
         for n in (1..=self.rotation.keep_files).rev() {
-            let Some(from) = self.rotated(n) else { continue };
+            let Some(from) = self.rotated(n) else {
+                continue;
+            };
             if n == self.rotation.keep_files {
                 self.remove_logs(&from)?;
                 remove_if_there(&from)?;
@@ -241,8 +265,11 @@ impl TaskIndex {
     pub fn entries(&self) -> Result<impl Iterator<Item = IndexEntry> + use<>> {
         // No lock, so that a listing works without write permission: `active` is replaced
         // atomically, and it is read first, so a task that ends meanwhile shows in both.
-        let mut first: Vec<_> =
-            self.read_active()?.into_iter().map(|entry| self.settle(entry)).collect();
+        let mut first: Vec<_> = self
+            .read_active()?
+            .into_iter()
+            .map(|entry| self.settle(entry))
+            .collect();
         first.sort_by_key(|entry| {
             let end = entry.end.as_ref().map_or(i64::MAX, |end| end.endtime);
             std::cmp::Reverse((end, entry.upid.starttime(), entry.upid.task_id()))
@@ -257,7 +284,10 @@ impl TaskIndex {
             entries
         });
         let mut seen = HashSet::new();
-        Ok(first.into_iter().chain(archived).filter(move |entry| seen.insert(entry.upid.clone())))
+        Ok(first
+            .into_iter()
+            .chain(archived)
+            .filter(move |entry| seen.insert(entry.upid.clone())))
     }
 }
 
@@ -267,7 +297,11 @@ fn is_compressed(path: &Path) -> bool {
 
 fn read_archive(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
-    if is_compressed(path) { read_text(zstd::Decoder::new(file)?) } else { read_text(file) }
+    if is_compressed(path) {
+        read_text(zstd::Decoder::new(file)?)
+    } else {
+        read_text(file)
+    }
 }
 
 fn read_text(reader: impl Read) -> io::Result<String> {
@@ -296,12 +330,16 @@ mod tests {
 
     fn upid(process: Process, task_id: u64) -> Upid {
         let Process { pid, pstart } = process;
-        let text = format!("UPID:vm:{pid:08X}:{pstart:08X}:{task_id:08X}:6B02A4FC:prune:s1:root@pam:");
+        let text =
+            format!("UPID:vm:{pid:08X}:{pstart:08X}:{task_id:08X}:6B02A4FC:prune:s1:root@pam:");
         text.parse().unwrap()
     }
 
     fn ok(endtime: i64) -> TaskEnd {
-        TaskEnd { endtime, state: TaskState::Ok }
+        TaskEnd {
+            endtime,
+            state: TaskState::Ok,
+        }
     }
 
     fn listed(index: &TaskIndex) -> Vec<(u64, Option<TaskState>)> {
@@ -330,7 +368,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = TaskIndex::new(dir.path().to_owned(), Rotation::default());
         let own = Process::current().unwrap();
-        let dead = Process { pstart: own.pstart + 1, ..own };
+        let dead = Process {
+            pstart: own.pstart + 1,
+            ..own
+        };
         for (task_id, line) in [(0, "half way"), (1, "TASK ERROR: disk full")] {
             let upid = upid(dead, task_id);
             index.create_log_dir(&upid).unwrap();
@@ -340,8 +381,10 @@ mod tests {
         let active = format!("{}\n{}\nrubbish\n", upid(dead, 0), upid(dead, 1));
         std::fs::write(dir.path().join("active"), active).unwrap();
 
-        let expected =
-            [(1, Some(TaskState::error("disk full"))), (0, Some(TaskState::Unknown))];
+        let expected = [
+            (1, Some(TaskState::error("disk full"))),
+            (0, Some(TaskState::Unknown)),
+        ];
         assert_eq!(listed(&index), expected);
         // The next change writes it down.
         index.register(&upid(own, 7)).unwrap();
@@ -355,29 +398,39 @@ mod tests {
     fn rotation_keeps_the_newest_files_and_removes_the_logs_of_the_oldest() {
         let dir = tempfile::tempdir().unwrap();
         // Each finished task makes the archive large enough to be rotated.
-        let index =
-            TaskIndex::new(dir.path().to_owned(), Rotation { max_size: 10, keep_files: 3 });
+        let index = TaskIndex::new(
+            dir.path().to_owned(),
+            Rotation {
+                max_size: 10,
+                keep_files: 3,
+            },
+        );
         let own = Process::current().unwrap();
         for task_id in 0..6 {
             let upid = upid(own, task_id);
             index.create_log_dir(&upid).unwrap();
             std::fs::write(index.log_path(&upid), "x").unwrap();
             index.register(&upid).unwrap();
-            index.finish(&upid, &ok(i64::try_from(task_id).unwrap() + 1)).unwrap();
+            index
+                .finish(&upid, &ok(i64::try_from(task_id).unwrap() + 1))
+                .unwrap();
         }
         let there = |name: &str| dir.path().join(name).exists();
         assert!(there("archive.1") && there("archive.2.zst") && there("archive.3.zst"));
         assert!(!there("archive.4.zst") && !there("archive.2") && !there("archive"));
         let ids: Vec<u64> = listed(&index).into_iter().map(|(id, _)| id).collect();
         assert_eq!(ids, [5, 4, 3]);
-        let logs: Vec<bool> =
-            (0..6).map(|id| index.log_path(&upid(own, id)).exists()).collect();
+        let logs: Vec<bool> = (0..6)
+            .map(|id| index.log_path(&upid(own, id)).exists())
+            .collect();
         assert_eq!(logs, [false, false, false, true, true, true]);
     }
 
     #[test]
     fn the_fixture_archive_is_read() {
-        let Some(folder) = crate::testing::fixtures("task-logs") else { return };
+        let Some(folder) = crate::testing::fixtures("task-logs") else {
+            return;
+        };
         let text = std::fs::read_to_string(folder.join("archive")).unwrap();
         for line in text.lines() {
             assert_eq!(IndexEntry::parse(line).unwrap().to_line().trim_end(), line);

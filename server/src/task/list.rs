@@ -71,7 +71,11 @@ impl TaskFilter {
             (Some(end), Some(since)) => end.endtime >= since,
             _ => true,
         };
-        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let limit = if self.limit == 0 {
+            usize::MAX
+        } else {
+            self.limit
+        };
         let entries: Vec<IndexEntry> = entries
             .take_while(in_time)
             .take_while(|entry| !self.running || entry.end.is_none())
@@ -80,13 +84,17 @@ impl TaskFilter {
             .take(limit)
             .collect();
         let more = usize::from(entries.len() == limit);
-        TaskList { total: self.start.saturating_add(entries.len() + more), entries }
+        TaskList {
+            total: self.start.saturating_add(entries.len() + more),
+            entries,
+        }
     }
 
     fn matches(&self, entry: &IndexEntry) -> bool {
         let IndexEntry { upid, end } = entry;
-        let contains =
-            |part: &Option<String>, text: &str| part.as_ref().is_none_or(|part| text.contains(part));
+        let contains = |part: &Option<String>, text: &str| {
+            part.as_ref().is_none_or(|part| text.contains(part))
+        };
         let state = end.as_ref().map(|end| &end.state);
         let status_matches = self.statuses.is_empty()
             || state.is_some_and(|state| self.statuses.contains(&StatusKind::of(state)));
@@ -96,7 +104,10 @@ impl TaskFilter {
             && contains(&self.worker_type, upid.worker_type())
             && self.since.is_none_or(|since| upid.starttime() >= since)
             && self.until.is_none_or(|until| upid.starttime() <= until)
-            && self.store.as_ref().is_none_or(|store| works_on(upid, store))
+            && self
+                .store
+                .as_ref()
+                .is_none_or(|store| works_on(upid, store))
     }
 }
 
@@ -123,37 +134,109 @@ mod tests {
         let start = 100 + task_id;
         let text = format!("UPID:vm:00000001:00000002:{task_id:08X}:{start:08X}:{worker}:");
         let end = end.map(|(endtime, state)| TaskEnd { endtime, state });
-        IndexEntry { upid: text.parse().unwrap(), end }
+        IndexEntry {
+            upid: text.parse().unwrap(),
+            end,
+        }
     }
 
     fn sample() -> Vec<IndexEntry> {
         vec![
             entry(9, "garbage_collection:s1:root@pam", None),
             entry(8, "backup:s1\\x3avm-100:a@pbs", Some((900, TaskState::Ok))),
-            entry(7, "verificationjob:s1\\x3av\\x2d1:root@pam", Some((800, TaskState::Warnings(1)))),
-            entry(6, "prune:s10\\x3a:a@pbs!tok", Some((700, TaskState::error("no")))),
-            entry(5, "reader:s1\\x3avm-100:a@pbs", Some((600, TaskState::Unknown))),
-            entry(4, "syncjob:r\\x3ars\\x3as1\\x3a\\x3aj:root@pam", Some((500, TaskState::Ok))),
+            entry(
+                7,
+                "verificationjob:s1\\x3av\\x2d1:root@pam",
+                Some((800, TaskState::Warnings(1))),
+            ),
+            entry(
+                6,
+                "prune:s10\\x3a:a@pbs!tok",
+                Some((700, TaskState::error("no"))),
+            ),
+            entry(
+                5,
+                "reader:s1\\x3avm-100:a@pbs",
+                Some((600, TaskState::Unknown)),
+            ),
+            entry(
+                4,
+                "syncjob:r\\x3ars\\x3as1\\x3a\\x3aj:root@pam",
+                Some((500, TaskState::Ok)),
+            ),
         ]
     }
 
     fn ids(filter: &TaskFilter) -> Vec<u64> {
-        filter.apply(sample().into_iter()).entries.iter().map(|e| e.upid.task_id()).collect()
+        filter
+            .apply(sample().into_iter())
+            .entries
+            .iter()
+            .map(|e| e.upid.task_id())
+            .collect()
     }
 
     #[test]
     fn each_filter_picks_its_tasks() {
         let all = TaskFilter::default();
         assert_eq!(ids(&all), [9, 8, 7, 6, 5, 4]);
-        assert_eq!(ids(&TaskFilter { store: Some("s1".into()), ..all.clone() }), [9, 8, 7, 4]);
-        assert_eq!(ids(&TaskFilter { running: true, ..all.clone() }), [9]);
-        assert_eq!(ids(&TaskFilter { errors: true, ..all.clone() }), [9, 7, 6, 5]);
-        assert_eq!(ids(&TaskFilter { user: Some("a@pbs".into()), ..all.clone() }), [8, 6, 5]);
-        assert_eq!(ids(&TaskFilter { worker_type: Some("ob".into()), ..all.clone() }), [7, 4]);
-        assert_eq!(ids(&TaskFilter { until: Some(105), ..all.clone() }), [5, 4]);
+        assert_eq!(
+            ids(&TaskFilter {
+                store: Some("s1".into()),
+                ..all.clone()
+            }),
+            [9, 8, 7, 4]
+        );
+        assert_eq!(
+            ids(&TaskFilter {
+                running: true,
+                ..all.clone()
+            }),
+            [9]
+        );
+        assert_eq!(
+            ids(&TaskFilter {
+                errors: true,
+                ..all.clone()
+            }),
+            [9, 7, 6, 5]
+        );
+        assert_eq!(
+            ids(&TaskFilter {
+                user: Some("a@pbs".into()),
+                ..all.clone()
+            }),
+            [8, 6, 5]
+        );
+        assert_eq!(
+            ids(&TaskFilter {
+                worker_type: Some("ob".into()),
+                ..all.clone()
+            }),
+            [7, 4]
+        );
+        assert_eq!(
+            ids(&TaskFilter {
+                until: Some(105),
+                ..all.clone()
+            }),
+            [5, 4]
+        );
         // Tasks that ended before are not looked at, tasks that started before are left out.
-        assert_eq!(ids(&TaskFilter { since: Some(105), ..all.clone() }), [9, 8, 7, 6, 5]);
-        assert_eq!(ids(&TaskFilter { since: Some(650), ..all.clone() }), [0; 0]);
+        assert_eq!(
+            ids(&TaskFilter {
+                since: Some(105),
+                ..all.clone()
+            }),
+            [9, 8, 7, 6, 5]
+        );
+        assert_eq!(
+            ids(&TaskFilter {
+                since: Some(650),
+                ..all.clone()
+            }),
+            [0; 0]
+        );
         let statuses = vec![StatusKind::Ok, StatusKind::Unknown];
         assert_eq!(ids(&TaskFilter { statuses, ..all }), [8, 5, 4]);
     }
@@ -161,8 +244,12 @@ mod tests {
     #[test]
     fn total_is_one_more_when_the_limit_was_reached() {
         let page = |start, limit| {
-            let list =
-                TaskFilter { start, limit, ..TaskFilter::default() }.apply(sample().into_iter());
+            let list = TaskFilter {
+                start,
+                limit,
+                ..TaskFilter::default()
+            }
+            .apply(sample().into_iter());
             (list.entries.len(), list.total)
         };
         assert_eq!(page(0, 2), (2, 3));

@@ -47,7 +47,11 @@ pub struct LogWriter {
 impl LogWriter {
     /// Creates the log file.
     pub fn create(path: &Path, env: Env) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(path)?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o640)
+            .open(path)?;
         Ok(Self { file, env })
     }
 
@@ -88,7 +92,10 @@ pub struct LogPage {
 pub fn read_page(path: &Path, start: u64, limit: u64) -> io::Result<LogPage> {
     let mut reader = BufReader::new(File::open(path)?);
     let first = start.max(1);
-    let mut page = LogPage { lines: Vec::new(), total: 0 };
+    let mut page = LogPage {
+        lines: Vec::new(),
+        total: 0,
+    };
     let mut line = Vec::new();
     while read_line(&mut reader, &mut line)? {
         page.total += 1;
@@ -130,8 +137,13 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> 
 /// `starttime` stands in for the end of a task whose log has no readable line.
 #[must_use]
 pub fn read_end(path: &Path, starttime: i64) -> TaskEnd {
-    let unknown = |endtime| TaskEnd { endtime, state: TaskState::Unknown };
-    let Ok(tail) = read_tail(path) else { return unknown(starttime) };
+    let unknown = |endtime| TaskEnd {
+        endtime,
+        state: TaskState::Unknown,
+    };
+    let Ok(tail) = read_tail(path) else {
+        return unknown(starttime);
+    };
     let text = String::from_utf8_lossy(&tail);
     let Some((endtime, message)) = text.lines().next_back().and_then(split_line) else {
         let last = text.lines().rev().find_map(split_line);
@@ -162,7 +174,10 @@ mod tests {
         let path = dir.path().join("log");
         let mut log = LogWriter::create(&path, Env::seeded(1, 1_700_000_000)).unwrap();
         // No runtime here, and a seeded clock needs one.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             log.write("starting").unwrap();
             log.write("two\nlines\r").unwrap();
@@ -172,10 +187,22 @@ mod tests {
         let page = read_page(&path, 0, 0).unwrap();
         assert_eq!(page.total, 4);
         let stamp = local_time(1_700_000_000);
-        assert_eq!((stamp.len(), &stamp[19..20].replace('-', "+")), (25, &"+".to_owned()));
-        assert_eq!(page.lines[1], LogLine { n: 2, t: format!("{stamp}: two") });
+        assert_eq!(
+            (stamp.len(), &stamp[19..20].replace('-', "+")),
+            (25, &"+".to_owned())
+        );
+        assert_eq!(
+            page.lines[1],
+            LogLine {
+                n: 2,
+                t: format!("{stamp}: two")
+            }
+        );
         assert_eq!(page.lines[2].t, format!("{stamp}: lines "));
-        assert_eq!(split_line(&page.lines[2].t), Some((1_700_000_000, "lines ")));
+        assert_eq!(
+            split_line(&page.lines[2].t),
+            Some((1_700_000_000, "lines "))
+        );
 
         let numbers = |start, limit| {
             let page = read_page(&path, start, limit).unwrap();
@@ -186,7 +213,10 @@ mod tests {
         assert_eq!(numbers(1, 1), [1]);
         assert_eq!(numbers(4, 500), [4]);
         assert_eq!(numbers(9, 5), [0; 0]);
-        let end = TaskEnd { endtime: 1_700_000_000, state: TaskState::Warnings(2) };
+        let end = TaskEnd {
+            endtime: 1_700_000_000,
+            state: TaskState::Warnings(2),
+        };
         assert_eq!(read_end(&path, 5), end);
     }
 
@@ -198,13 +228,22 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             read_end(&path, 5)
         };
-        let unknown = |endtime| TaskEnd { endtime, state: TaskState::Unknown };
+        let unknown = |endtime| TaskEnd {
+            endtime,
+            state: TaskState::Unknown,
+        };
         assert_eq!(end(""), unknown(5));
         assert_eq!(end("rubbish"), unknown(5));
         assert_eq!(end("1970-01-01T00:00:09+00:00: half\n"), unknown(9));
-        assert_eq!(end("1970-01-01T00:00:09+00:00: half\n1970-01-0"), unknown(9));
+        assert_eq!(
+            end("1970-01-01T00:00:09+00:00: half\n1970-01-0"),
+            unknown(9)
+        );
         // Another time zone, another offset, the same moment.
-        assert_eq!(end("1970-01-01T01:00:09+01:00: TASK OK\n").state, TaskState::Ok);
+        assert_eq!(
+            end("1970-01-01T01:00:09+01:00: TASK OK\n").state,
+            TaskState::Ok
+        );
         assert_eq!(end("1970-01-01T01:00:09+01:00: TASK OK\n").endtime, 9);
         assert_eq!(read_end(&dir.path().join("missing"), 5), unknown(5));
     }
@@ -220,20 +259,35 @@ mod tests {
 
     #[test]
     fn fixture_logs_end_as_their_last_line_says() {
-        let Some(folder) = crate::testing::fixtures("task-logs") else { return };
+        let Some(folder) = crate::testing::fixtures("task-logs") else {
+            return;
+        };
         let mut states = Vec::new();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.file_name().unwrap().to_string_lossy().starts_with("UPID") {
+            if path
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("UPID")
+            {
                 let end = read_end(&path, 0);
                 assert!(end.endtime > 1_795_000_000, "{path:?}");
                 states.push(end.state);
-                assert!(read_page(&path, 1, 0).unwrap().lines.iter().all(|line| {
-                    split_line(&line.t).is_some()
-                }));
+                assert!(
+                    read_page(&path, 1, 0)
+                        .unwrap()
+                        .lines
+                        .iter()
+                        .all(|line| { split_line(&line.t).is_some() })
+                );
             }
         }
         assert!(states.len() >= 15 && states.contains(&TaskState::Ok));
-        assert!(states.iter().any(|state| matches!(state, TaskState::Error(_))));
+        assert!(
+            states
+                .iter()
+                .any(|state| matches!(state, TaskState::Error(_)))
+        );
     }
 }

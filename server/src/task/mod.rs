@@ -52,7 +52,11 @@ impl TaskSpec {
     /// A task of type `worker_type` on `worker_id`, started by `auth_id`.
     #[must_use]
     pub fn new(worker_type: &str, worker_id: Option<String>, auth_id: Authid) -> Self {
-        Self { worker_type: worker_type.to_owned(), worker_id, auth_id }
+        Self {
+            worker_type: worker_type.to_owned(),
+            worker_id,
+            auth_id,
+        }
     }
 }
 
@@ -106,7 +110,9 @@ impl Tasks {
 
     fn record_end(&self, upid: &Upid, end: &TaskEnd) -> Result<()> {
         self.index.finish(upid, end)?;
-        self.requests.clear(upid).context("failed to remove the abort request")
+        self.requests
+            .clear(upid)
+            .context("failed to remove the abort request")
     }
 
     /// The tasks that `filter` lets through.
@@ -160,7 +166,11 @@ fn node_name() -> String {
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         .collect();
     let short = short.trim_start_matches(['-', '_']);
-    if short.is_empty() { "localhost".to_owned() } else { short.to_owned() }
+    if short.is_empty() {
+        "localhost".to_owned()
+    } else {
+        short.to_owned()
+    }
 }
 
 /// A UPID is also a file name and its id is escaped, so a deep namespace may make it too long: then

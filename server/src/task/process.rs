@@ -15,7 +15,10 @@ impl Process {
         let pid = std::process::id();
         let stat = std::fs::read_to_string("/proc/self/stat")?;
         let pstart = parse_start_time(&stat).ok_or_else(|| {
-            std::io::Error::new(std::io::ErrorKind::InvalidData, "no start time in /proc/self/stat")
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "no start time in /proc/self/stat",
+            )
         })?;
         Ok(Self { pid, pstart })
     }
@@ -44,7 +47,13 @@ mod tests {
     fn this_process_runs_and_one_with_another_start_time_does_not() {
         let process = Process::current().unwrap();
         assert!(process.is_running());
-        assert!(!Process { pstart: process.pstart + 1, ..process }.is_running());
+        assert!(
+            !Process {
+                pstart: process.pstart + 1,
+                ..process
+            }
+            .is_running()
+        );
     }
 
     #[test]

@@ -61,7 +61,10 @@ impl Tasks {
         };
         let task = Arc::new(self.start(spec, echo)?);
         let watchers = [
-            Some(tokio::spawn(watch_requests(self.clone(), Arc::clone(&task)))),
+            Some(tokio::spawn(watch_requests(
+                self.clone(),
+                Arc::clone(&task),
+            ))),
             terminations.map(|t| tokio::spawn(t.abort(Arc::clone(&task)))),
         ];
         let joined = tokio::spawn(work(Arc::clone(&task))).await;
@@ -71,14 +74,21 @@ impl Tasks {
         let value = joined.unwrap_or_else(|error| Err(anyhow!("worker panicked: {error}")));
         let state = final_state(&value, task.warnings(), task.cancel());
         task.end(state.clone());
-        Ok(TaskOutcome { upid: task.id().clone(), state, value })
+        Ok(TaskOutcome {
+            upid: task.id().clone(),
+            state,
+            value,
+        })
     }
 }
 
 async fn watch_requests(tasks: Tasks, task: Arc<WorkerTask>) {
     // A token of its own, so that the task can tell its first abort request from the next.
     let requested = CancellationToken::new();
-    tasks.abort_requests().watch(task.id(), tasks.env(), &requested).await;
+    tasks
+        .abort_requests()
+        .watch(task.id(), tasks.env(), &requested)
+        .await;
     task.request_abort();
 }
 

@@ -31,10 +31,15 @@ impl TaskState {
     /// An error with a message made fit for one line.
     #[must_use]
     pub fn error(message: &str) -> Self {
-        let mut line: String =
-            message.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let mut line: String = message
+            .trim()
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         if line.len() > MAX_ERROR_LEN {
-            let end = (0..=MAX_ERROR_LEN).rev().find(|end| line.is_char_boundary(*end));
+            let end = (0..=MAX_ERROR_LEN)
+                .rev()
+                .find(|end| line.is_char_boundary(*end));
             line.truncate(end.unwrap_or_default());
             line.push_str(" ...");
         }
@@ -109,7 +114,11 @@ mod tests {
             (TaskState::Ok, "OK", "TASK OK"),
             (TaskState::Warnings(3), "WARNINGS: 3", "TASK WARNINGS: 3"),
             (TaskState::Unknown, "unknown", "TASK unknown"),
-            (TaskState::error("no\nspace"), "no space", "TASK ERROR: no space"),
+            (
+                TaskState::error("no\nspace"),
+                "no space",
+                "TASK ERROR: no space",
+            ),
         ] {
             assert_eq!(state.to_string(), status);
             assert_eq!(state.final_line(), line);
@@ -120,7 +129,13 @@ mod tests {
 
     #[test]
     fn ordinary_lines_do_not_end_a_log() {
-        for line in ["TASK", "TASK of the day", "starting", "TASK OK?", "TASK WARNINGS: x"] {
+        for line in [
+            "TASK",
+            "TASK of the day",
+            "starting",
+            "TASK OK?",
+            "TASK WARNINGS: x",
+        ] {
             assert_eq!(TaskState::parse_final_line(line), None, "{line}");
         }
     }

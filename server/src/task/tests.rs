@@ -16,7 +16,10 @@ fn spec(worker_type: &str) -> TaskSpec {
 
 fn messages(tasks: &Tasks, upid: &Upid) -> Vec<String> {
     let page = tasks.log(upid, 0, 0).unwrap();
-    page.lines.into_iter().map(|line| line.t[27..].to_owned()).collect()
+    page.lines
+        .into_iter()
+        .map(|line| line.t[27..].to_owned())
+        .collect()
 }
 
 async fn run<T: Send + 'static>(
@@ -24,7 +27,12 @@ async fn run<T: Send + 'static>(
     work: impl FnOnce(&WorkerTask) -> Result<T> + Send + 'static,
 ) -> TaskOutcome<T> {
     tasks
-        .run(spec("verify"), Echo::None, Signals::Ignore, |task| async move { work(&task) })
+        .run(
+            spec("verify"),
+            Echo::None,
+            Signals::Ignore,
+            |task| async move { work(&task) },
+        )
         .await
         .unwrap()
 }
@@ -49,7 +57,10 @@ async fn the_end_of_a_task_follows_from_result_and_warnings() {
     })
     .await;
     assert_eq!(warned.state, TaskState::Warnings(2));
-    assert_eq!(messages(&tasks, &warned.upid).last().unwrap(), "TASK WARNINGS: 2");
+    assert_eq!(
+        messages(&tasks, &warned.upid).last().unwrap(),
+        "TASK WARNINGS: 2"
+    );
 
     let failed = run::<()>(&tasks, |_| Err(anyhow::anyhow!("inner").context("outer"))).await;
     assert_eq!(messages(&tasks, &failed.upid), ["TASK ERROR: outer: inner"]);
@@ -59,8 +70,14 @@ async fn the_end_of_a_task_follows_from_result_and_warnings() {
 
     let list = tasks.list(&TaskFilter::default()).unwrap();
     let listed: Vec<_> = list.entries.iter().map(|entry| &entry.upid).collect();
-    assert_eq!(listed, [&panicked.upid, &failed.upid, &warned.upid, &good.upid]);
-    assert_eq!(list.entries[2].end.as_ref().unwrap().state, TaskState::Warnings(2));
+    assert_eq!(
+        listed,
+        [&panicked.upid, &failed.upid, &warned.upid, &good.upid]
+    );
+    assert_eq!(
+        list.entries[2].end.as_ref().unwrap().state,
+        TaskState::Warnings(2)
+    );
     assert_eq!(list.entries[1].upid.worker_id(), Some("s1:vm/100"));
 }
 
@@ -73,16 +90,26 @@ async fn a_request_stops_a_running_task() {
         let tasks = tasks.clone();
         async move {
             tasks
-                .run::<(), _, _>(spec("verify"), Echo::None, Signals::Ignore, |task| async move {
-                    task.cancel().cancelled().await;
-                    Err(anyhow::anyhow!("stopped early"))
-                })
+                .run::<(), _, _>(
+                    spec("verify"),
+                    Echo::None,
+                    Signals::Ignore,
+                    |task| async move {
+                        task.cancel().cancelled().await;
+                        Err(anyhow::anyhow!("stopped early"))
+                    },
+                )
                 .await
                 .unwrap()
         }
     });
     let upid = loop {
-        let list = tasks.list(&TaskFilter { running: true, ..TaskFilter::default() }).unwrap();
+        let list = tasks
+            .list(&TaskFilter {
+                running: true,
+                ..TaskFilter::default()
+            })
+            .unwrap();
         if let Some(entry) = list.entries.first() {
             break entry.upid.clone();
         }
@@ -103,13 +130,20 @@ async fn a_request_stops_a_running_task() {
     );
     // It has ended: nothing more to request, nothing left behind.
     tasks.request_abort(&upid).unwrap();
-    assert_eq!(std::fs::read_dir(dir.path().join("run/task-abort")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("run/task-abort"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[tokio::test]
 async fn a_task_that_nobody_started_cannot_be_stopped() {
     let dir = tempfile::tempdir().unwrap();
-    let upid = "UPID:vm:00000001:00000002:00000003:6B02A4FC:prune:s1:root@pam:".parse().unwrap();
+    let upid = "UPID:vm:00000001:00000002:00000003:6B02A4FC:prune:s1:root@pam:"
+        .parse()
+        .unwrap();
     assert!(tasks(dir.path()).request_abort(&upid).is_err());
     assert!(tasks(dir.path()).log(&upid, 0, 0).is_err());
 }
@@ -122,7 +156,10 @@ async fn a_dropped_task_ends_with_an_error() {
     let upid = task.id().clone();
     assert!(tasks.is_running(&upid));
     drop(task);
-    assert_eq!(tasks.end(&upid).state, TaskState::error("task ended without a result"));
+    assert_eq!(
+        tasks.end(&upid).state,
+        TaskState::error("task ended without a result")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,7 +84,10 @@ impl WorkerTask {
         if self.ended.swap(true, Ordering::SeqCst) {
             return;
         }
-        let end = TaskEnd { endtime: self.env.unix_secs(), state };
+        let end = TaskEnd {
+            endtime: self.env.unix_secs(),
+            state,
+        };
         self.write(&end.state.final_line());
         // The work is done either way, and the log has its final line: from that any later look
         // finds out how the task ended.
@@ -118,7 +121,11 @@ impl WorkerTask {
             _ => true,
         };
         if due {
-            *reported = Some(Reported { phase: progress.phase.clone(), at: now, complete });
+            *reported = Some(Reported {
+                phase: progress.phase.clone(),
+                at: now,
+                complete,
+            });
         }
         due
     }
@@ -161,20 +168,34 @@ impl Drop for WorkerTask {
 
 impl fmt::Debug for WorkerTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerTask").field("upid", &self.upid).finish_non_exhaustive()
+        f.debug_struct("WorkerTask")
+            .field("upid", &self.upid)
+            .finish_non_exhaustive()
     }
 }
 
 fn progress_line(progress: &Progress) -> String {
-    let Progress { phase, done, total, unit, eta_secs } = progress;
+    let Progress {
+        phase,
+        done,
+        total,
+        unit,
+        eta_secs,
+    } = progress;
     let amount = match total {
         Some(total) => {
-            let percent = done.saturating_mul(100).checked_div(*total).unwrap_or(100).min(100);
+            let percent = done
+                .saturating_mul(100)
+                .checked_div(*total)
+                .unwrap_or(100)
+                .min(100);
             format!("{percent}% ({done} of {total} {unit})")
         }
         None => format!("{done} {unit}"),
     };
-    let left = eta_secs.map(|secs| format!(", about {} left", duration(secs))).unwrap_or_default();
+    let left = eta_secs
+        .map(|secs| format!(", about {} left", duration(secs)))
+        .unwrap_or_default();
     format!("{phase}: {amount}{left}")
 }
 
@@ -199,9 +220,18 @@ mod tests {
     #[test]
     fn progress_lines_say_how_far_and_how_long() {
         let progress = Progress::new("sweep", 5, Some(20), "chunks").with_eta(Some(3725));
-        assert_eq!(progress_line(&progress), "sweep: 25% (5 of 20 chunks), about 1h 2m left");
+        assert_eq!(
+            progress_line(&progress),
+            "sweep: 25% (5 of 20 chunks), about 1h 2m left"
+        );
         let progress = Progress::new("listing", 7, None, "keys").with_eta(Some(75));
-        assert_eq!(progress_line(&progress), "listing: 7 keys, about 1m 15s left");
-        assert_eq!(progress_line(&Progress::new("x", 0, Some(0), "y")), "x: 100% (0 of 0 y)");
+        assert_eq!(
+            progress_line(&progress),
+            "listing: 7 keys, about 1m 15s left"
+        );
+        assert_eq!(
+            progress_line(&Progress::new("x", 0, Some(0), "y")),
+            "x: 100% (0 of 0 y)"
+        );
     }
 }
