@@ -13,12 +13,15 @@
 //! | [`human`], [`text`] | byte sizes, single lines |
 //! | [`property`] | `key=value` strings, checked reading and writing of an entity's properties |
 //! | [`s3`] | S3 endpoints |
+//! | [`datastore`] | datastores: backend, tuning, maintenance |
 //! | [`prune`] | keep rules |
+//! | [`status`] | results of garbage collections and tasks, items of listings |
 //!
 //! All of them parse with [`std::str::FromStr`], print with [`std::fmt::Display`] and go through
 //! serde as what they print; an error is a [`ParseError`] that says what was wrong with what.
 
 pub mod auth;
+pub mod datastore;
 pub mod digest;
 mod error;
 pub mod human;
@@ -27,6 +30,7 @@ pub mod names;
 pub mod property;
 pub mod prune;
 pub mod s3;
+pub mod status;
 pub mod text;
 pub mod upid;
 

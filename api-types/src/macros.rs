@@ -30,7 +30,7 @@ macro_rules! serde_as_string {
         impl TryFrom<String> for $name {
             type Error = $crate::ParseError;
 
-            fn try_from(text: String) -> Result<Self, Self::Error> {
+            fn try_from(text: String) -> Result<Self, $crate::ParseError> {
                 text.parse()
             }
         }
@@ -38,7 +38,7 @@ macro_rules! serde_as_string {
         impl TryFrom<&str> for $name {
             type Error = $crate::ParseError;
 
-            fn try_from(text: &str) -> Result<Self, Self::Error> {
+            fn try_from(text: &str) -> Result<Self, $crate::ParseError> {
                 text.parse()
             }
         }
