@@ -5,6 +5,7 @@ pub use s3_client::env;
 pub mod atomic_file;
 pub mod file_time;
 pub mod format;
+pub mod gc;
 pub mod local_error;
 pub mod locks;
 pub mod task;

@@ -1,0 +1,12 @@
+//! Garbage collection: guards, mark, sweep (merge), delete, report; plan first, then act.
+//!
+//! This folder's modules are pure decisions and local-disk parts, without any network.
+
+pub mod candidate;
+pub mod chunk_key;
+pub mod error;
+pub mod mark_set;
+pub mod merge;
+pub mod shards;
+
+pub use error::{GcError, GcResult};
