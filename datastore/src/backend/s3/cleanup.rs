@@ -1,0 +1,229 @@
+//! The cleanup journal: metadata paths whose object may not match the local tree
+//! (`s3-backend.md` §7, §17.1).
+//!
+//! A path gets here when its last write or delete had no definite answer, or when the leftovers of
+//! a failed backup could not be removed. Reconciling a path makes the bucket equal to the local
+//! tree: local file there = put it if the object differs, local file gone = delete the object. That
+//! is done at once, and again until a quarantine has passed since this process heard of the path,
+//! because a late request may undo it. A text file with a path per line survives restarts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use s3_client::{PutMode, S3Client};
+use tokio::time::Instant;
+
+use crate::atomic_file;
+use crate::env::Env;
+use crate::error::{Error, Result};
+
+use super::S3Backend;
+
+/// Paths to reconcile, each with the end of its quarantine (unknown until first reconciled).
+#[derive(Clone, Debug)]
+pub struct CleanupJournal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    entries: Mutex<BTreeMap<String, Option<Instant>>>,
+}
+
+/// What a round of reconciling did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ReconcileReport {
+    /// Objects deleted since their local file is gone.
+    pub deleted: usize,
+    /// Objects put again since they differed from the local file.
+    pub repaired: usize,
+    /// Paths that could not be reconciled.
+    pub failed: usize,
+    /// Paths still in the journal.
+    pub open: usize,
+}
+
+impl CleanupJournal {
+    /// Reads the journal at `path`; a missing file is an empty journal.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn load(path: PathBuf) -> Result<Self> {
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::io("unable to read the cleanup journal", &path)(error)),
+        };
+        let entries = text.lines().filter(|line| is_safe(line)).map(|l| (l.to_owned(), None));
+        let entries = Mutex::new(entries.collect());
+        Ok(Self { inner: Arc::new(Inner { path, entries }) })
+    }
+
+    /// Adds paths relative to the datastore, durably.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the paths are remembered in memory all the same.
+    pub async fn add(&self, env: &Env, paths: Vec<String>) -> Result<()> {
+        self.change(env, move |entries| {
+            for path in paths {
+                if is_safe(&path) {
+                    entries.insert(path, None);
+                }
+            }
+        })
+        .await
+    }
+
+    /// Number of paths.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// Whether nothing is to be reconciled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn snapshot(&self) -> Vec<(String, Option<Instant>)> {
+        self.entries().iter().map(|(path, until)| (path.clone(), *until)).collect()
+    }
+
+    async fn change(
+        &self,
+        env: &Env,
+        change: impl FnOnce(&mut BTreeMap<String, Option<Instant>>) + Send + 'static,
+    ) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        env.blocking(move || {
+            let mut entries = inner.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut entries);
+            let text: String = entries.keys().map(|path| format!("{path}\n")).collect();
+            atomic_file::replace_durable(&inner.path, text.as_bytes(), 0o600)
+        })
+        .await
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Option<Instant>>> {
+        self.inner.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A relative path without empty, `.` or `..` components: the file may have been edited by hand.
+fn is_safe(path: &str) -> bool {
+    !path.is_empty()
+        && !path.contains(['\0', '\n'])
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+enum Repair {
+    Delete,
+    Put(Bytes),
+}
+
+impl S3Backend {
+    /// Makes the object of every path in the cleanup journal equal to the local file.
+    ///
+    /// # Errors
+    /// Only if the journal cannot be written; paths that fail stay in it.
+    pub async fn reconcile_metadata(&self, client: &S3Client) -> Result<ReconcileReport> {
+        let mut report = ReconcileReport::default();
+        let entries = self.cleanup.snapshot();
+        if entries.is_empty() {
+            return Ok(report);
+        }
+        let mut done = Vec::new();
+        let mut waiting = Vec::new();
+        for (path, until) in entries {
+            match self.reconcile_path(client, &path, &mut report).await {
+                Ok(()) => match until {
+                    Some(until) if until <= self.env.now() => done.push(path),
+                    Some(_) => {}
+                    None => waiting.push(path),
+                },
+                Err(error) => {
+                    tracing::warn!(%path, %error, "unable to reconcile a metadata object");
+                    report.failed += 1;
+                }
+            }
+        }
+        let until = self.env.now() + self.quarantine;
+        self.cleanup
+            .change(&self.env, move |entries| {
+                for path in done {
+                    entries.remove(&path);
+                }
+                for path in waiting {
+                    entries.insert(path, Some(until));
+                }
+            })
+            .await?;
+        report.open = self.cleanup.len();
+        Ok(report)
+    }
+
+    async fn reconcile_path(
+        &self,
+        client: &S3Client,
+        relative: &str,
+        report: &mut ReconcileReport,
+    ) -> Result<()> {
+        let local = self.local.base().join(relative);
+        let key = self.keys.content_file(relative)?;
+        let head = client.head_object(&key).await?;
+        match self.env.blocking(move || wanted(&local)).await? {
+            Repair::Delete => {
+                if head.is_some() {
+                    client.delete_object(&key).await?;
+                    report.deleted += 1;
+                }
+            }
+            Repair::Put(body) => {
+                let size = u64::try_from(body.len()).ok();
+                let md5 = openssl::hash::hash(openssl::hash::MessageDigest::md5(), &body);
+                let same = head.is_some_and(|head| {
+                    let content = head.etag.as_ref().and_then(s3_client::ETag::md5);
+                    head.size == size
+                        && content.is_none_or(|c| md5.as_ref().is_ok_and(|m| m[..] == c[..]))
+                });
+                if !same {
+                    client.put_object(&key, body, PutMode::Replace).await?;
+                    report.repaired += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wanted(local: &Path) -> Result<Repair> {
+    match std::fs::read(local) {
+        Ok(bytes) => Ok(Repair::Put(Bytes::from(bytes))),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Repair::Delete)
+        }
+        Err(error) => Err(Error::io("unable to read", local)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_safe;
+
+    #[test]
+    fn only_relative_paths_are_kept() {
+        assert!(is_safe("vm/100/2025-07-14T14:20:02Z/index.json.blob"));
+        for bad in ["", "/etc/passwd", "a/../b", "a//b", "./a", "a/."] {
+            assert!(!is_safe(bad), "{bad}");
+        }
+    }
+}

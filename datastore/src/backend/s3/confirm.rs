@@ -1,0 +1,144 @@
+//! Looking at an object while its digest's entry is held: what the collection's merge and the end
+//! of a quarantine need (`gc.md` §6.2 P2).
+//!
+//! A listing may be older than a delete, so nothing is concluded from it alone: presence is created
+//! and a chunk is called missing only after a HEAD that no upload or delete of the digest can
+//! overlap.
+
+use std::sync::Arc;
+
+use api_types::digest::Digest;
+use s3_client::{PutMode, S3Client};
+
+use crate::digests::{Slot, UploadGuard};
+use crate::error::Result;
+use crate::format::blob::DataBlob;
+
+use super::S3Backend;
+
+/// Result of a look at a digest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Look {
+    /// The object is there; the local file too, now.
+    Present,
+    /// The object was gone and has been uploaded again from the cached payload.
+    Healed,
+    /// The object is proven absent and there is no payload: presence is dropped, the digest lost.
+    Missing,
+    /// The digest is not ordinary, or its situation has changed meanwhile: leave it alone ◆.
+    Busy,
+}
+
+enum Held {
+    Busy,
+    Object { guard: UploadGuard },
+    Payload { guard: UploadGuard, blob: DataBlob },
+}
+
+impl S3Backend {
+    /// Marked, listed, no local file: creates the marker if the object answers.
+    ///
+    /// # Errors
+    /// If the bucket does not answer or the marker cannot be written.
+    pub async fn confirm_presence(
+        self: &Arc<Self>,
+        client: &S3Client,
+        digest: Digest,
+    ) -> Result<Look> {
+        let guard = self
+            .with_slot(digest, |this, slot| -> Result<Option<UploadGuard>> {
+                if this.local.stat_chunk(slot.digest())?.is_some()
+                    || this.bad_list.contains(slot.digest())
+                {
+                    return Ok(None);
+                }
+                Ok(this.hold_ordinary(slot))
+            })
+            .await?;
+        let Some(guard) = guard else { return Ok(Look::Busy) };
+        let exists = client.head_object(&self.keys.chunk(&digest)?).await?.is_some();
+        let this = Arc::clone(self);
+        self.env
+            .blocking(move || {
+                guard.finish(|slot| {
+                    if exists {
+                        this.local.create_marker(slot.digest())?;
+                        slot.set_lost(false);
+                    }
+                    Ok(if exists { Look::Present } else { Look::Busy })
+                })
+            })
+            .await
+    }
+
+    /// Marked, not listed: heals from a valid cached payload, else confirms that the chunk is
+    /// missing and makes the next backup upload it.
+    ///
+    /// # Errors
+    /// If the bucket does not answer or a local file operation fails.
+    pub async fn heal_or_confirm_missing(
+        self: &Arc<Self>,
+        client: &S3Client,
+        digest: Digest,
+    ) -> Result<Look> {
+        let held = self
+            .with_slot(digest, |this, slot| -> Result<Held> {
+                let Some(guard) = this.hold_ordinary(slot) else { return Ok(Held::Busy) };
+                Ok(match this.valid_payload(slot.digest())? {
+                    Some(blob) => Held::Payload { guard, blob },
+                    None => Held::Object { guard },
+                })
+            })
+            .await?;
+        let key = self.keys.chunk(&digest)?;
+        let (guard, healed) = match held {
+            Held::Busy => return Ok(Look::Busy),
+            Held::Payload { guard, blob } => {
+                // The listing may be stale: an object that is there after all is kept.
+                let absent = client.head_object(&key).await?.is_none();
+                if absent {
+                    self.put_validated(client, digest, &blob, PutMode::CreateOnly).await?;
+                    self.count_healed();
+                }
+                (guard, Some(absent))
+            }
+            Held::Object { guard } => {
+                let exists = client.head_object(&key).await?.is_some();
+                (guard, exists.then_some(false))
+            }
+        };
+        let this = Arc::clone(self);
+        self.env
+            .blocking(move || {
+                guard.finish(|slot| match healed {
+                    Some(healed) => {
+                        slot.set_lost(false);
+                        Ok(if healed { Look::Healed } else { Look::Present })
+                    }
+                    None => {
+                        this.cache.forget(slot.digest());
+                        this.local.remove_chunk(slot.digest())?;
+                        slot.set_lost(true);
+                        Ok(Look::Missing)
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Holds an ordinary digest like an upload would; `None` if it is not ordinary.
+    pub(super) fn hold_ordinary(&self, slot: &mut Slot<'_>) -> Option<UploadGuard> {
+        if !slot.is_ordinary() {
+            return None;
+        }
+        let token = slot.begin_upload()?;
+        Some(UploadGuard::new(Arc::clone(&self.table), *slot.digest(), token))
+    }
+
+    /// The cached payload of a digest if it decodes and fits the digest.
+    pub(super) fn valid_payload(&self, digest: &Digest) -> Result<Option<DataBlob>> {
+        let Some(raw) = self.local.read_chunk(digest)? else { return Ok(None) };
+        let Ok(blob) = DataBlob::from_bytes(raw) else { return Ok(None) };
+        Ok(blob.verify_unencrypted(digest, None).is_ok().then_some(blob))
+    }
+}

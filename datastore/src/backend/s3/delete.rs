@@ -1,0 +1,448 @@
+//! The only path by which chunk objects are deleted (`gc.md` §6.2 P3, §7), for the collection and
+//! for verify alike.
+//!
+//! Order ◆: [`condemn`](S3Backend::condemn) removes the local file and sets `Condemned` in one
+//! critical section; [`send_batch`](S3Backend::send_batch) then makes the journal record durable,
+//! looks at each entry a last time (a session may have taken a digest back), checks the ownership
+//! of the prefix and sends a request for exactly the digests left, signed with the time of that
+//! check. No lock is held meanwhile: the entries' states are the lock.
+//!
+//! Interleavings considered, by the moment at which the process dies or the task is dropped:
+//! before the record: garbage without presence, the next run handles it; after the record and
+//! before or after the request: every digest of the record is suspect after the restart; while
+//! waiting for the answer (abort, panic): the batch's guard makes the sent digests suspect at once
+//! and the unsent ones ordinary without presence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::digest::Digest;
+use s3_client::{KeyOutcome, ObjectKey, S3Client};
+
+use crate::chunk_store::LocalChunk;
+use crate::digests::{BatchId, Generation, State};
+use crate::error::{Error, Result};
+
+use super::S3Backend;
+use super::journal::RecordId;
+
+/// Attempts of one delete request, and the time they may take together.
+const MAX_ATTEMPTS: usize = 3;
+const MAX_DURATION: Duration = Duration::from_secs(120);
+/// Pause before an attempt is repeated; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a judge of a candidate may look at, taken under the digest's lock.
+#[derive(Clone, Copy, Debug)]
+pub struct CandidateEntry {
+    /// Something is going on with the digest.
+    pub state: Option<State>,
+    /// A delete of it may still be applied.
+    pub suspect: bool,
+    /// Its liveness stamp, if any.
+    pub stamp: Option<Generation>,
+    /// Its local file, if any.
+    pub local: Option<LocalChunk>,
+}
+
+/// A digest condemned for a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Condemned {
+    /// The digest.
+    pub digest: Digest,
+    /// Size of the object as listed.
+    pub size: u64,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct BatchOutcome {
+    /// Deleted for certain.
+    pub deleted: Vec<Condemned>,
+    /// Taken back by a session before the request was sent.
+    pub taken_back: Vec<Condemned>,
+    /// Refused by the store (retention, policy), presence put back; with code and message.
+    pub retained: Vec<(Condemned, String)>,
+    /// Answered ambiguously: suspect until the end of their quarantine.
+    pub suspect: Vec<Condemned>,
+    /// Objects that are not chunks (evidence of bad chunks), deleted.
+    pub evidence_deleted: usize,
+    /// Such objects that could not be deleted.
+    pub evidence_failed: usize,
+}
+
+/// Condemned digests on their way to one delete request.
+///
+/// Dropped before it was sent, it makes its digests ordinary again, without presence.
+#[derive(Debug)]
+pub struct DeleteBatch {
+    backend: Arc<S3Backend>,
+    id: BatchId,
+    digests: Vec<Condemned>,
+    evidence: Vec<ObjectKey>,
+    /// Set once the record is written: from then on a dropped batch leaves suspects.
+    sent: Option<RecordId>,
+}
+
+impl DeleteBatch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new(backend: &Arc<S3Backend>) -> Self {
+        Self {
+            id: BatchId(backend.next_batch_id()),
+            backend: Arc::clone(backend),
+            digests: Vec::new(),
+            evidence: Vec::new(),
+            sent: None,
+        }
+    }
+
+    /// The id to condemn digests for.
+    #[must_use]
+    pub fn id(&self) -> BatchId {
+        self.id
+    }
+
+    /// Adds a digest that has just been condemned for this batch.
+    pub fn push(&mut self, condemned: Condemned) {
+        self.digests.push(condemned);
+    }
+
+    /// Adds an object that is no chunk: the evidence of a bad one.
+    pub fn push_evidence(&mut self, key: ObjectKey) {
+        self.evidence.push(key);
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.digests.len() + self.evidence.len()
+    }
+
+    /// Whether there is nothing to delete.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Drop for DeleteBatch {
+    fn drop(&mut self) {
+        let until = self.backend.env.now() + self.backend.quarantine;
+        for condemned in &self.digests {
+            self.backend.table.with(&condemned.digest, |slot| {
+                slot.release(self.id);
+                if slot.end_deleting(self.id).is_some() {
+                    slot.suspect(until);
+                }
+            });
+        }
+        if let Some(record) = self.sent {
+            let backend = &self.backend;
+            let mut journal = backend.journal();
+            for condemned in &self.digests {
+                let suspect = backend.table.with(&condemned.digest, |slot| slot.suspicion());
+                if suspect.is_none() {
+                    journal.resolve(record, &condemned.digest);
+                }
+            }
+        }
+    }
+}
+
+/// A record whose batch has not taken it over yet: if the task is dropped before that, nothing is
+/// ever sent for it, so it must not stay open.
+struct FreshRecord {
+    backend: Arc<S3Backend>,
+    id: RecordId,
+    digests: Vec<Digest>,
+}
+
+impl FreshRecord {
+    fn into_id(mut self) -> RecordId {
+        self.digests.clear();
+        self.id
+    }
+}
+
+impl Drop for FreshRecord {
+    fn drop(&mut self) {
+        for digest in &self.digests {
+            self.backend.journal().resolve(self.id, digest);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    Open,
+    Deleted,
+    Refused,
+}
+
+struct Pending {
+    condemned: Condemned,
+    key: ObjectKey,
+    fate: Fate,
+    reason: String,
+    /// An attempt ended without a definite answer for this key ◆.
+    unresolved: bool,
+}
+
+impl S3Backend {
+    /// Condemns an ordinary digest for `batch` if `judge` says so; blocking, to be called for many
+    /// digests in a row from the blocking pool.
+    ///
+    /// The local file is removed in the same critical section in which the judge looked at it.
+    ///
+    /// # Errors
+    /// If the local file cannot be looked at or removed; nothing has changed then.
+    pub fn condemn<V>(
+        &self,
+        batch: BatchId,
+        digest: &Digest,
+        judge: impl FnOnce(&CandidateEntry) -> (bool, V),
+    ) -> Result<(bool, V)> {
+        self.table.with(digest, |slot| {
+            let entry = CandidateEntry {
+                state: slot.state(),
+                suspect: slot.suspicion().is_some(),
+                stamp: slot.stamp(),
+                local: self.local.stat_chunk(digest)?,
+            };
+            let (delete, verdict) = judge(&entry);
+            if !delete || !slot.is_ordinary() {
+                return Ok((false, verdict));
+            }
+            let had = entry.local.is_some();
+            if had {
+                self.local.remove_chunk(digest)?;
+                self.cache.forget(digest);
+            }
+            Ok((slot.condemn(batch, had), verdict))
+        })
+    }
+
+    /// Removes the local file of an ordinary digest that is neither marked nor in the bucket.
+    ///
+    /// # Errors
+    /// If the local file cannot be looked at or removed.
+    pub fn drop_stale_presence(
+        &self,
+        digest: &Digest,
+        judge: impl FnOnce(&CandidateEntry) -> bool,
+    ) -> Result<bool> {
+        self.table.with(digest, |slot| {
+            let local = self.local.stat_chunk(digest)?;
+            let entry = CandidateEntry {
+                state: slot.state(),
+                suspect: slot.suspicion().is_some(),
+                stamp: slot.stamp(),
+                local,
+            };
+            if local.is_none() || !slot.is_ordinary() || !judge(&entry) {
+                return Ok(false);
+            }
+            self.cache.forget(digest);
+            self.local.remove_chunk(digest)?;
+            Ok(true)
+        })
+    }
+
+    /// Sends a batch and waits until each of its digests is deleted, retained or suspect.
+    ///
+    /// # Errors
+    /// If the record could not be made durable or the prefix is not ours; nothing was sent then,
+    /// and the digests are ordinary, without presence.
+    pub async fn send_batch(
+        self: &Arc<Self>,
+        client: &S3Client,
+        mut batch: DeleteBatch,
+    ) -> Result<BatchOutcome> {
+        let mut outcome = BatchOutcome::default();
+        self.write_record(&mut batch).await?;
+        let pending = self.last_look(&mut batch, &mut outcome)?;
+        if pending.is_empty() && batch.evidence.is_empty() {
+            return Ok(outcome);
+        }
+        let fence = match self.ownership.check(client, "delete chunks").await {
+            Ok(fence) => fence,
+            Err(error) => {
+                // Not sent: the guard must not make suspects of them.
+                self.give_up_unsent(&batch);
+                return Err(error);
+            }
+        };
+        let client = client.signed_at(fence.signed_at);
+        let pending = self.attempt(&client, pending, &batch.evidence, &mut outcome).await;
+        self.settle(&mut batch, pending, &mut outcome).await?;
+        Ok(outcome)
+    }
+
+    async fn write_record(self: &Arc<Self>, batch: &mut DeleteBatch) -> Result<()> {
+        if batch.digests.is_empty() {
+            return Ok(());
+        }
+        let digests: Vec<Digest> = batch.digests.iter().map(|c| c.digest).collect();
+        let this = Arc::clone(self);
+        let record = self
+            .env
+            .blocking(move || -> Result<FreshRecord> {
+                let id = this.journal().append(&digests)?;
+                Ok(FreshRecord { backend: Arc::clone(&this), id, digests })
+            })
+            .await?;
+        batch.sent = Some(record.into_id());
+        Ok(())
+    }
+
+    /// The final re-check: what is still condemned becomes `Deleting`, the rest leaves the batch.
+    fn last_look(&self, batch: &mut DeleteBatch, outcome: &mut BatchOutcome) -> Result<Vec<Pending>> {
+        let mut pending = Vec::with_capacity(batch.digests.len());
+        let mut kept = Vec::with_capacity(batch.digests.len());
+        for condemned in std::mem::take(&mut batch.digests) {
+            if self.table.with(&condemned.digest, |slot| slot.start_deleting(batch.id)) {
+                kept.push(condemned);
+            } else {
+                if let Some(record) = batch.sent {
+                    self.journal().resolve(record, &condemned.digest);
+                }
+                outcome.taken_back.push(condemned);
+            }
+        }
+        batch.digests = kept;
+        for condemned in &batch.digests {
+            pending.push(Pending {
+                condemned: *condemned,
+                key: self.keys.chunk(&condemned.digest)?,
+                fate: Fate::Open,
+                reason: String::new(),
+                unresolved: false,
+            });
+        }
+        Ok(pending)
+    }
+
+    fn give_up_unsent(&self, batch: &DeleteBatch) {
+        for condemned in &batch.digests {
+            self.table.with(&condemned.digest, |slot| slot.end_deleting(batch.id));
+        }
+    }
+
+    /// Up to three attempts; a key leaves the request as soon as it has a definite answer.
+    async fn attempt(
+        &self,
+        client: &S3Client,
+        mut pending: Vec<Pending>,
+        evidence: &[ObjectKey],
+        outcome: &mut BatchOutcome,
+    ) -> Vec<Pending> {
+        let deadline = self.env.now() + MAX_DURATION;
+        let mut evidence_left: Vec<ObjectKey> = evidence.to_vec();
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1..=MAX_ATTEMPTS {
+            let open: Vec<usize> =
+                (0..pending.len()).filter(|&i| pending[i].fate == Fate::Open).collect();
+            if open.is_empty() && evidence_left.is_empty() {
+                break;
+            }
+            if attempt > 1 {
+                if self.env.now() + pause >= deadline {
+                    break;
+                }
+                self.env.sleep(pause).await;
+                pause *= 2;
+            }
+            let keys: Vec<ObjectKey> = open
+                .iter()
+                .map(|&i| pending[i].key.clone())
+                .chain(evidence_left.iter().cloned())
+                .collect();
+            let answers = client.delete_objects_attempt(&keys).await.outcomes;
+            for (position, &index) in open.iter().enumerate() {
+                pending[index].note(answers.get(position));
+            }
+            let mut still_left = Vec::new();
+            for (key, answer) in evidence_left.into_iter().zip(answers.iter().skip(open.len())) {
+                match answer {
+                    KeyOutcome::Deleted => outcome.evidence_deleted += 1,
+                    KeyOutcome::Refused { .. } => outcome.evidence_failed += 1,
+                    KeyOutcome::Retryable { .. } | KeyOutcome::Unresolved { .. } => {
+                        still_left.push(key);
+                    }
+                }
+            }
+            evidence_left = still_left;
+        }
+        outcome.evidence_failed += evidence_left.len();
+        pending
+    }
+
+    /// Turns the answers into states ◆ (`gc.md` §7, "outcome per key").
+    async fn settle(
+        self: &Arc<Self>,
+        batch: &mut DeleteBatch,
+        pending: Vec<Pending>,
+        outcome: &mut BatchOutcome,
+    ) -> Result<()> {
+        let this = Arc::clone(self);
+        let id = batch.id;
+        let record = batch.sent;
+        let settled = self
+            .env
+            .blocking(move || -> Result<BatchOutcome> {
+                let until = this.env.now() + this.quarantine;
+                let mut settled = BatchOutcome::default();
+                for key in pending {
+                    let digest = key.condemned.digest;
+                    let certain = !key.unresolved;
+                    this.table.with(&digest, |slot| -> Result<()> {
+                        let had = slot.end_deleting(id);
+                        if !certain {
+                            slot.suspect(until);
+                        } else if key.fate != Fate::Deleted && had == Some(true) {
+                            this.local.create_marker(&digest)?;
+                        }
+                        Ok(())
+                    })?;
+                    if certain && let Some(record) = record {
+                        this.journal().resolve(record, &digest);
+                    }
+                    match (key.fate, certain) {
+                        // A later attempt saw it go: freed, whatever a late request still does.
+                        (Fate::Deleted, _) => settled.deleted.push(key.condemned),
+                        // Refused, or every attempt was put off by a definite answer.
+                        (_, true) => settled.retained.push((key.condemned, key.reason)),
+                        (_, false) => settled.suspect.push(key.condemned),
+                    }
+                }
+                Ok(settled)
+            })
+            .await?;
+        // Everything is settled: nothing left for the guard to do.
+        batch.digests.clear();
+        outcome.deleted = settled.deleted;
+        outcome.retained = settled.retained;
+        outcome.suspect = settled.suspect;
+        Ok(())
+    }
+}
+
+impl Pending {
+    fn note(&mut self, answer: Option<&KeyOutcome>) {
+        match answer {
+            Some(KeyOutcome::Deleted) => self.fate = Fate::Deleted,
+            Some(KeyOutcome::Refused { code, message }) => {
+                self.fate = Fate::Refused;
+                self.reason = format!("{code}: {message}");
+            }
+            Some(KeyOutcome::Retryable { code }) => self.reason.clone_from(code),
+            Some(KeyOutcome::Unresolved { .. }) | None => self.unresolved = true,
+        }
+    }
+}
+
+/// The error for a store that another instance took over in the middle of a run.
+pub(crate) fn is_fatal(error: &Error) -> bool {
+    matches!(error, Error::Fenced { .. } | Error::NeedsRefresh { .. } | Error::Aborted)
+}

@@ -1,0 +1,325 @@
+//! The delete journal (`gc.md` §7): which chunk objects a delete may have been sent for.
+//!
+//! A record is durable before its request is sent and goes only after the unlinks of its chunk
+//! files are durable and none of its digests is suspect any more. There is no time in it: whoever
+//! reads a record treats every digest of it as suspect for a full quarantine, whether the request
+//! was answered or not.
+//!
+//! Text, one record a line: `batch <id> <count> <crc32> <digest>…`. The file is only appended to
+//! and atomically replaced, so only its last line can be torn; a torn line was never fsynced, so
+//! its request was never sent and it is dropped. Damage anywhere else makes the journal unreadable,
+//! which means that the local state cannot be trusted (`gc.md` §6.6).
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use api_types::digest::Digest;
+
+use crate::atomic_file;
+use crate::error::{Error, Result};
+
+/// Identifies a record.
+pub type RecordId = u64;
+
+/// The journal file with the records that are still open.
+#[derive(Debug)]
+pub struct DeleteJournal {
+    path: PathBuf,
+    open: BTreeMap<RecordId, Record>,
+    next_id: RecordId,
+    /// What the file looked like after our last write, to notice another process's records.
+    seen: Option<FileIdentity>,
+}
+
+#[derive(Debug)]
+struct Record {
+    digests: Vec<Digest>,
+    /// Digests whose delete is in flight or suspect; empty = the record may go.
+    unresolved: HashSet<Digest>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct FileIdentity {
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl DeleteJournal {
+    /// Creates an empty journal; an existing one is kept.
+    ///
+    /// # Errors
+    /// If the file cannot be created durably.
+    pub fn create(path: &Path) -> Result<()> {
+        if path.exists() {
+            return Ok(());
+        }
+        atomic_file::replace_durable(path, b"", 0o600)
+    }
+
+    /// A journal that has not been read yet: [`reload`](Self::reload) reads it.
+    #[must_use]
+    pub fn unread(path: PathBuf) -> Self {
+        Self { path, open: BTreeMap::new(), next_id: 1, seen: None }
+    }
+
+    /// Reads the file if another process may have changed it since the last look; returns the
+    /// digests of its records then.
+    ///
+    /// To be called whenever the process lock has just been taken ◆.
+    ///
+    /// # Errors
+    /// [`Error::NeedsRefresh`] if the journal is missing or unreadable.
+    pub fn reload(&mut self) -> Result<Vec<Digest>> {
+        let identity = match std::fs::metadata(&self.path) {
+            Ok(metadata) => FileIdentity::of(&metadata),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Error::NeedsRefresh { reason: "the delete journal is missing".into() });
+            }
+            Err(error) => return Err(Error::io("unable to read the delete journal", &self.path)(error)),
+        };
+        if self.seen == Some(identity) {
+            return Ok(Vec::new());
+        }
+        let bytes = std::fs::read(&self.path)
+            .map_err(Error::io("unable to read the delete journal", &self.path))?;
+        let parsed = parse(&bytes).map_err(|reason| Error::NeedsRefresh {
+            reason: format!("the delete journal is unreadable: {reason}"),
+        })?;
+        // Whoever changed the file was alone with it, so what we remember is either in it or over.
+        self.open.clear();
+        let mut unknown = Vec::new();
+        for (id, digests) in parsed.records {
+            self.next_id = self.next_id.max(id.saturating_add(1));
+            unknown.extend_from_slice(&digests);
+            let unresolved = digests.iter().copied().collect();
+            self.open.insert(id, Record { digests, unresolved });
+        }
+        if parsed.torn {
+            self.rewrite()?;
+        } else {
+            self.seen = Some(identity);
+        }
+        Ok(unknown)
+    }
+
+    /// Appends a durable record; nothing may be sent if this fails ◆.
+    ///
+    /// # Errors
+    /// If the record cannot be written or synced.
+    pub fn append(&mut self, digests: &[Digest]) -> Result<RecordId> {
+        let id = self.next_id;
+        let line = format_record(id, digests);
+        let failed = || Error::io("unable to append to the delete journal", &self.path);
+        let mut file = OpenOptions::new().append(true).open(&self.path).map_err(failed())?;
+        file.write_all(line.as_bytes()).map_err(failed())?;
+        file.sync_data().map_err(failed())?;
+        self.seen = Some(FileIdentity::of(&file.metadata().map_err(failed())?));
+        self.next_id += 1;
+        let record =
+            Record { digests: digests.to_vec(), unresolved: digests.iter().copied().collect() };
+        self.open.insert(id, record);
+        Ok(id)
+    }
+
+    /// Records that the request of record `id` can no longer delete `digest`.
+    pub fn resolve(&mut self, id: RecordId, digest: &Digest) {
+        if let Some(record) = self.open.get_mut(&id) {
+            record.unresolved.remove(digest);
+        }
+    }
+
+    /// Records that no request of any record can delete `digest` any more (end of a quarantine).
+    pub fn resolve_everywhere(&mut self, digest: &Digest) {
+        for record in self.open.values_mut() {
+            record.unresolved.remove(digest);
+        }
+    }
+
+    /// Drops the records that nothing waits for, after making the unlinks of their chunk files
+    /// durable with `sync` ◆.
+    ///
+    /// # Errors
+    /// If syncing or rewriting fails; the records stay then.
+    pub fn checkpoint(&mut self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.open.values().all(|record| !record.unresolved.is_empty()) {
+            return Ok(());
+        }
+        sync()?;
+        self.open.retain(|_, record| !record.unresolved.is_empty());
+        self.rewrite()
+    }
+
+    /// Number of open records.
+    #[must_use]
+    pub fn open_records(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether no record is open: the precondition of a presence rebuild ◆.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    fn rewrite(&mut self) -> Result<()> {
+        let mut text = String::new();
+        for (id, record) in &self.open {
+            text.push_str(&format_record(*id, &record.digests));
+        }
+        atomic_file::replace_durable(&self.path, text.as_bytes(), 0o600)?;
+        let metadata = std::fs::metadata(&self.path)
+            .map_err(Error::io("unable to read the delete journal", &self.path))?;
+        self.seen = Some(FileIdentity::of(&metadata));
+        Ok(())
+    }
+}
+
+impl FileIdentity {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+fn format_record(id: RecordId, digests: &[Digest]) -> String {
+    use std::fmt::Write as _;
+    let mut list = String::with_capacity(digests.len() * 65);
+    for digest in digests {
+        let _ = write!(list, " {digest}");
+    }
+    format!("batch {id} {} {:08x}{list}\n", digests.len(), crc32fast::hash(list.as_bytes()))
+}
+
+struct Parsed {
+    records: Vec<(RecordId, Vec<Digest>)>,
+    torn: bool,
+}
+
+fn parse(bytes: &[u8]) -> std::result::Result<Parsed, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
+    let mut records = Vec::new();
+    let mut torn = false;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let Some(complete) = line.strip_suffix('\n') else {
+            torn = true;
+            break;
+        };
+        let record =
+            parse_record(complete).ok_or_else(|| format!("line {} is damaged", index + 1))?;
+        records.push(record);
+    }
+    Ok(Parsed { records, torn })
+}
+
+fn parse_record(line: &str) -> Option<(RecordId, Vec<Digest>)> {
+    let mut words = line.splitn(5, ' ');
+    if words.next()? != "batch" {
+        return None;
+    }
+    let id = words.next()?.parse().ok()?;
+    let count: usize = words.next()?.parse().ok()?;
+    let crc = u32::from_str_radix(words.next()?, 16).ok()?;
+    let list = words.next()?;
+    if crc32fast::hash(format!(" {list}").as_bytes()) != crc {
+        return None;
+    }
+    let digests: Vec<Digest> =
+        list.split(' ').map(|word| Digest::from_hex(word).ok()).collect::<Option<_>>()?;
+    (digests.len() == count).then_some((id, digests))
+}
+
+/// Makes every unlink below `base` durable.
+///
+/// # Errors
+/// If the file system cannot be synced.
+pub fn sync_file_system(base: &Path) -> Result<()> {
+    let dir = File::open(base).map_err(Error::io("unable to open", base))?;
+    rustix::fs::syncfs(&dir).map_err(|error| Error::io("unable to sync the file system of", base)(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(byte: u8) -> Digest {
+        Digest::from_bytes([byte; 32])
+    }
+
+    fn journal(dir: &Path) -> DeleteJournal {
+        let path = dir.join("delete-journal");
+        DeleteJournal::create(&path).unwrap();
+        let mut journal = DeleteJournal::unread(path);
+        assert_eq!(journal.reload().unwrap(), Vec::new());
+        journal
+    }
+
+    #[test]
+    fn records_survive_a_restart_until_they_are_resolved_and_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = journal(dir.path());
+        let id = first.append(&[digest(1), digest(2)]).unwrap();
+        first.append(&[digest(3)]).unwrap();
+        first.resolve(id, &digest(1));
+        first.resolve(id, &digest(2));
+
+        let mut second = DeleteJournal::unread(dir.path().join("delete-journal"));
+        assert_eq!(second.reload().unwrap(), vec![digest(1), digest(2), digest(3)]);
+
+        first.checkpoint(|| Ok(())).unwrap();
+        assert_eq!(first.open_records(), 1);
+        let mut third = DeleteJournal::unread(dir.path().join("delete-journal"));
+        assert_eq!(third.reload().unwrap(), vec![digest(3)]);
+    }
+
+    #[test]
+    fn a_failed_sync_keeps_the_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        let id = journal.append(&[digest(1)]).unwrap();
+        journal.resolve(id, &digest(1));
+        assert!(journal.checkpoint(|| Err(Error::Aborted)).is_err());
+        assert_eq!(journal.open_records(), 1);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_dropped_and_damage_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("delete-journal");
+        let whole = format_record(1, &[digest(1)]) + &format_record(2, &[digest(2)]);
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let known = DeleteJournal::unread(path.clone()).reload().unwrap();
+            assert!(known.len() <= 1, "cut at {cut}");
+            assert!(!std::fs::read_to_string(&path).unwrap().ends_with("batch"));
+        }
+        let damaged = whole.replacen("01010101", "01010102", 1);
+        std::fs::write(&path, damaged).unwrap();
+        let error = DeleteJournal::unread(path).reload().unwrap_err();
+        assert!(matches!(error, Error::NeedsRefresh { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_missing_journal_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = DeleteJournal::unread(dir.path().join("delete-journal"));
+        assert!(matches!(journal.reload(), Err(Error::NeedsRefresh { .. })));
+    }
+
+    #[test]
+    fn another_processs_records_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ours = journal(dir.path());
+        let mut theirs = DeleteJournal::unread(dir.path().join("delete-journal"));
+        theirs.reload().unwrap();
+        theirs.append(&[digest(5)]).unwrap();
+        assert_eq!(ours.reload().unwrap(), vec![digest(5)]);
+        assert_eq!(ours.reload().unwrap(), Vec::new());
+    }
+}

@@ -1,0 +1,120 @@
+//! Metadata files in the bucket: `S/.cnt/…`, a mirror of the local tree (`s3-backend.md` §7–§9).
+//!
+//! Writes go to the bucket first and are made visible locally afterwards; removals begin in the
+//! bucket too, manifest first. A write or delete whose answer was lost may be applied later, after
+//! newer ones: its path goes into the [cleanup journal](super::cleanup), which makes the bucket
+//! equal to the local tree once more when the quarantine is over (§17.1).
+
+use bytes::Bytes;
+use s3_client::{DeleteReport, ObjectKey, PutMode, S3Client, S3Error};
+
+use crate::error::{Error, Result};
+
+use super::S3Backend;
+
+impl S3Backend {
+    /// Puts a metadata file by its path relative to the datastore.
+    ///
+    /// # Errors
+    /// If the bucket refuses it; after an ambiguous answer the path is in the cleanup journal.
+    pub async fn put_metadata(
+        &self,
+        client: &S3Client,
+        relative: &str,
+        body: Bytes,
+    ) -> Result<()> {
+        let key = self.keys.content_file(relative)?;
+        let answer = client.put_object(&key, body, PutMode::Replace).await;
+        self.note_ambiguity(relative, answer.map(|_| ())).await
+    }
+
+    /// Puts a manifest: like [`put_metadata`](Self::put_metadata), but only while the prefix is
+    /// proven ours, signed with the time of that proof ◆.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if another instance owns the prefix, else as for `put_metadata`.
+    pub async fn put_manifest(
+        &self,
+        client: &S3Client,
+        relative: &str,
+        body: Bytes,
+    ) -> Result<()> {
+        let fence = self.ownership.check(client, "commit a snapshot").await?;
+        self.put_metadata(&client.signed_at(fence.signed_at), relative, body).await
+    }
+
+    /// Reads a metadata file from the bucket; `None` = proven absent.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
+    pub async fn get_metadata(&self, client: &S3Client, relative: &str) -> Result<Option<Bytes>> {
+        let key = self.keys.content_file(relative)?;
+        Ok(client.get_object(&key).await?.map(|object| object.body))
+    }
+
+    /// Deletes one metadata file; absent is fine.
+    ///
+    /// # Errors
+    /// If the bucket refuses; after an ambiguous answer the path is in the cleanup journal.
+    pub async fn delete_metadata(&self, client: &S3Client, relative: &str) -> Result<()> {
+        let key = self.keys.content_file(relative)?;
+        let answer = client.delete_object(&key).await;
+        self.note_ambiguity(relative, answer.map(|_| ())).await
+    }
+
+    /// Deletes many metadata files in shared batches; returns those that could not be deleted,
+    /// which are in the cleanup journal then.
+    ///
+    /// # Errors
+    /// If nothing could be sent at all or the cleanup journal cannot be written.
+    pub async fn delete_metadata_files(
+        &self,
+        client: &S3Client,
+        relatives: &[String],
+    ) -> Result<Vec<(String, String)>> {
+        let keys: Vec<ObjectKey> = relatives
+            .iter()
+            .map(|relative| self.keys.content_file(relative))
+            .collect::<Result<_, S3Error>>()?;
+        let report = match client.delete_objects(&keys).await {
+            Ok(report) => report,
+            Err(error) => {
+                self.cleanup.add(&self.env, relatives.to_vec()).await?;
+                return Err(error.into());
+            }
+        };
+        let failed = self.failures(&report);
+        if !failed.is_empty() {
+            let paths = failed.iter().map(|(path, _)| path.clone()).collect();
+            self.cleanup.add(&self.env, paths).await?;
+        }
+        Ok(failed)
+    }
+
+    fn failures(&self, report: &DeleteReport) -> Vec<(String, String)> {
+        report
+            .errors
+            .iter()
+            .filter_map(|failure| {
+                let path = self.keys.content_path(&failure.key)?;
+                Some((path.to_owned(), format!("{}: {}", failure.code, failure.message)))
+            })
+            .collect()
+    }
+
+    async fn note_ambiguity(
+        &self,
+        relative: &str,
+        answer: std::result::Result<(), S3Error>,
+    ) -> Result<()> {
+        match answer {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if error.may_have_been_applied() {
+                    self.cleanup.add(&self.env, vec![relative.to_owned()]).await?;
+                }
+                Err(Error::from(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Ends of quarantines: what became of a delete whose answer nobody saw (`gc.md` §7).
+//!
+//! While a digest is suspect, uploads of it keep their payload durably on disk. When the quarantine
+//! is over, the object is looked at: gone but payload here = a late delete hit it, so it is put
+//! back; gone and only a marker here = the marker goes. Not under an upload of the digest ◆, and
+//! only by a process that is alone with the store ◆ (the caller holds the exclusive process lock).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::digest::Digest;
+use s3_client::{PutMode, S3Client};
+
+use crate::digests::UploadGuard;
+use crate::error::Result;
+use crate::format::blob::DataBlob;
+
+use super::S3Backend;
+use super::journal::sync_file_system;
+
+/// When a look that failed is repeated.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What a round of resolving did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ResolveReport {
+    /// Quarantines that ended.
+    pub resolved: usize,
+    /// Objects that a late delete had taken and that were put back.
+    pub restored: usize,
+    /// Digests whose object could not be looked at; they stay suspect.
+    pub failed: usize,
+    /// Digests still in quarantine.
+    pub waiting: usize,
+}
+
+struct Held {
+    guard: UploadGuard,
+    payload: Option<DataBlob>,
+    has_file: bool,
+}
+
+impl S3Backend {
+    /// Resolves every quarantine that is over. The caller holds the exclusive process lock and is
+    /// its only holder ◆.
+    ///
+    /// # Errors
+    /// Only if the journal cannot be written; a digest that cannot be resolved stays suspect.
+    pub async fn resolve_quarantine(
+        self: &Arc<Self>,
+        client: &S3Client,
+    ) -> Result<ResolveReport> {
+        let mut report = ResolveReport::default();
+        for digest in self.table.due_suspects(self.env.now()) {
+            match self.resolve_digest(client, digest).await {
+                Ok(restored) => {
+                    report.resolved += 1;
+                    report.restored += usize::from(restored);
+                }
+                Err(error) => {
+                    tracing::warn!(%digest, %error, "unable to end the quarantine of a chunk");
+                    let until = self.env.now() + RETRY_AFTER;
+                    self.table.with(&digest, |slot| slot.suspect(until));
+                    report.failed += 1;
+                }
+            }
+        }
+        report.waiting = self.table.suspects().len();
+        self.checkpoint_journal().await?;
+        Ok(report)
+    }
+
+    /// Makes unlinks durable and drops the journal records that nothing waits for ◆.
+    ///
+    /// # Errors
+    /// If syncing or rewriting the journal fails; the records stay then.
+    pub async fn checkpoint_journal(self: &Arc<Self>) -> Result<()> {
+        let this = Arc::clone(self);
+        self.env
+            .blocking(move || {
+                let base = this.local.base().to_owned();
+                this.journal().checkpoint(|| sync_file_system(&base))
+            })
+            .await
+    }
+
+    /// Whether no delete is unresolved: the precondition of a presence rebuild ◆.
+    #[must_use]
+    pub fn journal_is_empty(&self) -> bool {
+        self.journal().is_empty()
+    }
+
+    /// Looks at one suspect digest; true if its object had to be put back.
+    async fn resolve_digest(self: &Arc<Self>, client: &S3Client, digest: Digest) -> Result<bool> {
+        let held = self
+            .with_slot(digest, |this, slot| -> Result<Option<Held>> {
+                // An upload under way: its payload is not on disk yet, look again later.
+                let Some(token) = slot.begin_upload() else { return Ok(None) };
+                let guard = UploadGuard::new(Arc::clone(&this.table), *slot.digest(), token);
+                let payload = this.valid_payload(slot.digest())?;
+                let has_file = this.local.stat_chunk(slot.digest())?.is_some();
+                Ok(Some(Held { guard, payload, has_file }))
+            })
+            .await?;
+        let Some(Held { guard, payload, has_file }) = held else {
+            let until = self.env.now() + RETRY_AFTER;
+            self.table.with(&digest, |slot| slot.suspect(until));
+            return Ok(false);
+        };
+        let mut restored = false;
+        let mut drop_file = false;
+        if has_file && client.head_object(&self.keys.chunk(&digest)?).await?.is_none() {
+            match &payload {
+                Some(blob) => {
+                    self.put_validated(client, digest, blob, PutMode::Replace).await?;
+                    self.keep_rescued(digest);
+                    restored = true;
+                }
+                None => drop_file = true,
+            }
+        }
+        let this = Arc::clone(self);
+        self.env
+            .blocking(move || {
+                guard.finish(|slot| -> Result<()> {
+                    if drop_file {
+                        this.cache.forget(slot.digest());
+                        this.local.remove_chunk(slot.digest())?;
+                    }
+                    slot.clear_suspicion();
+                    Ok(())
+                })?;
+                this.journal().resolve_everywhere(&digest);
+                Ok(restored)
+            })
+            .await
+    }
+
+    /// Digests whose payload was put back after a late delete: unevictable until a complete
+    /// listing shows their object, for providers slower than the quarantine.
+    fn keep_rescued(&self, digest: Digest) {
+        self.rescued().insert(digest);
+    }
+
+    /// Whether the payload of `digest` must stay on disk.
+    pub(super) fn is_rescued(&self, digest: &Digest) -> bool {
+        self.rescued().contains(digest)
+    }
+
+    /// A complete listing has shown the object of `digest`.
+    pub fn seen_in_listing(&self, digest: &Digest) {
+        let mut rescued = self.rescued();
+        if !rescued.is_empty() {
+            rescued.remove(digest);
+        }
+    }
+
+    fn rescued(&self) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
+        self.rescued.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,173 @@
+//! Reading a chunk: cached payload, or one GET for all who ask at once (`s3-backend.md` §6).
+//!
+//! What comes from the bucket is checked (header, CRC, and the digest of plain chunks) before it is
+//! served or cached. A cache fill replaces an existing marker, under the shard lock, and never
+//! creates a file ◆: the GET may be older than a whole delete that ran meanwhile.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api_types::digest::Digest;
+use s3_client::S3Client;
+use tokio::sync::OnceCell;
+
+use crate::error::{Error, Result};
+use crate::format::blob::DataBlob;
+
+use super::S3Backend;
+use super::insert::Payload;
+
+/// GETs under way, by digest: later readers wait for the first one's answer.
+#[derive(Debug, Default)]
+pub struct ReadsInFlight {
+    cells: Mutex<HashMap<Digest, Arc<OnceCell<Option<DataBlob>>>>>,
+}
+
+impl ReadsInFlight {
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<Option<DataBlob>>> {
+        Arc::clone(self.lock().entry(digest).or_default())
+    }
+
+    /// Forgets a finished read, unless another one has begun under the same digest.
+    fn finish(&self, digest: &Digest, cell: &Arc<OnceCell<Option<DataBlob>>>) {
+        let mut cells = self.lock();
+        if cells.get(digest).is_some_and(|current| Arc::ptr_eq(current, cell)) {
+            cells.remove(digest);
+        }
+    }
+
+    fn lock(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Option<DataBlob>>>>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl S3Backend {
+    /// Reads a chunk, from the cache if it is there.
+    ///
+    /// `fill` says whether a fetched payload may be cached; the caller holds the process lock then,
+    /// since a process without it must not write chunk files ◆.
+    ///
+    /// # Errors
+    /// [`Error::MissingChunk`] if the object is proven absent (presence of an ordinary digest
+    /// without payload is dropped then, so that the next backup uploads it),
+    /// [`Error::CorruptChunk`] if the object is damaged, else what the bucket answered.
+    pub async fn read(
+        self: &Arc<Self>,
+        client: &S3Client,
+        digest: Digest,
+        fill: Payload,
+    ) -> Result<DataBlob> {
+        if let Some(blob) = self.read_cached(digest).await? {
+            self.cache.touch(&digest);
+            return Ok(blob);
+        }
+        let cell = self.reads.cell(digest);
+        let fetched = cell.get_or_try_init(|| self.fetch(client, digest)).await;
+        self.reads.finish(&digest, &cell);
+        let Some(blob) = fetched?.clone() else {
+            self.drop_absent(digest, fill).await?;
+            return Err(Error::MissingChunk { digest });
+        };
+        if fill == Payload::Cache {
+            self.fill_cache(digest, &blob).await?;
+        }
+        Ok(blob)
+    }
+
+    /// GETs and checks a chunk object, past the cache; `None` = proven absent.
+    ///
+    /// # Errors
+    /// [`Error::CorruptChunk`] if the object is damaged, else what the bucket answered.
+    pub async fn fetch(&self, client: &S3Client, digest: Digest) -> Result<Option<DataBlob>> {
+        let key = self.keys.chunk(&digest)?;
+        let Some(object) = client.get_object(&key).await? else { return Ok(None) };
+        self.env
+            .blocking(move || {
+                let corrupt = |error: crate::format::FormatError| Error::CorruptChunk {
+                    digest,
+                    reason: format!("object {key}: {error}"),
+                };
+                let blob = DataBlob::from_bytes(object.body).map_err(corrupt)?;
+                blob.verify_unencrypted(&digest, None).map_err(corrupt)?;
+                Ok(Some(blob))
+            })
+            .await
+    }
+
+    /// The cached payload, if it is there and sound; a damaged one is ignored, and replaced by the
+    /// next cache fill.
+    async fn read_cached(self: &Arc<Self>, digest: Digest) -> Result<Option<DataBlob>> {
+        let this = Arc::clone(self);
+        self.env
+            .blocking(move || {
+                let Some(raw) = this.local.read_chunk(&digest)? else { return Ok(None) };
+                if raw.is_empty() {
+                    return Ok(None);
+                }
+                let blob = DataBlob::from_bytes(raw).and_then(|blob| {
+                    blob.verify_crc()?;
+                    Ok(blob)
+                });
+                match blob {
+                    Ok(blob) => Ok(Some(blob)),
+                    Err(error) => {
+                        tracing::warn!(%digest, %error, "ignoring a damaged cached chunk");
+                        Ok(None)
+                    }
+                }
+            })
+            .await
+    }
+
+    async fn fill_cache(self: &Arc<Self>, digest: Digest, blob: &DataBlob) -> Result<()> {
+        let size = u64::try_from(blob.raw().len()).unwrap_or(u64::MAX);
+        if !self.cache.admits(size) {
+            return Ok(());
+        }
+        let this = Arc::clone(self);
+        let raw = blob.raw().clone();
+        let filled = self
+            .env
+            .blocking(move || -> Result<bool> {
+                let prepared = match this.local.prepare_payload(&digest, &raw, false) {
+                    Ok(prepared) => prepared,
+                    Err(error) => {
+                        tracing::warn!(%digest, %error, "chunk not cached");
+                        return Ok(false);
+                    }
+                };
+                this.table.with(&digest, |slot| {
+                    let present = this.local.stat_chunk(&digest)?.is_some();
+                    if !slot.is_ordinary() || !present {
+                        return Ok(false);
+                    }
+                    this.local.commit_payload(prepared)?;
+                    Ok(true)
+                })
+            })
+            .await?;
+        if filled {
+            self.admit_to_cache(digest, size).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops the presence of an ordinary digest without payload whose object is proven absent.
+    async fn drop_absent(self: &Arc<Self>, digest: Digest, fill: Payload) -> Result<()> {
+        if fill == Payload::Discard {
+            return Ok(());
+        }
+        self.with_slot(digest, |this, slot| {
+            if !slot.is_ordinary() {
+                return Ok(());
+            }
+            if this.local.stat_chunk(slot.digest())?.is_some_and(|chunk| chunk.size == 0) {
+                this.local.remove_chunk(slot.digest())?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
