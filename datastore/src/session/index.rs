@@ -1,0 +1,255 @@
+//! The index writers of a session.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api_types::digest::Digest;
+use api_types::names::{ArchiveName, ArchiveType};
+
+use crate::error::{Error, Result};
+use crate::format::dynamic_index::DynamicIndexWriter;
+use crate::format::fixed_index::{FixedIndexReader, FixedIndexWriter};
+use crate::format::index::{ClosedIndex, IndexIdentity};
+
+use super::{SessionFile, WriterSession};
+
+/// Most index writers a session may have opened at once, and the largest id (upstream's limit).
+const MAX_WRITERS: usize = 256;
+
+/// Identifies an open index writer of a session.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct WriterId(pub u32);
+
+#[derive(Debug)]
+pub(super) struct OpenIndex {
+    name: ArchiveName,
+    writer: IndexWriter,
+}
+
+#[derive(Debug)]
+enum IndexWriter {
+    Fixed(FixedIndexWriter),
+    Dynamic(DynamicIndexWriter),
+}
+
+/// What the client believes of an index that it closes; checked before it becomes visible.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExpectedIndex {
+    /// Number of chunks appended.
+    pub chunk_count: Option<u64>,
+    /// Length of the archive.
+    pub size: Option<u64>,
+    /// Index checksum.
+    pub csum: Option<[u8; 32]>,
+}
+
+/// A closed and visible index.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClosedArchive {
+    /// The manifest's facts.
+    pub file: SessionFile,
+    /// Number of chunks.
+    pub chunk_count: u64,
+}
+
+impl WriterSession {
+    /// Opens a dynamic index.
+    ///
+    /// # Errors
+    /// If the name is taken or no `.didx`, or the file cannot be created.
+    pub async fn open_dynamic_index(&self, name: &ArchiveName) -> Result<WriterId> {
+        let (path, identity) = self.new_index(name, ArchiveType::DynamicIndex)?;
+        let writer = self
+            .store
+            .env
+            .blocking(move || DynamicIndexWriter::create(&path, identity))
+            .await
+            .map_err(Error::format(name.to_string()))?;
+        self.register_writer(name, IndexWriter::Dynamic(writer))
+    }
+
+    /// Opens a fixed index of an image of `size` bytes; `None` = found out while appending.
+    ///
+    /// # Errors
+    /// If the name is taken or no `.fidx`, or the file cannot be created.
+    pub async fn open_fixed_index(
+        &self,
+        name: &ArchiveName,
+        size: Option<u64>,
+    ) -> Result<WriterId> {
+        let (path, identity) = self.new_index(name, ArchiveType::FixedIndex)?;
+        let writer = self
+            .store
+            .env
+            .blocking(move || FixedIndexWriter::create(&path, size, identity))
+            .await
+            .map_err(Error::format(name.to_string()))?;
+        self.register_writer(name, IndexWriter::Fixed(writer))
+    }
+
+    /// Opens a fixed index that begins as a copy of the base's index of the same name, whose
+    /// checksum must be `csum`.
+    ///
+    /// # Errors
+    /// As for [`open_fixed_index`](Self::open_fixed_index), or if the base's index is not that.
+    pub async fn open_fixed_index_reusing(
+        &self,
+        name: &ArchiveName,
+        size: u64,
+        csum: [u8; 32],
+    ) -> Result<WriterId> {
+        self.load_base_index(name).await?;
+        let (path, identity) = self.new_index(name, ArchiveType::FixedIndex)?;
+        let previous = self.base.as_ref().map(|base| base.file_path(name));
+        let writer = self
+            .store
+            .env
+            .blocking(move || {
+                let previous = FixedIndexReader::open(&previous.unwrap_or_default())?;
+                FixedIndexWriter::create_reusing(&path, size, &previous, &csum, identity)
+            })
+            .await
+            .map_err(Error::format(name.to_string()))?;
+        self.register_writer(name, IndexWriter::Fixed(writer))
+    }
+
+    /// Appends chunks at their start offsets; each must be known to the session ◆.
+    ///
+    /// # Errors
+    /// If a chunk is unknown or does not fit; the chunks before it are appended.
+    pub async fn append(&self, id: WriterId, chunks: Vec<(u64, Digest)>) -> Result<()> {
+        let (writer, chunks) = {
+            let state = self.state();
+            let writer = state.writers.get(&id).cloned().ok_or_else(|| unknown_writer(id))?;
+            let known: Result<Vec<_>> = chunks
+                .into_iter()
+                .map(|(start, digest)| match state.known.get(&digest) {
+                    Some(length) => Ok((start, u64::from(*length), digest)),
+                    None => Err(Error::Refused(format!(
+                        "unable to append chunk {digest}: this backup has neither uploaded it nor \
+                         taken it from its base"
+                    ))),
+                })
+                .collect();
+            (writer, known?)
+        };
+        self.store
+            .env
+            .blocking(move || {
+                let mut open = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                for (start, length, digest) in chunks {
+                    let appended = match &mut open.writer {
+                        IndexWriter::Fixed(writer) => writer.add_chunk(start, length, &digest),
+                        IndexWriter::Dynamic(writer) => writer.add_chunk(start, length, &digest),
+                    };
+                    appended.map_err(Error::format(open.name.to_string()))?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Closes an index: checks it against what the client expects, puts its object, then makes it
+    /// visible locally. The collection sees it from then on.
+    ///
+    /// # Errors
+    /// If it is empty or not as expected, or cannot be stored; the writer is gone either way.
+    pub async fn close_index(
+        &self,
+        id: WriterId,
+        expected: ExpectedIndex,
+    ) -> Result<ClosedArchive> {
+        let writer = self.state().writers.remove(&id).ok_or_else(|| unknown_writer(id))?;
+        let Ok(open) = Arc::try_unwrap(writer) else {
+            return Err(Error::Refused(format!(
+                "unable to close index writer {}: an append to it is still under way",
+                id.0
+            )));
+        };
+        let OpenIndex { name, writer } = open.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.close_writer(&name, writer).await?;
+        check_expected(&name, &closed, expected)?;
+        if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
+            let relative = self.store.relative_file(&self.options.ns, &self.dir, name.as_str());
+            let body = closed.read().map_err(Error::format(name.to_string()))?;
+            backend.put_metadata(client, &relative, body).await?;
+        }
+        let archive = ClosedArchive {
+            file: SessionFile { name: name.clone(), size: closed.size(), csum: closed.csum() },
+            chunk_count: closed.index_count(),
+        };
+        self.store
+            .env
+            .blocking(move || closed.commit())
+            .await
+            .map_err(Error::format(name.to_string()))?;
+        self.state().files.push(archive.file.clone());
+        Ok(archive)
+    }
+
+    async fn close_writer(&self, name: &ArchiveName, writer: IndexWriter) -> Result<ClosedIndex> {
+        self.store
+            .env
+            .blocking(move || match writer {
+                IndexWriter::Fixed(writer) => writer.close(),
+                IndexWriter::Dynamic(writer) => writer.close(),
+            })
+            .await
+            .map_err(Error::format(name.to_string()))
+    }
+
+    fn new_index(
+        &self,
+        name: &ArchiveName,
+        wanted: ArchiveType,
+    ) -> Result<(std::path::PathBuf, IndexIdentity)> {
+        if name.archive_type() != Some(wanted) {
+            return Err(Error::Refused(format!("'{name}' is not the name of such an index")));
+        }
+        self.claim_name(name)?;
+        let state = self.state();
+        if state.writers.len() >= MAX_WRITERS {
+            return Err(Error::Refused(format!("more than {MAX_WRITERS} open index writers")));
+        }
+        let taken = state.writers.values().any(|writer| {
+            writer.lock().unwrap_or_else(PoisonError::into_inner).name == *name
+        });
+        if taken {
+            return Err(Error::Exists { what: format!("archive {name} of this backup") });
+        }
+        let path = self.store.snapshots.snapshot_path(&self.options.ns, &self.dir);
+        Ok((path.join(name.as_str()), IndexIdentity::new(&self.store.env)))
+    }
+
+    fn register_writer(&self, name: &ArchiveName, writer: IndexWriter) -> Result<WriterId> {
+        let mut state = self.state();
+        state.next_writer += 1;
+        let id = WriterId(state.next_writer);
+        let open = OpenIndex { name: name.clone(), writer };
+        state.writers.insert(id, Arc::new(Mutex::new(open)));
+        Ok(id)
+    }
+}
+
+fn check_expected(name: &ArchiveName, closed: &ClosedIndex, expected: ExpectedIndex) -> Result<()> {
+    let differs = |what: &str, ours: String, theirs: String| {
+        Err(Error::Refused(format!(
+            "index {name}: the client expects {what} {theirs}, the server has {ours}"
+        )))
+    };
+    match expected {
+        ExpectedIndex { chunk_count: Some(count), .. } if count != closed.index_count() => {
+            differs("chunk count", closed.index_count().to_string(), count.to_string())
+        }
+        ExpectedIndex { size: Some(size), .. } if size != closed.size() => {
+            differs("size", closed.size().to_string(), size.to_string())
+        }
+        ExpectedIndex { csum: Some(csum), .. } if csum != closed.csum() => {
+            differs("checksum", hex::encode(closed.csum()), hex::encode(csum))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown_writer(id: WriterId) -> Error {
+    Error::NotFound { what: format!("index writer {}", id.0) }
+}

@@ -1,0 +1,314 @@
+//! A writer's session: everything between "I want to back up this group" and a committed snapshot
+//! (`gc.md` §6.3, `s3-backend.md` §7, `datastore-layout.md` §10).
+//!
+//! ```text
+//! start    process lock (shared) → register → group lock, owner → base (locked, pinned)
+//!          → snapshot directory (locked)
+//! chunks   insert_chunk: uploads, or answers "duplicate"; touch_known: asks without data
+//! indexes  open → append known chunks → close: object first, then the local name
+//! blobs    object first, then the local file
+//! commit   nothing lost, base untouched, prefix ours → manifest object → local manifest → sync
+//!          → leave the register → unlock
+//! abort    objects, then the local directory; what cannot be removed goes to the cleanup journal
+//! ```
+//!
+//! A session that is dropped without commit or abort (crash, panic) leaves an unfinished snapshot:
+//! its indexes keep their chunks until it is pruned.
+
+mod base;
+mod finish;
+mod index;
+pub mod registry;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use api_types::auth::Authid;
+use api_types::digest::Digest;
+use api_types::names::{ArchiveName, BackupDir, BackupGroup, BackupNamespace, BackupTime};
+use api_types::status::CryptMode;
+use bytes::Bytes;
+use s3_client::{S3Client, TaskKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::s3::insert::{InsertOutcome, Payload};
+use crate::error::{Error, Result};
+use crate::format::blob::DataBlob;
+use crate::format::manifest::ChunkUploadStats;
+use crate::locks::LockFile;
+use crate::store::DataStore;
+use crate::store::lease::WriterLease;
+
+use index::OpenIndex;
+use registry::Registration;
+
+pub use base::BaseSnapshot;
+pub use index::{ClosedArchive, ExpectedIndex, WriterId};
+
+/// What a session is to write.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Namespace; must exist.
+    pub ns: BackupNamespace,
+    /// Group; created if missing.
+    pub group: BackupGroup,
+    /// Time of the new snapshot; later than the last one's.
+    pub time: BackupTime,
+    /// Who writes: becomes the owner of a new group, must match that of an existing one.
+    pub owner: Authid,
+    /// Whether uploaded payloads may stay in the local cache.
+    pub payload: Payload,
+    /// What its requests are counted as.
+    pub kind: TaskKind,
+}
+
+impl SessionOptions {
+    /// A backup by `owner` into the root namespace, cached.
+    #[must_use]
+    pub fn new(group: BackupGroup, time: BackupTime, owner: Authid) -> Self {
+        Self {
+            ns: BackupNamespace::root(),
+            group,
+            time,
+            owner,
+            payload: Payload::Cache,
+            kind: TaskKind::Backup,
+        }
+    }
+}
+
+/// An archive of the session, as the manifest lists it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionFile {
+    /// Server archive name.
+    pub name: ArchiveName,
+    /// Length: of the archive for an index, of the encoded file for a blob.
+    pub size: u64,
+    /// Index checksum, or SHA-256 of the encoded file.
+    pub csum: [u8; 32],
+}
+
+/// A running backup.
+#[derive(Debug)]
+pub struct WriterSession {
+    store: Arc<DataStore>,
+    client: Option<S3Client>,
+    options: SessionOptions,
+    dir: BackupDir,
+    base: Option<BaseSnapshot>,
+    group_is_new: bool,
+    state: Mutex<SessionState>,
+    // Dropped in this order: first the register, last the process lock.
+    registration: Registration,
+    _snapshot_lock: LockFile,
+    _group_lock: LockFile,
+    _lease: WriterLease,
+}
+
+#[derive(Debug, Default)]
+struct SessionState {
+    /// Chunks that an index may name, with their plaintext length.
+    known: HashMap<Digest, u32>,
+    writers: HashMap<WriterId, Arc<Mutex<OpenIndex>>>,
+    next_writer: u32,
+    files: Vec<SessionFile>,
+    stats: ChunkUploadStats,
+}
+
+impl WriterSession {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// If the store is being collected by another process, not ours or not trustworthy; if the
+    /// group is locked or owned by somebody else; if the snapshot is not newer than the last one.
+    pub async fn start(
+        store: &Arc<DataStore>,
+        options: SessionOptions,
+        cancel: &CancellationToken,
+    ) -> Result<Self> {
+        let lease = store.writer_lease(cancel).await?;
+        let registration = store.sessions.register(&store.table, store.env.unix_secs());
+        let client = store.client(options.kind, cancel);
+        let dir = BackupDir::new(options.group.clone(), options.time.clone());
+        if !store.snapshots.namespace_exists(&options.ns)? {
+            return Err(Error::NotFound { what: format!("namespace '{}'", options.ns) });
+        }
+        let (group_is_new, group_lock) = Self::enter_group(store, client.as_ref(), &options).await?;
+        let base = BaseSnapshot::find(store, &options, &registration).await?;
+        if store.snapshots.snapshot_exists(&options.ns, &dir)? {
+            return Err(Error::Exists { what: format!("snapshot {dir}") });
+        }
+        store.snapshots.create_snapshot_dir(&options.ns, &dir)?;
+        let snapshot_lock = store.locks.snapshot_exclusive(&options.ns, &dir)?;
+        Ok(Self {
+            store: Arc::clone(store),
+            client,
+            options,
+            dir,
+            base,
+            group_is_new,
+            state: Mutex::default(),
+            registration,
+            _snapshot_lock: snapshot_lock,
+            _group_lock: group_lock,
+            _lease: lease,
+        })
+    }
+
+    /// Creates the group if it is new, locks it, and checks or sets its owner.
+    async fn enter_group(
+        store: &Arc<DataStore>,
+        client: Option<&S3Client>,
+        options: &SessionOptions,
+    ) -> Result<(bool, LockFile)> {
+        let SessionOptions { ns, group, owner, .. } = options;
+        store.snapshots.create_group_dir(ns, group)?;
+        let lock = store.locks.group(ns, group)?;
+        match store.snapshots.owner(ns, group)? {
+            Some(current) if owner.may_use_group_of(&current) => Ok((false, lock)),
+            Some(current) => Err(Error::Refused(format!(
+                "backup owner check failed: group {group} belongs to {current}, not to {owner}"
+            ))),
+            None => {
+                store.put_metadata_file(client, ns, group, owner).await?;
+                store.snapshots.create_owner(ns, group, owner)?;
+                Ok((true, lock))
+            }
+        }
+    }
+
+    /// The snapshot being written.
+    #[must_use]
+    pub fn dir(&self) -> &BackupDir {
+        &self.dir
+    }
+
+    /// The last finished snapshot of the group, whose chunks may be named without uploading them
+    /// after its index has been [loaded](Self::load_base_index).
+    #[must_use]
+    pub fn base(&self) -> Option<&BaseSnapshot> {
+        self.base.as_ref()
+    }
+
+    /// The generation at registration; for tests and logs.
+    #[must_use]
+    pub fn start_generation(&self) -> u64 {
+        self.registration.start_generation()
+    }
+
+    /// Stores a chunk of `plain_size` bytes of plaintext, or finds it stored.
+    ///
+    /// The blob's CRC is recomputed; a plain chunk must match `digest` and `plain_size`, an
+    /// encrypted one cannot be checked further.
+    ///
+    /// # Errors
+    /// If the chunk does not match, or cannot be stored.
+    pub async fn insert_chunk(
+        &self,
+        digest: Digest,
+        plain_size: u32,
+        mut blob: DataBlob,
+    ) -> Result<InsertOutcome> {
+        let blob = self
+            .store
+            .env
+            .blocking(move || -> Result<DataBlob> {
+                blob.set_crc();
+                blob.verify_unencrypted(&digest, Some(u64::from(plain_size)))
+                    .map_err(Error::format(format!("uploaded chunk {digest}")))?;
+                Ok(blob)
+            })
+            .await?;
+        let payload = self.options.payload;
+        let outcome = self.store.insert_chunk(self.client.as_ref(), digest, &blob, payload).await?;
+        let mut state = self.state();
+        state.known.insert(digest, plain_size);
+        state.stats.count += 1;
+        state.stats.size += u64::from(plain_size);
+        state.stats.compressed_size += outcome.stored_size;
+        state.stats.duplicates += u64::from(outcome.duplicate);
+        Ok(outcome)
+    }
+
+    /// Asks whether a chunk is stored; if so it is protected and may be named by an index.
+    ///
+    /// # Errors
+    /// If a local file operation fails.
+    pub async fn touch_known(&self, digest: Digest, plain_size: u32) -> Result<bool> {
+        let known = self.store.touch_known(digest).await?.is_some();
+        if known {
+            self.state().known.insert(digest, plain_size);
+        }
+        Ok(known)
+    }
+
+    /// Stores a blob of the snapshot: anything but the manifest, which [`commit`](Self::commit)
+    /// writes.
+    ///
+    /// # Errors
+    /// If the name is not a blob's or is taken, the blob is damaged, or it cannot be stored.
+    pub async fn add_blob(&self, name: &ArchiveName, raw: Bytes) -> Result<SessionFile> {
+        if !name.as_str().ends_with(".blob") || name.is_manifest() {
+            return Err(Error::Refused(format!("'{name}' is not the name of a blob of a snapshot")));
+        }
+        let blob = DataBlob::from_bytes(raw.clone()).map_err(Error::format(name.to_string()))?;
+        blob.verify_crc().map_err(Error::format(name.to_string()))?;
+        let file =
+            SessionFile { name: name.clone(), size: blob.raw_size(), csum: blob.raw_csum() };
+        self.claim_name(name)?;
+        let stored = self.store_file(name, raw).await;
+        let mut state = self.state();
+        match stored {
+            Ok(()) => {
+                state.stats.size += file.size;
+                state.files.push(file.clone());
+                Ok(file)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The archives stored so far, for the manifest.
+    #[must_use]
+    pub fn files(&self) -> Vec<SessionFile> {
+        self.state().files.clone()
+    }
+
+    /// The manifest entry of a stored archive.
+    #[must_use]
+    pub fn file_info(file: &SessionFile, crypt_mode: CryptMode) -> crate::format::manifest::FileInfo {
+        crate::format::manifest::FileInfo {
+            filename: file.name.clone(),
+            crypt_mode,
+            size: file.size,
+            csum: file.csum,
+        }
+    }
+
+    /// Refuses a name that an archive of this session already has.
+    fn claim_name(&self, name: &ArchiveName) -> Result<()> {
+        if self.state().files.iter().any(|file| file.name == *name) {
+            return Err(Error::Exists { what: format!("archive {name} of this backup") });
+        }
+        Ok(())
+    }
+
+    /// Writes a file of the snapshot: object first, then the local file.
+    async fn store_file(&self, name: &ArchiveName, raw: Bytes) -> Result<()> {
+        let (ns, dir) = (&self.options.ns, &self.dir);
+        if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
+            let relative = self.store.relative_file(ns, dir, name.as_str());
+            backend.put_metadata(client, &relative, raw.clone()).await?;
+        }
+        let snapshots = self.store.snapshots.clone();
+        let (ns, dir, name) = (ns.clone(), dir.clone(), name.clone());
+        self.store
+            .env
+            .blocking(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw)?))
+            .await
+    }
+
+    fn state(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,151 @@
+//! The register of running writers (`gc.md` §6.1): what a collection must not overtake.
+//!
+//! A session registers before it looks for a base and before its first chunk, recording the
+//! generation of that moment, and leaves after its last index is visible and its manifest is
+//! committed, or its cleanup is done. A collection raises the generation, *then* computes its floor
+//! from one look at the register, *then* lists the indexes ◆: so every session is either seen, and
+//! its stamps are at or above the floor, or it stamps with the new generation.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use api_types::names::ArchiveType;
+
+use crate::digests::{DigestTable, Generation};
+
+/// An index file of a base snapshot, kept open: read by the mark even if the base has vanished.
+#[derive(Debug)]
+pub struct Pin {
+    /// The open file.
+    pub file: File,
+    /// Its kind.
+    pub archive_type: ArchiveType,
+    /// Its path when it was opened, for messages.
+    pub name: String,
+}
+
+#[derive(Debug)]
+struct Entry {
+    start_generation: Generation,
+    started: i64,
+    pins: Vec<Arc<Pin>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    sessions: BTreeMap<u64, Entry>,
+}
+
+/// The running writers of one datastore in this process.
+#[derive(Debug, Default)]
+pub struct SessionRegistry {
+    inner: Mutex<Inner>,
+}
+
+impl SessionRegistry {
+    /// Registers a writer that starts at `now` (seconds since the epoch).
+    #[must_use]
+    pub fn register(self: &Arc<Self>, table: &DigestTable, now: i64) -> Registration {
+        let mut inner = self.lock();
+        let id = inner.next;
+        inner.next += 1;
+        // Read under the register's lock: a collection that raised the generation before its look
+        // at the register either sees this entry or this entry has the new generation.
+        let start_generation = table.generation();
+        inner.sessions.insert(id, Entry { start_generation, started: now, pins: Vec::new() });
+        drop(inner);
+        Registration { registry: Arc::clone(self), id, start_generation }
+    }
+
+    /// The floor of a collection with generation `generation`: computed once, a constant of the
+    /// run ◆.
+    #[must_use]
+    pub fn floor(&self, generation: Generation) -> Generation {
+        let inner = self.lock();
+        let lowest = inner.sessions.values().map(|entry| entry.start_generation).min();
+        lowest.map_or(generation, |lowest| lowest.min(generation))
+    }
+
+    /// The pinned index files of all sessions, to be read in every pass of the mark ◆.
+    #[must_use]
+    pub fn pins(&self) -> Vec<Arc<Pin>> {
+        self.lock().sessions.values().flat_map(|entry| entry.pins.iter().cloned()).collect()
+    }
+
+    /// When the longest-running writer started, seconds since the epoch.
+    #[must_use]
+    pub fn oldest_start(&self) -> Option<i64> {
+        self.lock().sessions.values().map(|entry| entry.started).min()
+    }
+
+    /// Number of running writers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().sessions.len()
+    }
+
+    /// Whether nobody writes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A writer's place in the register; left when dropped.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Arc<SessionRegistry>,
+    id: u64,
+    start_generation: Generation,
+}
+
+impl Registration {
+    /// The generation at registration.
+    #[must_use]
+    pub fn start_generation(&self) -> Generation {
+        self.start_generation
+    }
+
+    /// Adds index files of the base for the mark to read.
+    pub fn pin(&self, pins: Vec<Pin>) {
+        let mut inner = self.registry.lock();
+        if let Some(entry) = inner.sessions.get_mut(&self.id) {
+            entry.pins.extend(pins.into_iter().map(Arc::new));
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.lock().sessions.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_oldest_running_start() {
+        let table = DigestTable::new(3);
+        let registry = Arc::new(SessionRegistry::default());
+        assert_eq!(registry.floor(3), 3);
+        let old = registry.register(&table, 100);
+        table.raise_generation(4);
+        let young = registry.register(&table, 200);
+        table.raise_generation(5);
+        assert_eq!(registry.floor(5), 3);
+        assert_eq!(registry.oldest_start(), Some(100));
+        drop(old);
+        assert_eq!(registry.floor(5), 4);
+        drop(young);
+        assert_eq!(registry.floor(5), 5);
+        assert!(registry.is_empty());
+    }
+}

@@ -1,0 +1,297 @@
+//! A datastore in this process: its parts, and who may do what at the moment.
+//!
+//! One [`DataStore`] per datastore and process (see [`Stores`]); every handle is a clone of the
+//! same `Arc`, because the digest table, the sessions and the payload cache must be shared by all
+//! (H3). Opening touches neither the bucket nor the chunk files; that begins with the first
+//! [lease](lease).
+
+pub mod create;
+pub mod lease;
+pub mod state_dir;
+mod stores;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use api_types::datastore::DatastoreTuning;
+use api_types::digest::Digest;
+use api_types::names::DatastoreName;
+use s3_client::{S3Client, TaskKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Backend;
+use crate::backend::s3::insert::{InsertOutcome, Payload};
+use crate::backend::s3::keys::StoreKeys;
+use crate::backend::s3::ownership::Instance;
+use crate::backend::s3::{DEFAULT_QUARANTINE, S3Backend, S3BackendParts};
+use crate::chunk_store::ChunkStore;
+use crate::digests::DigestTable;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::file_time::FileTime;
+use crate::format::blob::DataBlob;
+use crate::locks::{MoveJournal, NamedLocks, ProcessLocker};
+use crate::session::registry::SessionRegistry;
+use crate::snapshot::SnapshotStore;
+
+use lease::Activation;
+use state_dir::StateDir;
+
+pub use stores::Stores;
+
+/// Where a datastore's data lives.
+#[derive(Clone, Debug)]
+pub enum BackendOptions {
+    /// In its directory.
+    Filesystem,
+    /// In a bucket.
+    S3 {
+        /// A client for the bucket.
+        client: S3Client,
+        /// Most bytes of chunk payloads to keep on the local disk.
+        max_cache_bytes: Option<u64>,
+    },
+}
+
+/// Everything that opening a datastore needs to know.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Its name; in a bucket also its prefix.
+    pub name: DatastoreName,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Directory of its lock files, upstream's `/run/proxmox-backup/locks/<store>`.
+    pub lock_dir: PathBuf,
+    /// Its tuning options.
+    pub tuning: DatastoreTuning,
+    /// Where its data lives.
+    pub backend: BackendOptions,
+    /// This installation.
+    pub instance: Instance,
+    /// Time and randomness.
+    pub env: Env,
+}
+
+/// An open datastore.
+#[derive(Debug)]
+pub struct DataStore {
+    pub(crate) name: DatastoreName,
+    pub(crate) base: PathBuf,
+    pub(crate) env: Env,
+    pub(crate) table: Arc<DigestTable>,
+    pub(crate) chunks: Arc<ChunkStore>,
+    pub(crate) snapshots: SnapshotStore,
+    pub(crate) process: Arc<ProcessLocker>,
+    pub(crate) locks: NamedLocks,
+    pub(crate) moves: MoveJournal,
+    pub(crate) backend: Backend,
+    pub(crate) state: StateDir,
+    pub(crate) sessions: Arc<SessionRegistry>,
+    pub(crate) activation: tokio::sync::Mutex<Activation>,
+    /// Shared by whatever changes the set of snapshots, exclusive for a mark that does not end.
+    pub(crate) metadata_epoch: Arc<tokio::sync::RwLock<()>>,
+    pub(crate) gc_running: AtomicBool,
+    tuning: RwLock<DatastoreTuning>,
+}
+
+impl DataStore {
+    /// Opens an existing datastore.
+    ///
+    /// # Errors
+    /// If its directory is not one of a datastore, or an interrupted refresh cannot be completed.
+    pub fn open(options: StoreOptions) -> Result<Arc<Self>> {
+        let chunks = Arc::new(ChunkStore::open(&options.path)?);
+        let state = StateDir::of(&options.path);
+        state.create()?;
+        crate::refresh::swap::complete_interrupted(&options.path, &state)?;
+        let table = Arc::new(DigestTable::new(state.read_generation()?));
+        let quarantine = options
+            .tuning
+            .delete_quarantine
+            .map_or(DEFAULT_QUARANTINE, |minutes| Duration::from_secs(minutes * 60));
+        let backend = match options.backend {
+            BackendOptions::Filesystem => Backend::Filesystem,
+            BackendOptions::S3 { client, max_cache_bytes } => {
+                let parts = S3BackendParts {
+                    env: options.env.clone(),
+                    table: Arc::clone(&table),
+                    local: Arc::clone(&chunks),
+                    client,
+                    keys: StoreKeys::new(&options.name)?,
+                    instance: options.instance,
+                    max_cache_bytes,
+                    quarantine,
+                };
+                Backend::S3(Arc::new(S3Backend::new(parts, &state)?))
+            }
+        };
+        Ok(Arc::new(Self {
+            process: ProcessLocker::open(&options.path, options.env.clone())?,
+            locks: NamedLocks::new(options.lock_dir.clone(), options.env.clone()),
+            moves: MoveJournal::new(&options.lock_dir, options.env.clone()),
+            snapshots: SnapshotStore::new(options.path.clone()),
+            sessions: Arc::new(SessionRegistry::default()),
+            activation: tokio::sync::Mutex::default(),
+            metadata_epoch: Arc::default(),
+            gc_running: AtomicBool::new(false),
+            tuning: RwLock::new(options.tuning),
+            name: options.name,
+            base: options.path,
+            env: options.env,
+            table,
+            chunks,
+            backend,
+            state,
+        }))
+    }
+
+    /// The datastore's name.
+    #[must_use]
+    pub fn name(&self) -> &DatastoreName {
+        &self.name
+    }
+
+    /// The datastore's directory.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Time and randomness.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Where the data lives.
+    #[must_use]
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// The local view of namespaces, groups and snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> &SnapshotStore {
+        &self.snapshots
+    }
+
+    /// The table of exceptional digest states.
+    #[must_use]
+    pub fn digests(&self) -> &Arc<DigestTable> {
+        &self.table
+    }
+
+    /// The local `.chunks` directory.
+    #[must_use]
+    pub fn chunks(&self) -> &Arc<ChunkStore> {
+        &self.chunks
+    }
+
+    /// The group, snapshot and manifest locks.
+    #[must_use]
+    pub fn locks(&self) -> &NamedLocks {
+        &self.locks
+    }
+
+    /// The tuning options in force.
+    #[must_use]
+    pub fn tuning(&self) -> DatastoreTuning {
+        self.tuning.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the tuning options without touching running sessions (R14).
+    pub fn set_tuning(&self, tuning: DatastoreTuning) {
+        *self.tuning.write().unwrap_or_else(PoisonError::into_inner) = tuning;
+    }
+
+    /// A client for the bucket that counts for `kind` and stops with `cancel`; `None` on a
+    /// filesystem datastore.
+    #[must_use]
+    pub fn client(&self, kind: TaskKind, cancel: &CancellationToken) -> Option<S3Client> {
+        let backend = self.backend.s3()?;
+        Some(backend.client.with_task(kind).with_cancel(cancel.clone()))
+    }
+
+    /// Inserts a chunk; on an S3 datastore through `client`. The caller holds a writer's lease.
+    pub(crate) async fn insert_chunk(
+        &self,
+        client: Option<&S3Client>,
+        digest: Digest,
+        blob: &DataBlob,
+        payload: Payload,
+    ) -> Result<InsertOutcome> {
+        if let (Backend::S3(backend), Some(client)) = (&self.backend, client) {
+            return backend.insert(client, digest, blob, payload).await;
+        }
+        let (table, chunks) = (Arc::clone(&self.table), Arc::clone(&self.chunks));
+        let (raw, sync) = (blob.raw().clone(), self.tuning().sync_level.unwrap_or_default());
+        let now = FileTime::now(&self.env);
+        self.env
+            .blocking(move || {
+                table.with(&digest, |slot| {
+                    let outcome = chunks.insert_chunk(&digest, &raw, sync, now)?;
+                    slot.stamp_now();
+                    slot.set_lost(false);
+                    let (duplicate, stored_size) = (outcome.duplicate, outcome.stored_size);
+                    Ok(InsertOutcome { duplicate, stored_size })
+                })
+            })
+            .await
+    }
+
+    /// Answers whether a chunk is present, and protects it if it is: a duplicate answer ◆.
+    pub(crate) async fn touch_known(&self, digest: Digest) -> Result<Option<u64>> {
+        if let Backend::S3(backend) = &self.backend {
+            return Ok(backend.touch_known(digest).await?.map(|chunk| chunk.size));
+        }
+        let (table, chunks) = (Arc::clone(&self.table), Arc::clone(&self.chunks));
+        let now = FileTime::now(&self.env);
+        self.env
+            .blocking(move || {
+                table.with(&digest, |slot| {
+                    let Some(chunk) = chunks.cond_touch_chunk(&digest, now)? else {
+                        return Ok(None);
+                    };
+                    if chunk.is_marker() {
+                        // Damage on a filesystem store: the next insert writes it again.
+                        return Ok(None);
+                    }
+                    slot.stamp_now();
+                    Ok(Some(chunk.size))
+                })
+            })
+            .await
+    }
+
+    /// Reads a chunk as it is stored; checked on the way from a bucket, CRC only from a local disk.
+    ///
+    /// A fetched chunk is cached while this process holds the process lock (`fill`).
+    ///
+    /// # Errors
+    /// [`Error::MissingChunk`], [`Error::CorruptChunk`], or the trouble on the way.
+    pub async fn read_chunk(
+        &self,
+        client: Option<&S3Client>,
+        digest: Digest,
+        fill: Payload,
+    ) -> Result<DataBlob> {
+        if let (Backend::S3(backend), Some(client)) = (&self.backend, client) {
+            return backend.read(client, digest, fill).await;
+        }
+        let chunks = Arc::clone(&self.chunks);
+        self.env
+            .blocking(move || {
+                let corrupt = |error: crate::format::FormatError| Error::CorruptChunk {
+                    digest,
+                    reason: error.to_string(),
+                };
+                let raw = chunks.read_chunk(&digest)?.ok_or(Error::MissingChunk { digest })?;
+                let blob = DataBlob::from_bytes(raw).map_err(corrupt)?;
+                blob.verify_crc().map_err(corrupt)?;
+                Ok(blob)
+            })
+            .await
+    }
+}
