@@ -3,7 +3,10 @@
 //! Words and options are upstream's. The tool works on the files of the installation itself and
 //! runs long operations as worker tasks in the foreground.
 
+mod datastore;
 pub mod output;
+mod properties;
+mod s3;
 mod table;
 mod task;
 
@@ -14,6 +17,7 @@ use clap::{Parser, Subcommand};
 use s3_client::env::Env;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Config;
 use crate::paths::{PathOptions, Paths};
 use crate::task::Tasks;
 use output::OutputFormat;
@@ -36,9 +40,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Datastores.
+    #[command(subcommand)]
+    Datastore(datastore::DatastoreCommand),
     /// S3 endpoints and buckets.
-    //TMP    #[command(subcommand)]
-    //TMP    S3(s3::S3Command),
+    #[command(subcommand)]
+    S3(s3::S3Command),
     /// Worker tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -54,7 +61,7 @@ pub struct Session {
     /// Clock and randomness.
     pub env: Env,
     /// Configuration files.
-    //TMP    pub config: Config,
+    pub config: Config,
     /// Worker tasks.
     pub tasks: Tasks,
 }
@@ -64,7 +71,7 @@ impl Session {
     pub fn open(paths: Paths, format: OutputFormat, env: Env) -> Result<Self> {
         paths.create()?;
         Ok(Self {
-            //TMP            config: Config::new(&paths, &env),
+            config: Config::new(&paths, &env),
             tasks: Tasks::new(&paths, env.clone()),
             paths,
             format,
@@ -94,7 +101,8 @@ pub async fn run() -> ExitCode {
 async fn execute(cli: Cli) -> Result<()> {
     let session = Session::open(cli.paths.resolve()?, cli.output_format, Env::system())?;
     match cli.command {
-        //TMP        Command::S3(command) => command.run(&session).await,
+        Command::Datastore(command) => command.run(&session).await,
+        Command::S3(command) => command.run(&session).await,
         Command::Task(command) => command.run(&session).await,
     }
 }

@@ -93,25 +93,25 @@ impl<T: Entity> ConfigFile<T> {
 
     /// Changes the file under its lock: `change` gets the entries and what it leaves is written,
     /// unless it fails or the file is not the one that the caller saw (`expected_digest`).
-    pub async fn update<R>(
+    pub async fn update<R, E: From<ConfigError>>(
         &self,
         expected_digest: Option<&str>,
-        change: impl FnOnce(&mut Entries<T>) -> Result<R, ConfigError>,
-    ) -> Result<R, ConfigError> {
+        change: impl FnOnce(&mut Entries<T>) -> Result<R, E>,
+    ) -> Result<R, E> {
         let lock = self.lock().await?;
         self.update_locked(&lock, expected_digest, change)
     }
 
     /// The same for a caller that holds the lock already, because it has to check another file too.
-    pub fn update_locked<R>(
+    pub fn update_locked<R, E: From<ConfigError>>(
         &self,
         _lock: &ConfigLock,
         expected_digest: Option<&str>,
-        change: impl FnOnce(&mut Entries<T>) -> Result<R, ConfigError>,
-    ) -> Result<R, ConfigError> {
+        change: impl FnOnce(&mut Entries<T>) -> Result<R, E>,
+    ) -> Result<R, E> {
         let mut content = self.load()?;
         if expected_digest.is_some_and(|expected| expected != content.digest) {
-            return Err(ConfigError::Modified);
+            return Err(ConfigError::Modified.into());
         }
         let result = change(&mut content)?;
         let sections = content

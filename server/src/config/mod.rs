@@ -1,15 +1,19 @@
 //! Configuration files: section-config text, guarded by locks and digests, replaced atomically.
 //!
-//! [`section`] is the grammar, [`ConfigFile`] one typed file.
+//! [`section`] is the grammar, [`ConfigFile`] one typed file; [`Config`] is all files of
+//! an installation with the rules that span them (an endpoint in use is not removed, datastores
+//! do not nest).
 
 mod error;
 mod file;
+mod files;
 mod lock;
 mod replace;
 pub mod section;
 
 pub use error::ConfigError;
 pub use file::{ConfigFile, Entries};
+pub use files::Config;
 pub use lock::ConfigLock;
 pub(crate) use replace::replace_file;
 

@@ -1,0 +1,5 @@
+//! `coffer-manager` as a process: exit codes, output, files.
+
+mod s3_endpoint;
+mod support;
+mod task;
