@@ -1,6 +1,6 @@
 //! `datastore ...`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use api_types::datastore::DatastoreConfig;
 use api_types::names::DatastoreName;
 use clap::Subcommand;
@@ -37,7 +37,7 @@ pub enum DatastoreCommand {
         /// Name of the datastore.
         name: DatastoreName,
         #[command(flatten)]
-        options: DatastoreOptions,
+        options: Box<DatastoreOptions>,
         /// Property to delete; may be repeated.
         #[arg(long, value_name = "PROPERTY", value_parser = PossibleValuesParser::new(DELETABLE))]
         delete: Vec<String>,
@@ -81,8 +81,14 @@ impl DatastoreOptions {
             .set("verify-new", self.verify_new.as_ref())
             .set("tuning", self.tuning.as_ref())
             .set("maintenance-mode", self.maintenance_mode.as_ref())
-            .set("notification-thresholds", self.notification_thresholds.as_ref())
-            .set("counter-reset-schedule", self.counter_reset_schedule.as_ref())
+            .set(
+                "notification-thresholds",
+                self.notification_thresholds.as_ref(),
+            )
+            .set(
+                "counter-reset-schedule",
+                self.counter_reset_schedule.as_ref(),
+            )
     }
 }
 
@@ -92,20 +98,48 @@ impl DatastoreCommand {
         let file = session.config.datastores();
         match self {
             Self::List => {
-                let columns =
-                    [Column::plain("name"), Column::plain("path"), Column::plain("comment")];
+                let columns = [
+                    Column::plain("name"),
+                    Column::plain("path"),
+                    Column::plain("comment"),
+                ];
                 session.format.print_list(&file.load()?.entries, &columns)
             }
-            Self::Show { name } => session.format.print_object(file.load()?.get(name.as_str())?),
-            Self::Update { name, options, delete, digest } => {
+            Self::Show { name } => session
+                .format
+                .print_object(file.load()?.get(name.as_str())?),
+            Self::Update {
+                name,
+                options,
+                delete,
+                digest,
+            } => {
                 file.update(digest.as_deref(), |content| {
                     let datastore = content.get_mut(name.as_str())?;
-                    let properties = options.given().merge_into(datastore.to_section(), &delete)?;
-                    *datastore = DatastoreConfig::from_properties(name.as_str(), &properties)?;
+                    let properties = options
+                        .given()
+                        .merge_into(datastore.to_section(), &delete)?;
+                    let changed = DatastoreConfig::from_properties(name.as_str(), &properties)?;
+                    check_maintenance(datastore, &changed)?;
+                    *datastore = changed;
                     Ok(())
                 })
                 .await
             }
         }
+    }
+}
+
+/// A datastore that is being deleted does not come back.
+fn check_maintenance(old: &DatastoreConfig, new: &DatastoreConfig) -> Result<()> {
+    let next = new.maintenance_mode.as_ref().map(|mode| mode.ty);
+    match &old.maintenance_mode {
+        Some(mode) if !mode.ty.may_become(next) => {
+            bail!(
+                "datastore '{}' is being deleted: its maintenance mode is final",
+                old.name
+            )
+        }
+        _ => Ok(()),
     }
 }

@@ -15,14 +15,16 @@ impl Given {
     /// Adds an option with one value.
     #[must_use]
     pub fn set(mut self, key: &str, value: Option<&impl ToString>) -> Self {
-        self.0.extend(value.map(|value| (key.to_owned(), value.to_string())));
+        self.0
+            .extend(value.map(|value| (key.to_owned(), value.to_string())));
         self
     }
 
     /// Adds an option that may be given more than once.
     #[must_use]
     pub fn set_all(mut self, key: &str, values: &[String]) -> Self {
-        self.0.extend(values.iter().map(|value| (key.to_owned(), value.clone())));
+        self.0
+            .extend(values.iter().map(|value| (key.to_owned(), value.clone())));
         self
     }
 
@@ -52,7 +54,10 @@ mod tests {
     use super::*;
 
     fn properties(pairs: &[(&str, &str)]) -> Properties {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]

@@ -71,7 +71,10 @@ impl Config {
         for other in &existing.entries {
             let other_path = resolved(Path::new(&other.absolute_path()));
             if path.starts_with(&other_path) || other_path.starts_with(&path) {
-                return Err(ConfigError::Nested { other: other.id().to_owned(), other_path });
+                return Err(ConfigError::Nested {
+                    other: other.id().to_owned(),
+                    other_path,
+                });
             }
         }
         Ok(())
@@ -89,7 +92,9 @@ impl Config {
             .update(digest, |content| {
                 content.remove(id)?;
                 match users.entries.iter().find(|store| uses(store, id)) {
-                    Some(user) => Err(ConfigError::InUse { datastore: user.id().to_owned() }),
+                    Some(user) => Err(ConfigError::InUse {
+                        datastore: user.id().to_owned(),
+                    }),
                     None => Ok(()),
                 }
             })
@@ -201,14 +206,28 @@ mod tests {
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(path("data")).unwrap();
         std::os::unix::fs::symlink(path("data"), path("link")).unwrap();
-        config.add_datastore(datastore("first", &path("data/one"), None)).await.unwrap();
+        config
+            .add_datastore(datastore("first", &path("data/one"), None))
+            .await
+            .unwrap();
         for other in ["data", "data/one", "data/one/two", "link/one/x/y", "link"] {
-            let error =
-                config.add_datastore(datastore("other", &path(other), None)).await.unwrap_err();
-            assert!(matches!(error, ConfigError::Nested { .. }), "{other}: {error}");
+            let error = config
+                .add_datastore(datastore("other", &path(other), None))
+                .await
+                .unwrap_err();
+            assert!(
+                matches!(error, ConfigError::Nested { .. }),
+                "{other}: {error}"
+            );
         }
-        config.add_datastore(datastore("second", &path("data/one-more"), None)).await.unwrap();
-        let error = config.add_datastore(datastore("first", &path("x"), None)).await.unwrap_err();
+        config
+            .add_datastore(datastore("second", &path("data/one-more"), None))
+            .await
+            .unwrap();
+        let error = config
+            .add_datastore(datastore("first", &path("x"), None))
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "datastore 'first' already exists.");
         let names: Vec<String> = config
             .datastores()
@@ -229,10 +248,13 @@ mod tests {
         let error = config.add_datastore(store.clone()).await.unwrap_err();
         assert_eq!(error.to_string(), "no such s3-endpoint 'minio'");
 
-        let endpoint: Vec<(String, String)> =
-            [("endpoint", "127.0.0.1"), ("access-key", "a"), ("secret-key", "b")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .to_vec();
+        let endpoint: Vec<(String, String)> = [
+            ("endpoint", "127.0.0.1"),
+            ("access-key", "a"),
+            ("secret-key", "b"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec();
         let endpoint = S3EndpointConfig::from_properties("minio", &endpoint).unwrap();
         config
             .s3_endpoints()
@@ -246,7 +268,9 @@ mod tests {
 
     #[tokio::test]
     async fn fixture_files_survive_a_change_byte_for_byte() {
-        let Some(folder) = crate::testing::fixtures("config") else { return };
+        let Some(folder) = crate::testing::fixtures("config") else {
+            return;
+        };
         for fixture in ["datastore.cfg", "datastore-with-s3.cfg"] {
             let dir = tempfile::tempdir().unwrap();
             let config = config(dir.path());
@@ -265,7 +289,14 @@ mod tests {
         let config = config(dir.path());
         let bytes = std::fs::read(folder.join("s3.cfg")).unwrap();
         std::fs::write(dir.path().join("config/s3.cfg"), &bytes).unwrap();
-        config.s3_endpoints().update::<_, ConfigError>(None, |_| Ok(())).await.unwrap();
-        assert_eq!(std::fs::read(dir.path().join("config/s3.cfg")).unwrap(), bytes);
+        config
+            .s3_endpoints()
+            .update::<_, ConfigError>(None, |_| Ok(()))
+            .await
+            .unwrap();
+        assert_eq!(
+            std::fs::read(dir.path().join("config/s3.cfg")).unwrap(),
+            bytes
+        );
     }
 }

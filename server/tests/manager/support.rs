@@ -20,7 +20,9 @@ pub struct Ran {
 
 impl Installation {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -36,7 +38,10 @@ impl Installation {
         for variable in ["CONFIG", "STATE", "LOG", "RUN"] {
             command.env_remove(format!("COFFER_{variable}_DIR"));
         }
-        command.env("COFFER_DIR", self.path()).env("TZ", "UTC").args(arguments);
+        command
+            .env("COFFER_DIR", self.path())
+            .env("TZ", "UTC")
+            .args(arguments);
         command
     }
 
@@ -52,7 +57,12 @@ impl Installation {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         Ran {
             code: output.status.code(),

@@ -42,8 +42,18 @@ async fn ended_tasks_are_listed_and_their_logs_printed() {
     assert_eq!(item["node"], "localhost");
     assert_eq!(item["user"], "root@pam");
     assert!(item["endtime"].is_i64() && item["pid"].is_u64());
-    assert!(installation.ok(&["task", "list", "--errors"]).stdout.contains(&upid));
-    assert!(!installation.ok(&["task", "list", "--statusfilter", "ok"]).stdout.contains(&upid));
+    assert!(
+        installation
+            .ok(&["task", "list", "--errors"])
+            .stdout
+            .contains(&upid)
+    );
+    assert!(
+        !installation
+            .ok(&["task", "list", "--statusfilter", "ok"])
+            .stdout
+            .contains(&upid)
+    );
 
     let log = installation.ok(&["task", "log", &upid]).stdout;
     let messages: Vec<&str> = log.lines().map(|line| &line[27..]).collect();
@@ -83,14 +93,19 @@ async fn a_task_of_another_process_is_followed_and_stopped() {
                 task.cancel().cancelled().await;
                 anyhow::bail!(datastore::task::Aborted)
             };
-            tasks.run::<(), _, _>(spec(), Echo::None, Signals::Ignore, work).await.unwrap()
+            tasks
+                .run::<(), _, _>(spec(), Echo::None, Signals::Ignore, work)
+                .await
+                .unwrap()
         }
     });
     let upid = upid.await.unwrap();
     let listed = installation.json(&["task", "list"]);
     assert_eq!(listed[0]["upid"], upid.as_str());
     assert!(listed[0].get("status").is_none());
-    let shown = installation.ok(&["task", "log", "--no-follow", &upid]).stdout;
+    let shown = installation
+        .ok(&["task", "log", "--no-follow", &upid])
+        .stdout;
     assert!(shown.ends_with(": waiting\n"), "{shown}");
 
     let follower = tokio::task::spawn_blocking({
@@ -105,7 +120,10 @@ async fn a_task_of_another_process_is_followed_and_stopped() {
     let followed = follower.await.unwrap();
     let text = String::from_utf8(followed.stdout).unwrap();
     assert!(text.contains(": received abort request ...\n"), "{text}");
-    assert!(text.ends_with(": TASK ERROR: abort requested - aborting task\n"), "{text}");
+    assert!(
+        text.ends_with(": TASK ERROR: abort requested - aborting task\n"),
+        "{text}"
+    );
     assert_eq!(followed.status.code(), Some(1));
 }
 
@@ -113,8 +131,16 @@ async fn a_task_of_another_process_is_followed_and_stopped() {
 fn unknown_tasks_and_bad_ids_are_refused() {
     let installation = Installation::new();
     let upid = "UPID:vm:00000001:00000002:00000003:6B02A4FC:prune:s1:root@pam:";
-    assert!(installation.fails(&["task", "stop", upid]).contains("no such task"));
-    assert!(installation.fails(&["task", "log", upid]).contains("failed to read the log"));
+    assert!(
+        installation
+            .fails(&["task", "stop", upid])
+            .contains("no such task")
+    );
+    assert!(
+        installation
+            .fails(&["task", "log", upid])
+            .contains("failed to read the log")
+    );
     let traversal = "UPID:../../x:00000001:00000002:00000003:6B02A4FC:prune:s1:root@pam:";
     assert_eq!(installation.run(&["task", "log", traversal]).code, Some(2));
 }

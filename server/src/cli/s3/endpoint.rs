@@ -175,7 +175,9 @@ impl std::fmt::Debug for SecretOptions {
 
 impl SecretOptions {
     fn read(&self) -> Result<Option<String>> {
-        let Some(path) = &self.secret_key_file else { return Ok(self.secret_key.clone()) };
+        let Some(path) = &self.secret_key_file else {
+            return Ok(self.secret_key.clone());
+        };
         let text = read_secret(path)
             .with_context(|| format!("failed to read the secret key from {}", path.display()))?;
         Ok(Some(text.trim().to_owned()))
@@ -185,9 +187,13 @@ impl SecretOptions {
 fn read_secret(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     if path == Path::new("-") {
-        std::io::stdin().take(MAX_SECRET_FILE).read_to_string(&mut text)?;
+        std::io::stdin()
+            .take(MAX_SECRET_FILE)
+            .read_to_string(&mut text)?;
     } else {
-        std::fs::File::open(path)?.take(MAX_SECRET_FILE).read_to_string(&mut text)?;
+        std::fs::File::open(path)?
+            .take(MAX_SECRET_FILE)
+            .read_to_string(&mut text)?;
     }
     Ok(text)
 }
@@ -240,11 +246,18 @@ impl EndpointCommand {
             Self::Create { id, options } => {
                 let properties = options.given()?.into_properties();
                 let endpoint = S3EndpointConfig::from_properties(id.as_str(), &properties)?;
-                Ok(file.update(None, |content| content.insert(endpoint)).await?)
+                Ok(file
+                    .update(None, |content| content.insert(endpoint))
+                    .await?)
             }
             Self::List => list(session, &file.load()?.entries),
             Self::Show { id } => session.format.print_object(file.load()?.get(id.as_str())?),
-            Self::Update { id, options, delete, digest } => {
+            Self::Update {
+                id,
+                options,
+                delete,
+                digest,
+            } => {
                 let given = options.given()?;
                 file.update(digest.as_deref(), |content| {
                     let endpoint = content.get_mut(id.as_str())?;
@@ -254,9 +267,10 @@ impl EndpointCommand {
                 })
                 .await
             }
-            Self::Remove { id, digest } => {
-                Ok(session.config.remove_s3_endpoint(id.as_str(), digest.as_deref()).await?)
-            }
+            Self::Remove { id, digest } => Ok(session
+                .config
+                .remove_s3_endpoint(id.as_str(), digest.as_deref())
+                .await?),
         }
     }
 }
