@@ -139,6 +139,37 @@ async fn a_request_stops_a_running_task() {
 }
 
 #[tokio::test]
+async fn a_signal_stops_a_foreground_task_in_order() {
+    use nix::sys::signal::{Signal, raise};
+    let dir = tempfile::tempdir().unwrap();
+    let tasks = tasks(dir.path());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let outcome = tasks
+            .run::<(), _, _>(
+                spec("verify"),
+                Echo::None,
+                Signals::Abort,
+                move |task| async move {
+                    raise(signal)?;
+                    task.cancel().cancelled().await;
+                    task.log("cleaned up");
+                    Err(datastore::task::Aborted.into())
+                },
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            messages(&tasks, &outcome.upid),
+            [
+                "received abort request ...",
+                "cleaned up",
+                "TASK ERROR: abort requested - aborting task"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_task_that_nobody_started_cannot_be_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let upid = "UPID:vm:00000001:00000002:00000003:6B02A4FC:prune:s1:root@pam:"
