@@ -86,6 +86,11 @@ impl CryptConfig {
         &self.fingerprint
     }
 
+    /// The raw key, for key files only.
+    pub(crate) fn key(&self) -> &[u8; KEY_LEN] {
+        &self.key
+    }
+
     /// Encrypts `plain`, appending the ciphertext to `out`; gives the tag.
     pub fn encrypt(
         &self,

@@ -12,11 +12,15 @@
 //! has not compared with the length of its input or with a limit.
 
 pub mod blob;
+pub mod canonical_json;
+pub mod catalog;
 pub mod crypt;
 pub mod dynamic_index;
 mod error;
 pub mod fixed_index;
 pub mod index;
+pub mod key;
+pub mod manifest;
 #[cfg(test)]
 mod test_vectors;
 
@@ -31,3 +35,5 @@ pub use index::{
     AnyIndexReader, ChunkReadInfo, ClosedIndex, IndexEntries, IndexFile, IndexIdentity,
     IndexSummary,
 };
+pub use key::{Kdf, KeyConfig};
+pub use manifest::{ChunkUploadStats, FileInfo, Manifest, SignatureStatus};

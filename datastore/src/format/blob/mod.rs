@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io::Read as _;
 
 use api_types::digest::Digest;
+use api_types::status::CryptMode;
 use bytes::{Bytes, BytesMut};
 use openssl::sha::sha256;
 use s3_client::env::Env;
@@ -220,6 +221,16 @@ impl DataBlob {
     #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.kind.is_compressed()
+    }
+
+    /// `encrypt` or `none`; a blob as such is never `sign-only`.
+    #[must_use]
+    pub fn crypt_mode(&self) -> CryptMode {
+        if self.is_encrypted() {
+            CryptMode::Encrypt
+        } else {
+            CryptMode::None
+        }
     }
 
     /// The encoded bytes.
