@@ -5,10 +5,10 @@
 //! both servers know as "in progress".
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,6 +138,30 @@ pub fn create_exclusive(path: &Path, data: &[u8], options: &ReplaceOptions) -> L
     }
     guard.armed = false;
     Ok(())
+}
+
+/// Creates a directory with exactly these permission bits; "already exists" is an error.
+pub fn make_dir(path: &Path, mode: u32, owner: Option<Owner>) -> LocalResult<()> {
+    DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .at("create directory", path)?;
+    // The process' umask may have taken bits away.
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).at("set mode of", path)?;
+    if let Some(Owner { uid, gid }) = owner {
+        nix::unistd::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .at("set owner of", path)?;
+    }
+    Ok(())
+}
+
+/// Creates a directory unless there is something already; returns whether it is new.
+pub fn create_dir(path: &Path, mode: u32, owner: Option<Owner>) -> LocalResult<bool> {
+    match make_dir(path, mode, owner) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_already_exists() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// fsyncs a directory, so that the names in it are on disk.

@@ -4,8 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{CHUNK_DIR_MODE, CHUNK_DIR_NAME, ChunkStore, create_dir};
-use crate::atomic_file::{Owner, ReplaceOptions, create_exclusive};
+use super::{CHUNK_DIR_MODE, CHUNK_DIR_NAME, ChunkStore};
+use crate::atomic_file::{Owner, ReplaceOptions, create_dir, create_exclusive};
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 use crate::locks::process::LOCK_FILE_NAME;
 

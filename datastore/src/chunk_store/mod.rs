@@ -16,7 +16,7 @@ mod sweep;
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use api_types::digest::Digest;
@@ -26,7 +26,6 @@ use nix::fcntl::AT_FDCWD;
 use nix::libc;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid};
 
 pub use atime_check::AtimeProbe;
 pub use insert::InsertOutcome;
@@ -338,7 +337,9 @@ impl ChunkStore {
 
     fn create_prefix_dir(&self, chunk: &Path) -> LocalResult<()> {
         match chunk.parent() {
-            Some(directory) => create_dir(directory, CHUNK_DIR_MODE, self.owner),
+            Some(directory) => {
+                atomic_file::create_dir(directory, CHUNK_DIR_MODE, self.owner).map(|_| ())
+            }
             None => Ok(()),
         }
     }
@@ -350,21 +351,6 @@ fn durability(fsync: bool) -> Durability {
     } else {
         Durability::Lazy
     }
-}
-
-/// Creates a directory with exactly these permission bits; an existing one is left as it is.
-fn create_dir(path: &Path, mode: u32, owner: Option<Owner>) -> LocalResult<()> {
-    match std::fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        result => result.at("create directory", path)?,
-    }
-    let permissions = std::fs::Permissions::from_mode(mode);
-    std::fs::set_permissions(path, permissions).at("set mode of", path)?;
-    if let Some(Owner { uid, gid }) = owner {
-        nix::unistd::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-            .at("set owner of", path)?;
-    }
-    Ok(())
 }
 
 fn stat_file(path: &Path) -> LocalResult<Option<LocalChunk>> {
@@ -407,11 +393,15 @@ fn remove(path: &Path) -> LocalResult<bool> {
         .is_some())
 }
 
+/// Opens a chunk for reading. The access time is left alone where the system allows it: it is our
+/// stamp of use, and only an explicit touch sets it.
 fn open_no_follow(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
+    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
+    match open(libc::O_NOFOLLOW | libc::O_NOATIME) {
+        // Only the owner of a file may ask for this.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(libc::O_NOFOLLOW),
+        result => result,
+    }
 }
 
 #[cfg(test)]

@@ -247,3 +247,158 @@ fn create_lock_file(path: &Path) -> LocalResult<()> {
         result => result.at("create lock file", path),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locks() -> (tempfile::TempDir, NamedLocks) {
+        let dir = tempfile::tempdir().unwrap();
+        let locks = NamedLocks::new(dir.path().join("locks/store"), Env::seeded(1, 1000));
+        (dir, locks)
+    }
+
+    fn ns(text: &str) -> BackupNamespace {
+        text.parse().unwrap()
+    }
+
+    fn snapshot() -> BackupDir {
+        "vm/100/2022-05-02T08:11:33Z".parse().unwrap()
+    }
+
+    fn relative(lock: &LockFile, locks: &NamedLocks) -> String {
+        lock.path()
+            .strip_prefix(locks.dir())
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn files_have_upstream_s_names_and_modes() {
+        let (_dir, locks) = locks();
+        let (root, nested) = (ns(""), ns("a/b"));
+        let group = locks.group(&root, &snapshot().group).unwrap();
+        assert_eq!(relative(&group, &locks), "vm-100");
+        let in_ns = locks.group(&nested, &snapshot().group).unwrap();
+        assert_eq!(relative(&in_ns, &locks), "a:b/vm-100");
+        let exclusive = locks.snapshot_exclusive(&root, &snapshot()).unwrap();
+        let expected = r"vm-100-2022\x2d05\x2d02T08\x3a11\x3a33Z";
+        assert_eq!(relative(&exclusive, &locks), expected);
+        let manifest = locks.try_manifest(&root, &snapshot()).unwrap();
+        assert_eq!(
+            relative(&manifest, &locks),
+            format!("{expected}-.index.json.lck")
+        );
+        assert_eq!(manifest.path().metadata().unwrap().mode() & 0o7777, 0o660);
+        assert_eq!(
+            locks.dir().read_dir().unwrap().count(),
+            4,
+            "no temporary files are left"
+        );
+    }
+
+    #[test]
+    fn long_names_are_hashed() {
+        let (_dir, locks) = locks();
+        let short: BackupGroup = format!("vm/{}", "x".repeat(251)).parse().unwrap();
+        let lock = locks.group(&ns(""), &short).unwrap();
+        assert_eq!(relative(&lock, &locks).len(), 254);
+        let long: BackupGroup = format!("vm/{}", "x".repeat(252)).parse().unwrap();
+        let lock = locks.group(&ns(""), &long).unwrap();
+        let hash = hex::encode(openssl::sha::sha256(long.to_string().as_bytes()));
+        let (first, last) = ("x".repeat(77), "x".repeat(80));
+        assert_eq!(
+            relative(&lock, &locks),
+            format!("hashed/vm-{first}...{last}-{hash}")
+        );
+        assert!(locks.group(&ns(""), &long).unwrap_err().is_busy());
+    }
+
+    #[test]
+    fn shared_and_exclusive_exclude_each_other() {
+        let (_dir, locks) = locks();
+        let root = ns("");
+        let shared = locks.snapshot_shared(&root, &snapshot()).unwrap();
+        let second = locks.snapshot_shared(&root, &snapshot()).unwrap();
+        let busy = locks.snapshot_exclusive(&root, &snapshot()).unwrap_err();
+        assert!(
+            busy.is_busy() && busy.to_string().contains("snapshot lock"),
+            "{busy}"
+        );
+        drop((shared, second));
+        let exclusive = locks.snapshot_exclusive(&root, &snapshot()).unwrap();
+        assert!(
+            locks
+                .snapshot_shared(&root, &snapshot())
+                .unwrap_err()
+                .is_busy()
+        );
+        // Other locks of the same snapshot are their own.
+        let _group = locks.group(&root, &snapshot().group).unwrap();
+        let _manifest = locks.try_manifest(&root, &snapshot()).unwrap();
+        let _other_ns = locks.snapshot_exclusive(&ns("a"), &snapshot()).unwrap();
+        drop(exclusive);
+    }
+
+    #[test]
+    fn removal_while_held_is_noticed_by_whoever_had_the_old_file() {
+        let (_dir, locks) = locks();
+        let lock = locks.group(&ns(""), &snapshot().group).unwrap();
+        let path = lock.path().to_path_buf();
+        let waiting = open_or_create(&path).unwrap();
+        lock.remove().unwrap();
+        assert!(!path.exists());
+        // The old file can be locked now, but it is no longer the lock.
+        let stale = flock("group", waiting, &path, FlockArg::LockExclusiveNonblock).unwrap();
+        let fresh = locks.group(&ns(""), &snapshot().group).unwrap();
+        assert_ne!(
+            stale.metadata().unwrap().ino(),
+            fresh.path().metadata().unwrap().ino()
+        );
+        assert!(
+            locks
+                .group(&ns(""), &snapshot().group)
+                .unwrap_err()
+                .is_busy()
+        );
+    }
+
+    #[test]
+    fn symbolic_links_are_not_locked() {
+        let (dir, locks) = locks();
+        std::fs::create_dir_all(locks.dir()).unwrap();
+        let target = dir.path().join("target");
+        std::fs::write(&target, "").unwrap();
+        std::os::unix::fs::symlink(&target, locks.dir().join("vm-100")).unwrap();
+        assert!(locks.group(&ns(""), &snapshot().group).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn manifest_lock_waits_up_to_five_seconds() {
+        let (_dir, locks) = locks();
+        let (root, cancel) = (ns(""), CancellationToken::new());
+        let held = locks.try_manifest(&root, &snapshot()).unwrap();
+        let start = locks.env.now();
+        let busy = locks
+            .manifest(&root, &snapshot(), &cancel)
+            .await
+            .unwrap_err();
+        assert!(busy.is_busy());
+        assert!(locks.env.now() - start >= MANIFEST_LOCK_TIMEOUT);
+        let release = async {
+            locks.env.sleep(Duration::from_secs(3)).await;
+            drop(held);
+        };
+        let dir = snapshot();
+        let (lock, ()) = tokio::join!(locks.manifest(&root, &dir, &cancel), release);
+        assert!(lock.is_ok());
+        let stop = async {
+            locks.env.sleep(Duration::from_secs(1)).await;
+            cancel.cancel();
+        };
+        let (aborted, ()) = tokio::join!(locks.manifest(&root, &dir, &cancel), stop);
+        assert!(matches!(aborted, Err(LocalError::Aborted(_))));
+    }
+}
