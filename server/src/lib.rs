@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod instance;
 pub mod paths;
 pub mod task;

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match runtime {
         Ok(runtime) => runtime.block_on(server::cli::run()),
         Err(error) => {
-            server::cli::output::error_line(&format!("error: failed to start: {error}"));
+            server::console::error_line(&format!("error: failed to start: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -18,6 +18,7 @@ use s3_client::env::Env;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::console;
 use crate::paths::{PathOptions, Paths};
 use crate::task::Tasks;
 use output::OutputFormat;
@@ -92,7 +93,7 @@ pub async fn run() -> ExitCode {
     match execute(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::error_line(&format!("error: {error:#}"));
+            console::error_line(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,12 +1,11 @@
-//! Results on standard output, as text tables or JSON; messages on standard error.
-
-use std::io::{self, Write};
+//! Results on standard output, as text tables or JSON.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::table::{Column, Table};
+use crate::console;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -36,7 +35,7 @@ impl OutputFormat {
                 serde_json::to_string_pretty(value).context("failed to write json")?
             }
         };
-        line(rendered.trim_end_matches('\n'));
+        console::line(rendered.trim_end_matches('\n'));
         Ok(())
     }
 
@@ -55,14 +54,4 @@ impl OutputFormat {
         let object = serde_json::to_value(item).context("failed to write json")?;
         self.print(item, || Table::of_members(&object).to_string())
     }
-}
-
-/// Writes a line to standard output. Whoever closed it early has seen enough.
-pub fn line(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
-}
-
-/// Writes a line to standard error.
-pub fn error_line(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
 }

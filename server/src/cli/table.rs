@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use api_types::human::ByteSize;
 use serde_json::Value;
 
 /// A column of a table made from JSON objects.
@@ -114,23 +115,10 @@ fn time(value: &Value) -> String {
 }
 
 fn bytes(value: &Value) -> String {
-    value.as_u64().map_or_else(|| plain(value), human_bytes)
-}
-
-/// A byte count with a binary unit and three decimals at most, like `1.309 MiB`.
-#[must_use]
-pub fn human_bytes(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let step = (0..units.len())
-        .rev()
-        .find(|step| bytes >> (10 * step) > 0)
-        .unwrap_or(0);
-    let whole = 1_u128 << (10 * step);
-    let thousandths = (u128::from(bytes) * 1000 + whole / 2) / whole;
-    let (integer, fraction) = (thousandths / 1000, thousandths % 1000);
-    let fraction = format!(".{fraction:03}");
-    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
-    format!("{integer}{fraction} {}", units[step])
+    value.as_u64().map_or_else(
+        || plain(value),
+        |bytes| ByteSize::from_bytes(bytes).to_string(),
+    )
 }
 
 impl fmt::Display for Table {
@@ -209,19 +197,5 @@ mod tests {
             Table::of_members(&json!({"a": [1, "x"], "b": null, "c": {"d": true}})).to_string();
         assert!(text.contains("│ a    │ 1, x       │") && !text.contains("│ b "));
         assert!(text.contains(r#"{"d":true}"#));
-    }
-
-    #[test]
-    fn bytes_are_shown_with_a_unit() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1 KiB"),
-            (1_372_586, "1.309 MiB"),
-            (1 << 40, "1 TiB"),
-            (u64::MAX, "16 EiB"),
-        ] {
-            assert_eq!(human_bytes(bytes), text);
-        }
     }
 }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use api_types::status::{TaskListItem, TaskStatus};
 use api_types::upid::Upid;
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::Session;
-use super::output;
 use super::table::Column;
+use crate::console;
+use crate::task::index::IndexEntry;
 use crate::task::list::{StatusKind, TaskFilter};
-use crate::task::{TaskState, index::IndexEntry};
 
 /// How often the log of a running task is looked at.
 const FOLLOW_POLL: Duration = Duration::from_millis(500);
@@ -76,40 +76,6 @@ pub struct ListOptions {
     until: Option<i64>,
 }
 
-/// A task as the API lists it.
-#[derive(Debug, Serialize)]
-struct Item {
-    upid: String,
-    node: &'static str,
-    pid: u32,
-    pstart: u64,
-    starttime: i64,
-    worker_type: String,
-    worker_id: Option<String>,
-    user: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endtime: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
-}
-
-impl From<IndexEntry> for Item {
-    fn from(IndexEntry { upid, end }: IndexEntry) -> Self {
-        Self {
-            node: "localhost",
-            pid: upid.pid(),
-            pstart: upid.pstart(),
-            starttime: upid.starttime(),
-            worker_type: upid.worker_type().to_owned(),
-            worker_id: upid.worker_id().map(str::to_owned),
-            user: upid.auth_id().to_string(),
-            endtime: end.as_ref().map(|end| end.endtime),
-            status: end.map(|end| end.state.to_string()),
-            upid: upid.to_string(),
-        }
-    }
-}
-
 impl TaskCommand {
     /// Runs the command.
     pub async fn run(self, session: &Session) -> Result<()> {
@@ -139,12 +105,12 @@ fn list(session: &Session, options: ListOptions) -> Result<()> {
         worker_type: options.typefilter,
         statuses: options.statusfilter,
     };
-    let items: Vec<Item> = session
+    let items: Vec<TaskListItem> = session
         .tasks
         .list(&filter)?
         .entries
         .into_iter()
-        .map(Item::from)
+        .map(IndexEntry::into_item)
         .collect();
     let columns = [
         Column::time("starttime"),
@@ -169,7 +135,7 @@ async fn log(session: &Session, upid: &Upid, start: u64, follow: bool) -> Result
         if session.format.is_json() {
             lines.extend(page.lines);
         } else {
-            page.lines.iter().for_each(|line| output::line(&line.t));
+            page.lines.iter().for_each(|line| console::line(&line.t));
         }
         if !complete {
             continue;
@@ -185,9 +151,9 @@ async fn log(session: &Session, upid: &Upid, start: u64, follow: bool) -> Result
     if session.tasks.is_running(upid) {
         return Ok(());
     }
-    match session.tasks.end(upid).state {
-        TaskState::Error(message) => bail!("task failed: {message}"),
-        TaskState::Unknown => bail!("task ended in an unknown way: its process died"),
-        TaskState::Ok | TaskState::Warnings(_) => Ok(()),
+    match session.tasks.end(upid).status {
+        TaskStatus::Error(message) => bail!("task failed: {message}"),
+        TaskStatus::Unknown => bail!("task ended in an unknown way: its process died"),
+        TaskStatus::Ok | TaskStatus::Warnings(_) => Ok(()),
     }
 }

@@ -11,12 +11,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use api_types::status::TaskListItem;
 use api_types::upid::Upid;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::end::TaskEnd;
 use super::log_file::read_end;
 use super::process::Process;
-use super::state::{TaskEnd, TaskState};
 use crate::config::replace_file;
 use crate::paths::create_dir;
 
@@ -65,17 +66,23 @@ impl IndexEntry {
             return None;
         }
         let endtime = i64::from_str_radix(endtime, 16).ok()?;
-        let state = TaskState::parse(words.next()?);
+        let status = words.next()?.parse().ok()?;
         Some(Self {
             upid,
-            end: Some(TaskEnd { endtime, state }),
+            end: Some(TaskEnd { endtime, status }),
         })
+    }
+
+    /// The task as the API lists it.
+    #[must_use]
+    pub fn into_item(self) -> TaskListItem {
+        TaskListItem::new(self.upid, self.end.map(|end| (end.endtime, end.status)))
     }
 
     fn to_line(&self) -> String {
         match &self.end {
             None => format!("{}\n", self.upid),
-            Some(TaskEnd { endtime, state }) => format!("{} {endtime:08X} {state}\n", self.upid),
+            Some(TaskEnd { endtime, status }) => format!("{} {endtime:08X} {status}\n", self.upid),
         }
     }
 }
@@ -277,7 +284,7 @@ impl TaskIndex {
 
         let index = self.clone();
         let archives = std::iter::once(self.dir.join("archive"))
-            .chain((1..=self.rotation.keep_files).map_while(move |n| index.rotated(n)));
+            .chain((1..=self.rotation.keep_files).filter_map(move |n| index.rotated(n)));
         let archived = archives.flat_map(|path| {
             let text = read_archive(&path).unwrap_or_default();
             let entries: Vec<_> = text.lines().rev().filter_map(IndexEntry::parse).collect();
@@ -326,7 +333,9 @@ fn remove_if_there(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::end::failure;
     use super::*;
+    use api_types::status::TaskStatus;
 
     fn upid(process: Process, task_id: u64) -> Upid {
         let Process { pid, pstart } = process;
@@ -338,12 +347,12 @@ mod tests {
     fn ok(endtime: i64) -> TaskEnd {
         TaskEnd {
             endtime,
-            state: TaskState::Ok,
+            status: TaskStatus::Ok,
         }
     }
 
-    fn listed(index: &TaskIndex) -> Vec<(u64, Option<TaskState>)> {
-        let entry = |entry: IndexEntry| (entry.upid.task_id(), entry.end.map(|end| end.state));
+    fn listed(index: &TaskIndex) -> Vec<(u64, Option<TaskStatus>)> {
+        let entry = |entry: IndexEntry| (entry.upid.task_id(), entry.end.map(|end| end.status));
         index.entries().unwrap().map(entry).collect()
     }
 
@@ -356,7 +365,7 @@ mod tests {
         index.register(&upid(own, 1)).unwrap();
         assert_eq!(listed(&index), [(1, None), (0, None)]);
         index.finish(&upid(own, 1), &ok(0x6B02_A4FF)).unwrap();
-        assert_eq!(listed(&index), [(0, None), (1, Some(TaskState::Ok))]);
+        assert_eq!(listed(&index), [(0, None), (1, Some(TaskStatus::Ok))]);
         let archive = std::fs::read_to_string(dir.path().join("tasks/archive")).unwrap();
         assert_eq!(archive, format!("{} 6B02A4FF OK\n", upid(own, 1)));
         let active = std::fs::read_to_string(dir.path().join("tasks/active")).unwrap();
@@ -382,8 +391,8 @@ mod tests {
         std::fs::write(dir.path().join("active"), active).unwrap();
 
         let expected = [
-            (1, Some(TaskState::error("disk full"))),
-            (0, Some(TaskState::Unknown)),
+            (1, Some(failure("disk full"))),
+            (0, Some(TaskStatus::Unknown)),
         ];
         assert_eq!(listed(&index), expected);
         // The next change writes it down.

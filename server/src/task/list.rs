@@ -1,9 +1,9 @@
 //! Which tasks a listing shows.
 
+use api_types::status::TaskStatus;
 use api_types::upid::Upid;
 
 use super::index::IndexEntry;
-use super::state::TaskState;
 
 /// Kind of a task's result, to filter by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -19,12 +19,12 @@ pub enum StatusKind {
 }
 
 impl StatusKind {
-    fn of(state: &TaskState) -> Self {
-        match state {
-            TaskState::Ok => Self::Ok,
-            TaskState::Warnings(_) => Self::Warning,
-            TaskState::Error(_) => Self::Error,
-            TaskState::Unknown => Self::Unknown,
+    fn of(status: &TaskStatus) -> Self {
+        match status {
+            TaskStatus::Ok => Self::Ok,
+            TaskStatus::Warnings(_) => Self::Warning,
+            TaskStatus::Error(_) => Self::Error,
+            TaskStatus::Unknown => Self::Unknown,
         }
     }
 }
@@ -95,11 +95,11 @@ impl TaskFilter {
         let contains = |part: &Option<String>, text: &str| {
             part.as_ref().is_none_or(|part| text.contains(part))
         };
-        let state = end.as_ref().map(|end| &end.state);
+        let status = end.as_ref().map(|end| &end.status);
         let status_matches = self.statuses.is_empty()
-            || state.is_some_and(|state| self.statuses.contains(&StatusKind::of(state)));
+            || status.is_some_and(|status| self.statuses.contains(&StatusKind::of(status)));
         status_matches
-            && !(self.errors && state == Some(&TaskState::Ok))
+            && !(self.errors && status == Some(&TaskStatus::Ok))
             && contains(&self.user, &upid.auth_id().to_string())
             && contains(&self.worker_type, upid.worker_type())
             && self.since.is_none_or(|since| upid.starttime() >= since)
@@ -127,13 +127,13 @@ fn works_on(upid: &Upid, store: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::TaskEnd;
+    use super::super::end::{TaskEnd, failure};
     use super::*;
 
-    fn entry(task_id: u64, worker: &str, end: Option<(i64, TaskState)>) -> IndexEntry {
+    fn entry(task_id: u64, worker: &str, end: Option<(i64, TaskStatus)>) -> IndexEntry {
         let start = 100 + task_id;
         let text = format!("UPID:vm:00000001:00000002:{task_id:08X}:{start:08X}:{worker}:");
-        let end = end.map(|(endtime, state)| TaskEnd { endtime, state });
+        let end = end.map(|(endtime, status)| TaskEnd { endtime, status });
         IndexEntry {
             upid: text.parse().unwrap(),
             end,
@@ -143,26 +143,22 @@ mod tests {
     fn sample() -> Vec<IndexEntry> {
         vec![
             entry(9, "garbage_collection:s1:root@pam", None),
-            entry(8, "backup:s1\\x3avm-100:a@pbs", Some((900, TaskState::Ok))),
+            entry(8, "backup:s1\\x3avm-100:a@pbs", Some((900, TaskStatus::Ok))),
             entry(
                 7,
                 "verificationjob:s1\\x3av\\x2d1:root@pam",
-                Some((800, TaskState::Warnings(1))),
+                Some((800, TaskStatus::Warnings(1))),
             ),
-            entry(
-                6,
-                "prune:s10\\x3a:a@pbs!tok",
-                Some((700, TaskState::error("no"))),
-            ),
+            entry(6, "prune:s10\\x3a:a@pbs!tok", Some((700, failure("no")))),
             entry(
                 5,
                 "reader:s1\\x3avm-100:a@pbs",
-                Some((600, TaskState::Unknown)),
+                Some((600, TaskStatus::Unknown)),
             ),
             entry(
                 4,
                 "syncjob:r\\x3ars\\x3as1\\x3a\\x3aj:root@pam",
-                Some((500, TaskState::Ok)),
+                Some((500, TaskStatus::Ok)),
             ),
         ]
     }

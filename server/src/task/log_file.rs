@@ -5,12 +5,13 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use api_types::status::TaskStatus;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use s3_client::env::Env;
 use serde::Serialize;
 
-use super::state::{TaskEnd, TaskState};
+use super::end::TaskEnd;
 
 /// Characters of the time stamp before `: `.
 const STAMP_LEN: usize = 25;
@@ -139,7 +140,7 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> 
 pub fn read_end(path: &Path, starttime: i64) -> TaskEnd {
     let unknown = |endtime| TaskEnd {
         endtime,
-        state: TaskState::Unknown,
+        status: TaskStatus::Unknown,
     };
     let Ok(tail) = read_tail(path) else {
         return unknown(starttime);
@@ -149,8 +150,8 @@ pub fn read_end(path: &Path, starttime: i64) -> TaskEnd {
         let last = text.lines().rev().find_map(split_line);
         return unknown(last.map_or(starttime, |(time, _)| time));
     };
-    match TaskState::parse_final_line(message) {
-        Some(state) => TaskEnd { endtime, state },
+    match TaskStatus::from_final_line(message) {
+        Some(status) => TaskEnd { endtime, status },
         None => unknown(endtime),
     }
 }
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(numbers(9, 5), [0; 0]);
         let end = TaskEnd {
             endtime: 1_700_000_000,
-            state: TaskState::Warnings(2),
+            status: TaskStatus::Warnings(2),
         };
         assert_eq!(read_end(&path, 5), end);
     }
@@ -230,7 +231,7 @@ mod tests {
         };
         let unknown = |endtime| TaskEnd {
             endtime,
-            state: TaskState::Unknown,
+            status: TaskStatus::Unknown,
         };
         assert_eq!(end(""), unknown(5));
         assert_eq!(end("rubbish"), unknown(5));
@@ -241,8 +242,8 @@ mod tests {
         );
         // Another time zone, another offset, the same moment.
         assert_eq!(
-            end("1970-01-01T01:00:09+01:00: TASK OK\n").state,
-            TaskState::Ok
+            end("1970-01-01T01:00:09+01:00: TASK OK\n").status,
+            TaskStatus::Ok
         );
         assert_eq!(end("1970-01-01T01:00:09+01:00: TASK OK\n").endtime, 9);
         assert_eq!(read_end(&dir.path().join("missing"), 5), unknown(5));
@@ -262,7 +263,7 @@ mod tests {
         let Some(folder) = crate::testing::fixtures("task-logs") else {
             return;
         };
-        let mut states = Vec::new();
+        let mut statuses = Vec::new();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path
@@ -273,7 +274,7 @@ mod tests {
             {
                 let end = read_end(&path, 0);
                 assert!(end.endtime > 1_795_000_000, "{path:?}");
-                states.push(end.state);
+                statuses.push(end.status);
                 assert!(
                     read_page(&path, 1, 0)
                         .unwrap()
@@ -283,11 +284,11 @@ mod tests {
                 );
             }
         }
-        assert!(states.len() >= 15 && states.contains(&TaskState::Ok));
+        assert!(statuses.len() >= 15 && states.contains(&TaskStatus::Ok));
         assert!(
-            states
+            statuses
                 .iter()
-                .any(|state| matches!(state, TaskState::Error(_)))
+                .any(|status| matches!(status, TaskStatus::Error(_)))
         );
     }
 }

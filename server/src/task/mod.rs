@@ -6,12 +6,12 @@
 //! server reads the other's logs.
 
 mod abort;
+mod end;
 pub mod index;
 pub mod list;
 pub mod log_file;
 mod process;
 mod run;
-mod state;
 mod worker;
 
 use std::path::Path;
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use api_types::auth::Authid;
+use api_types::status::TaskStatus;
 use api_types::upid::{Upid, UpidParts};
 use s3_client::env::Env;
 
@@ -29,9 +30,9 @@ use log_file::{LogPage, LogWriter, read_end, read_page};
 
 use crate::paths::Paths;
 
+pub use end::TaskEnd;
 pub use process::Process;
 pub use run::{Signals, TaskOutcome};
-pub use state::{TaskEnd, TaskState};
 pub use worker::{Echo, WorkerTask};
 
 /// Counts the tasks of this process.
@@ -123,7 +124,7 @@ impl Tasks {
     /// Whether the task is running: its process exists and its log has no end yet.
     #[must_use]
     pub fn is_running(&self, upid: &Upid) -> bool {
-        process_of(upid).is_running() && self.end(upid).state == TaskState::Unknown
+        process_of(upid).is_running() && self.end(upid).status == TaskStatus::Unknown
     }
 
     /// How a task that is not running ended.

@@ -5,12 +5,13 @@ use std::process::exit;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use api_types::status::TaskStatus;
 use api_types::upid::Upid;
 use datastore::task::TaskContext;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::state::TaskState;
+use super::end::failure;
 use super::worker::{Echo, WorkerTask};
 use super::{TaskSpec, Tasks};
 
@@ -24,7 +25,7 @@ pub struct TaskOutcome<T> {
     /// The task.
     pub upid: Upid,
     /// What log and index say.
-    pub state: TaskState,
+    pub status: TaskStatus,
     /// The operation's result.
     pub value: Result<T>,
 }
@@ -72,11 +73,11 @@ impl Tasks {
             watcher.abort();
         }
         let value = joined.unwrap_or_else(|error| Err(anyhow!("worker panicked: {error}")));
-        let state = final_state(&value, task.warnings(), task.cancel());
-        task.end(state.clone());
+        let status = final_status(&value, task.warnings(), task.cancel());
+        task.end(status.clone());
         Ok(TaskOutcome {
             upid: task.id().clone(),
-            state,
+            status,
             value,
         })
     }
@@ -92,16 +93,16 @@ async fn watch_requests(tasks: Tasks, task: Arc<WorkerTask>) {
     task.request_abort();
 }
 
-fn final_state<T>(value: &Result<T>, warnings: u64, cancel: &CancellationToken) -> TaskState {
+fn final_status<T>(value: &Result<T>, warnings: u64, cancel: &CancellationToken) -> TaskStatus {
     match value {
-        Ok(_) if warnings == 0 => TaskState::Ok,
-        Ok(_) => TaskState::Warnings(warnings),
+        Ok(_) if warnings == 0 => TaskStatus::Ok,
+        Ok(_) => TaskStatus::Warnings(warnings),
         Err(error) => {
             let message = format!("{error:#}");
             if cancel.is_cancelled() && !message.contains("abort") {
-                TaskState::error(&format!("{ABORTED}: {message}"))
+                failure(&format!("{ABORTED}: {message}"))
             } else {
-                TaskState::error(&message)
+                failure(&message)
             }
         }
     }
@@ -133,7 +134,7 @@ impl Terminations {
         task.request_abort();
         self.next().await;
         // Safe at any point, as a power loss is; only the next run has more to clean up.
-        task.end(TaskState::error("interrupted twice - ended at once"));
+        task.end(failure("interrupted twice - ended at once"));
         exit(EXIT_INTERRUPTED);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use datastore::task::TaskContext;
 
+use super::end::failure;
 use super::*;
 
 fn tasks(dir: &Path) -> Tasks {
@@ -56,7 +57,7 @@ async fn the_end_of_a_task_follows_from_result_and_warnings() {
         Ok(())
     })
     .await;
-    assert_eq!(warned.state, TaskState::Warnings(2));
+    assert_eq!(warned.status, TaskStatus::Warnings(2));
     assert_eq!(
         messages(&tasks, &warned.upid).last().unwrap(),
         "TASK WARNINGS: 2"
@@ -75,8 +76,8 @@ async fn the_end_of_a_task_follows_from_result_and_warnings() {
         [&panicked.upid, &failed.upid, &warned.upid, &good.upid]
     );
     assert_eq!(
-        list.entries[2].end.as_ref().unwrap().state,
-        TaskState::Warnings(2)
+        list.entries[2].end.as_ref().unwrap().status,
+        TaskStatus::Warnings(2)
     );
     assert_eq!(list.entries[1].upid.worker_id(), Some("s1:vm/100"));
 }
@@ -188,8 +189,8 @@ async fn a_dropped_task_ends_with_an_error() {
     assert!(tasks.is_running(&upid));
     drop(task);
     assert_eq!(
-        tasks.end(&upid).state,
-        TaskState::error("task ended without a result")
+        tasks.end(&upid).status,
+        failure("task ended without a result")
     );
 }
 
@@ -205,7 +206,7 @@ async fn progress_is_logged_now_and_then_and_at_the_end_of_a_phase() {
     }
     task.progress(Progress::new("delete", 0, None, "objects"));
     let upid = task.id().clone();
-    task.end(TaskState::Ok);
+    task.end(TaskStatus::Ok);
     let lines = messages(&tasks, &upid);
     assert_eq!(
         lines,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use api_types::status::TaskStatus;
 use api_types::upid::Upid;
 use datastore::task::{Progress, TaskContext};
 use s3_client::env::Env;
@@ -12,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Tasks;
+use super::end::{TaskEnd, failure};
 use super::log_file::LogWriter;
-use super::state::{TaskEnd, TaskState};
 
 /// Progress of one phase is logged at most this often (its end always).
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -80,15 +81,15 @@ impl WorkerTask {
     }
 
     /// Writes the end of the task to log and index; what comes second is not written.
-    pub(super) fn end(&self, state: TaskState) {
+    pub(super) fn end(&self, status: TaskStatus) {
         if self.ended.swap(true, Ordering::SeqCst) {
             return;
         }
         let end = TaskEnd {
             endtime: self.env.unix_secs(),
-            state,
+            status,
         };
-        self.write(&end.state.final_line());
+        self.write(&end.status.final_line());
         // The work is done either way, and the log has its final line: from that any later look
         // finds out how the task ended.
         if let Err(error) = self.tasks.record_end(&self.upid, &end) {
@@ -104,8 +105,8 @@ impl WorkerTask {
         let line = message.trim_end();
         match self.echo {
             Echo::None => {}
-            Echo::Stdout => crate::cli::output::line(line),
-            Echo::Stderr => crate::cli::output::error_line(line),
+            Echo::Stdout => crate::console::line(line),
+            Echo::Stderr => crate::console::error_line(line),
         }
     }
 
@@ -162,7 +163,7 @@ impl TaskContext for WorkerTask {
 
 impl Drop for WorkerTask {
     fn drop(&mut self) {
-        self.end(TaskState::error("task ended without a result"));
+        self.end(failure("task ended without a result"));
     }
 }
 
@@ -208,7 +209,7 @@ fn duration(secs: u64) -> String {
     }
 }
 
-/// A poisoned mutex still guards a usable value: both hold no state that spans several steps.
+/// A poisoned mutex still guards a usable value: both hold no status that spans several steps.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
