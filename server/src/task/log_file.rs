@@ -284,7 +284,7 @@ mod tests {
                 );
             }
         }
-        assert!(statuses.len() >= 15 && states.contains(&TaskStatus::Ok));
+        assert!(statuses.len() >= 15 && statuses.contains(&TaskStatus::Ok));
         assert!(
             statuses
                 .iter()
