@@ -1,1 +1,16 @@
 //! Starts the S3 servers that tests run against, and finds the fixtures.
+//!
+//! * [`MinioServer`]: a real MinIO process on loopback, with TLS
+//! * [`S3sServer`]: `s3s-fs` in this process, on a temporary directory, with TLS
+//! * [`mock_endpoint`]: the scripted server of [`s3_mock`] as an endpoint
+//! * [`Endpoint`]: what a client needs to know about any of them
+//! * [`fixtures`]: the data made by the real system
+
+mod endpoint;
+pub mod fixtures;
+mod minio;
+mod s3s_server;
+
+pub use endpoint::{Endpoint, mock_endpoint};
+pub use minio::MinioServer;
+pub use s3s_server::S3sServer;
