@@ -13,41 +13,47 @@ use super::{ChunkStore, LocalChunk, remove, stat_file, touch};
 use crate::atomic_file::Durability;
 use crate::env::Env;
 use crate::file_time::FileTime;
+use crate::format::DataBlob;
 use crate::local_error::{LocalError, LocalResult};
 
 /// The file on which the check is made.
-#[derive(Clone, Copy, Debug)]
-pub enum AtimeProbe<'a> {
-    /// A real chunk, inserted like any other: its digest and encoded bytes (the chunk of 4 MiB
-    /// zero bytes). For filesystem datastores.
-    Chunk {
-        /// Its digest.
-        digest: &'a Digest,
-        /// Its encoded form.
-        raw: &'a [u8],
-    },
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtimeProbe {
+    /// The chunk of 4 MiB zero bytes, inserted like any other. For filesystem datastores.
+    ZeroChunk,
     /// A scratch file beside the chunks, removed afterwards. For S3 datastores, where a file
     /// named like a chunk would claim that the object exists.
     ScratchFile,
 }
 
+/// Digest of the chunk of [`AtimeProbe::ZeroChunk`].
+const ZERO_CHUNK_DIGEST: &str = "bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8";
+
+const ZERO_CHUNK_SIZE: usize = 4 << 20;
+
 /// Name of the scratch file; the sweep ignores it.
 const SCRATCH_NAME: &str = ".atime-check";
 
+/// A file before and after its touch.
+struct Trial {
+    touched: bool,
+    before: LocalChunk,
+    after: LocalChunk,
+}
+
 impl ChunkStore {
     /// Fails unless setting a file's access time one second later moves it.
-    pub async fn check_atime_updates(&self, env: &Env, probe: AtimeProbe<'_>) -> LocalResult<()> {
+    pub async fn check_atime_updates(&self, env: &Env, probe: AtimeProbe) -> LocalResult<()> {
         for _attempt in 0..2 {
-            let path = self.prepare_probe(env, probe)?;
+            let (store, clock) = (self.clone(), env.clone());
+            let path = env
+                .blocking(move || store.prepare_probe(&clock, probe))
+                .await?;
             env.sleep(Duration::from_secs(1)).await;
-            let before = stat_probe(&path)?;
-            let touched = touch(&path, FileTime::now(env))?;
-            let after = stat_probe(&path)?;
-            if let AtimeProbe::ScratchFile = probe {
-                remove(&path)?;
-            }
-            if touched && before.inode == after.inode {
-                return judge(&path, before, after);
+            let (tried, time) = (path.clone(), FileTime::now(env));
+            let trial = env.blocking(move || try_touch(&tried, time, probe)).await?;
+            if trial.touched && trial.before.inode == trial.after.inode {
+                return judge(&path, trial.before, trial.after);
             }
             // Somebody replaced the chunk meanwhile: the times belong to two files.
         }
@@ -55,12 +61,17 @@ impl ChunkStore {
         Err(LocalError::invalid(&self.chunks, reason))
     }
 
-    fn prepare_probe(&self, env: &Env, probe: AtimeProbe<'_>) -> LocalResult<PathBuf> {
+    fn prepare_probe(&self, env: &Env, probe: AtimeProbe) -> LocalResult<PathBuf> {
         let now = FileTime::now(env);
         match probe {
-            AtimeProbe::Chunk { digest, raw } => {
-                self.insert_chunk(digest, raw, SyncLevel::None, now)?;
-                Ok(self.chunk_path(digest))
+            AtimeProbe::ZeroChunk => {
+                let invalid = |error: String| LocalError::invalid(&self.chunks, error);
+                let digest = Digest::from_hex(ZERO_CHUNK_DIGEST)
+                    .map_err(|error| invalid(error.to_string()))?;
+                let blob = DataBlob::encode(&vec![0; ZERO_CHUNK_SIZE], None, true, env)
+                    .map_err(|error| invalid(error.to_string()))?;
+                self.insert_chunk(&digest, blob.raw(), SyncLevel::None, now)?;
+                Ok(self.chunk_path(&digest))
             }
             AtimeProbe::ScratchFile => {
                 let path = self.chunks.join(SCRATCH_NAME);
@@ -69,6 +80,20 @@ impl ChunkStore {
             }
         }
     }
+}
+
+fn try_touch(path: &Path, time: FileTime, probe: AtimeProbe) -> LocalResult<Trial> {
+    let before = stat_probe(path)?;
+    let touched = touch(path, time)?;
+    let after = stat_probe(path)?;
+    if probe == AtimeProbe::ScratchFile {
+        remove(path)?;
+    }
+    Ok(Trial {
+        touched,
+        before,
+        after,
+    })
 }
 
 fn stat_probe(path: &Path) -> LocalResult<LocalChunk> {

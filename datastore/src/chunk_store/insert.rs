@@ -9,34 +9,10 @@ use api_types::digest::Digest;
 use super::{ChunkStore, open_no_follow, stat_file, touch};
 use crate::atomic_file::Durability;
 use crate::file_time::FileTime;
+use crate::format::BlobKind;
 use crate::local_error::{AtPath, LocalError, LocalResult};
 
-/// How a chunk is coded, by its magic (formats.md §1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
-    Plain,
-    PlainCompressed,
-    Encrypted,
-    EncryptedCompressed,
-}
-
-impl Coding {
-    const MAGIC_LEN: usize = 8;
-
-    fn from_magic(bytes: &[u8]) -> Option<Self> {
-        match bytes.get(..Self::MAGIC_LEN)? {
-            [0x42, 0xab, 0x38, 0x07, 0xbe, 0x83, 0x70, 0xa1] => Some(Self::Plain),
-            [0x31, 0xb9, 0x58, 0x42, 0x6f, 0xb6, 0xa3, 0x7f] => Some(Self::PlainCompressed),
-            [0x7b, 0x67, 0x85, 0xbe, 0x22, 0x2d, 0x4c, 0xf0] => Some(Self::Encrypted),
-            [0xe6, 0x59, 0x1b, 0xbf, 0x0b, 0xbf, 0xd8, 0x0b] => Some(Self::EncryptedCompressed),
-            _ => None,
-        }
-    }
-
-    fn is_encrypted(self) -> bool {
-        matches!(self, Self::Encrypted | Self::EncryptedCompressed)
-    }
-}
+const MAGIC_LEN: usize = 8;
 
 /// What an insert did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +48,14 @@ impl ChunkStore {
         now: FileTime,
     ) -> LocalResult<InsertOutcome> {
         let path = self.chunk_path(digest);
-        let Some(coding) = Coding::from_magic(raw) else {
+        let Some(kind) = kind_of(raw) else {
             let reason = "the data does not start with the magic of a chunk";
             return Err(LocalError::refused("insert chunk", path, reason));
         };
         let new_size = u64::try_from(raw.len()).unwrap_or(u64::MAX);
         let stored = stat_file(&path)?;
         let decision = match stored {
-            Some(chunk) => decide(coding, new_size, chunk.size, || read_magic(&path))?,
+            Some(chunk) => decide(kind, new_size, chunk.size, || read_magic(&path))?,
             None => Decision::Replace,
         };
         if let Decision::Refuse(reason) = decision {
@@ -110,15 +86,15 @@ impl ChunkStore {
     }
 }
 
-/// The table of datastore-layout.md §6, step 1; `stored_coding` is asked only if it matters.
+/// The table of datastore-layout.md §6, step 1; `stored_kind` is asked only if it matters.
 fn decide<F>(
-    new: Coding,
+    new: BlobKind,
     new_size: u64,
     stored_size: u64,
-    stored_coding: F,
+    stored_kind: F,
 ) -> LocalResult<Decision>
 where
-    F: FnOnce() -> LocalResult<Option<Coding>>,
+    F: FnOnce() -> LocalResult<Option<BlobKind>>,
 {
     if stored_size == 0 {
         return Ok(Decision::ReplaceEmpty);
@@ -135,45 +111,49 @@ where
             Decision::Replace
         });
     }
-    Ok(match stored_coding()? {
-        Some(Coding::Plain | Coding::PlainCompressed) => {
+    Ok(match stored_kind()? {
+        Some(BlobKind::Plain | BlobKind::PlainZstd) => {
             Decision::Refuse("the stored chunk is not encrypted, the new one is")
         }
-        Some(Coding::Encrypted) if new == Coding::Encrypted => Decision::Refuse(
+        Some(BlobKind::Encrypted) if new == BlobKind::Encrypted => Decision::Refuse(
             "both are encrypted and uncompressed but differ in size: one is forged",
         ),
         _ => Decision::Keep,
     })
 }
 
-fn read_magic(path: &Path) -> LocalResult<Option<Coding>> {
+fn kind_of(bytes: &[u8]) -> Option<BlobKind> {
+    BlobKind::from_magic(bytes.get(..MAGIC_LEN)?)
+}
+
+fn read_magic(path: &Path) -> LocalResult<Option<BlobKind>> {
     let file = open_no_follow(path).at("open chunk", path)?;
-    let limit = u64::try_from(Coding::MAGIC_LEN).unwrap_or(8);
-    let mut magic = Vec::with_capacity(Coding::MAGIC_LEN);
+    let limit = u64::try_from(MAGIC_LEN).unwrap_or(8);
+    let mut magic = Vec::with_capacity(MAGIC_LEN);
     file.take(limit)
         .read_to_end(&mut magic)
         .at("read chunk", path)?;
-    if magic.len() < Coding::MAGIC_LEN {
+    if magic.len() < MAGIC_LEN {
         let reason = "the stored chunk is cut off; verify the datastore";
         return Err(LocalError::invalid(path, reason));
     }
-    Ok(Coding::from_magic(&magic))
+    Ok(kind_of(&magic))
 }
 
 #[cfg(test)]
 mod tests {
-    use Coding::{Encrypted, EncryptedCompressed, Plain, PlainCompressed};
+    use BlobKind::{Encrypted, EncryptedZstd, Plain, PlainZstd};
 
     use super::*;
 
-    fn case(new: Coding, new_size: u64, stored: Option<Coding>, stored_size: u64) -> Decision {
+    fn case(new: BlobKind, new_size: u64, stored: Option<BlobKind>, stored_size: u64) -> Decision {
         decide(new, new_size, stored_size, || Ok(stored)).unwrap()
     }
 
     #[test]
     fn equal_sizes_keep_and_empty_files_are_replaced_whatever_the_coding() {
-        for new in [Plain, PlainCompressed, Encrypted, EncryptedCompressed] {
-            for stored in [Plain, PlainCompressed, Encrypted, EncryptedCompressed] {
+        for new in [Plain, PlainZstd, Encrypted, EncryptedZstd] {
+            for stored in [Plain, PlainZstd, Encrypted, EncryptedZstd] {
                 assert_eq!(case(new, 50, Some(stored), 50), Decision::Keep);
                 assert_eq!(case(new, 50, Some(stored), 0), Decision::ReplaceEmpty);
             }
@@ -182,7 +162,7 @@ mod tests {
 
     #[test]
     fn plain_chunks_keep_the_smaller_encoding() {
-        for new in [Plain, PlainCompressed] {
+        for new in [Plain, PlainZstd] {
             assert_eq!(case(new, 50, Some(Plain), 49), Decision::Keep);
             assert_eq!(case(new, 50, Some(Plain), 51), Decision::Replace);
         }
@@ -190,18 +170,15 @@ mod tests {
 
     #[test]
     fn encrypted_chunks_never_overwrite() {
-        for new in [Encrypted, EncryptedCompressed] {
+        for new in [Encrypted, EncryptedZstd] {
             for size in [49, 51] {
-                for stored in [Plain, PlainCompressed] {
+                for stored in [Plain, PlainZstd] {
                     assert!(matches!(
                         case(new, 50, Some(stored), size),
                         Decision::Refuse(_)
                     ));
                 }
-                assert_eq!(
-                    case(new, 50, Some(EncryptedCompressed), size),
-                    Decision::Keep
-                );
+                assert_eq!(case(new, 50, Some(EncryptedZstd), size), Decision::Keep);
                 assert_eq!(case(new, 50, None, size), Decision::Keep);
             }
         }
@@ -209,9 +186,6 @@ mod tests {
             case(Encrypted, 50, Some(Encrypted), 51),
             Decision::Refuse(_)
         ));
-        assert_eq!(
-            case(EncryptedCompressed, 50, Some(Encrypted), 51),
-            Decision::Keep
-        );
+        assert_eq!(case(EncryptedZstd, 50, Some(Encrypted), 51), Decision::Keep);
     }
 }

@@ -35,13 +35,11 @@ pub use sweep::{SweepGate, SweepMode, SweepPermission, SweepTimes};
 
 use crate::atomic_file::{self, Durability, Owner, ReplaceOptions};
 use crate::file_time::FileTime;
+use crate::format::MAX_CHUNK_ENCODED;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
 /// Name of the chunk directory below the datastore's base directory.
 pub const CHUNK_DIR_NAME: &str = ".chunks";
-
-/// Largest chunk file that is read: 16 MiB of payload and the largest header.
-pub const MAX_CHUNK_FILE: u64 = (16 << 20) + 44;
 
 /// Permission bits of `.chunks` and the directories in it.
 const CHUNK_DIR_MODE: u32 = 0o750;
@@ -257,7 +255,7 @@ impl ChunkStore {
         };
         let metadata = file.metadata().at("stat chunk", &path)?;
         check_regular(&path, &metadata)?;
-        if metadata.len() > MAX_CHUNK_FILE {
+        if metadata.len() > MAX_CHUNK_ENCODED {
             let reason = format!(
                 "a chunk of {} bytes is larger than any valid one",
                 metadata.len()
@@ -265,7 +263,7 @@ impl ChunkStore {
             return Err(LocalError::invalid(path, reason));
         }
         let mut data = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        file.take(MAX_CHUNK_FILE)
+        file.take(MAX_CHUNK_ENCODED)
             .read_to_end(&mut data)
             .at("read chunk", &path)?;
         Ok((!data.is_empty()).then(|| Bytes::from(data)))

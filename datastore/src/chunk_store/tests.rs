@@ -432,23 +432,33 @@ fn sweep_stops_when_the_task_is_aborted() {
     assert_eq!((gate.calls, status.removed_chunks), (0, 0));
 }
 
+fn zero_chunk() -> Digest {
+    Digest::from_bytes(openssl::sha::sha256(&vec![0; 4 << 20]))
+}
+
 #[tokio::test(start_paused = true)]
 async fn atime_check_passes_where_access_times_can_be_set() {
     let (_dir, store) = store();
     let env = Env::seeded(1, 1_700_000_000);
     let start = env.now();
-    let digest = digest(0xbb, 1);
-    let raw = raw(PLAIN, 50);
-    let probe = AtimeProbe::Chunk {
-        digest: &digest,
-        raw: &raw,
-    };
-    store.check_atime_updates(&env, probe).await.unwrap();
+    store
+        .check_atime_updates(&env, AtimeProbe::ZeroChunk)
+        .await
+        .unwrap();
     assert_eq!(env.now() - start, std::time::Duration::from_secs(1));
     assert_eq!(
-        store.stat_chunk(&digest).unwrap().unwrap().atime_secs(),
+        store
+            .stat_chunk(&zero_chunk())
+            .unwrap()
+            .unwrap()
+            .atime_secs(),
         1_700_000_001
     );
+    let raw = store.read_chunk(&zero_chunk()).unwrap().unwrap();
+    let blob = crate::format::DataBlob::from_bytes(raw).unwrap();
+    assert!(blob.is_compressed());
+    blob.verify_unencrypted(&zero_chunk(), Some(4 << 20))
+        .unwrap();
     store
         .check_atime_updates(&env, AtimeProbe::ScratchFile)
         .await
@@ -478,16 +488,13 @@ async fn atime_check_fails_where_the_time_does_not_move() {
 async fn atime_check_names_a_chunk_that_vanished() {
     let (_dir, store) = store();
     let env = Env::seeded(1, 1_700_000_000);
-    let digest = digest(0xbb, 2);
-    let raw = raw(PLAIN, 50);
-    let probe = AtimeProbe::Chunk {
-        digest: &digest,
-        raw: &raw,
-    };
     let remover = async {
         env.sleep(std::time::Duration::from_millis(500)).await;
-        store.remove_chunk(&digest).unwrap();
+        assert!(store.remove_chunk(&zero_chunk()).unwrap());
     };
-    let (result, ()) = tokio::join!(store.check_atime_updates(&env, probe), remover);
+    let (result, ()) = tokio::join!(
+        store.check_atime_updates(&env, AtimeProbe::ZeroChunk),
+        remover
+    );
     assert!(result.unwrap_err().to_string().contains("vanished"));
 }

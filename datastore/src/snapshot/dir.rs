@@ -115,7 +115,7 @@ impl SnapshotStore {
             let missing = Err(std::io::Error::from(std::io::ErrorKind::NotFound));
             return missing.at("open group", &self.group_path(ns, group));
         };
-        // Only a name that prints as it was is found again by its time.
+        // A time prints exactly as it was read, so that the directory is found again.
         let parse = |name: &String| name.parse::<BackupTime>().ok();
         let mut times: Vec<BackupTime> = names.iter().filter_map(parse).collect();
         times.sort_unstable_by(|a, b| b.cmp(a));
