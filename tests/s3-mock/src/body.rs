@@ -49,6 +49,22 @@ impl AnswerBody {
     }
 }
 
+impl AnswerBody {
+    /// The body as a client reads it that was told `declared` bytes; `None` when the connection
+    /// breaks before that many have come.
+    pub(crate) async fn read(self, declared: Option<usize>) -> Option<Bytes> {
+        if self.end == End::Stall {
+            // Dropped with the exchange.
+            std::future::pending::<()>().await;
+        }
+        match declared {
+            Some(declared) if declared > self.data.len() => None,
+            Some(declared) => Some(self.data.slice(..declared)),
+            None => Some(self.data),
+        }
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Infallible;

@@ -25,7 +25,8 @@
 //! * [`sigv4`], [`tls`]: signing and certificates, for tests that speak HTTP themselves
 //!
 //! Time is tokio's, on top of a settable start, so that paused runtimes work. Note that tokio's
-//! paused clock jumps while sockets are in flight: use [`MockS3::connect`] with paused time.
+//! paused clock jumps while sockets are in flight: use [`MockS3::connect`] (a connection in memory)
+//! or [`MockS3::exchange`] (no connection at all) with paused time.
 
 mod answer;
 pub mod behaviour;
@@ -66,4 +67,5 @@ pub use journal::{Change, Counters, Event, Journal, RequestId, What};
 pub use late::LateRequest;
 pub use op::Op;
 pub use pattern::Pattern;
+pub use pipeline::Dropped;
 pub use store::StoredObject;

@@ -19,9 +19,9 @@ use crate::request::Request;
 use crate::shared::Shared;
 use crate::sigv4::verify;
 
-/// The connection ends without an answer.
-#[derive(Debug)]
-pub(crate) struct Dropped;
+/// The connection ends without a whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped;
 
 impl std::fmt::Display for Dropped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

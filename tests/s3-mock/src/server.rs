@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -98,13 +99,29 @@ where
     }
 }
 
-/// Reads the request to its end, then lets it go its way on a task of its own: what has arrived
-/// goes on even when the client leaves.
+/// Reads the request to its end, then lets it go its way.
 async fn receive(
     shared: Arc<Shared>,
     request: hyper::Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Dropped> {
     let (parts, body) = request.into_parts();
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => deliver(shared, parts, body.to_bytes()).await,
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            plain_error(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
+        // The client left in the middle: the request never arrived.
+        Err(_) => Err(Dropped),
+    }
+}
+
+/// A request that has arrived completely goes its way on a task of its own, and goes on even
+/// when its client leaves.
+pub(crate) async fn deliver(
+    shared: Arc<Shared>,
+    parts: hyper::http::request::Parts,
+    body: Bytes,
+) -> Result<Response<AnswerBody>, Dropped> {
     let host = parts
         .headers
         .get("host")
@@ -113,14 +130,6 @@ async fn receive(
     let target = match Target::parse(&parts.uri, host, &shared.domain) {
         Ok(target) => target,
         Err(message) => return plain_error(StatusCode::BAD_REQUEST, message),
-    };
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return plain_error(StatusCode::PAYLOAD_TOO_LARGE, error.to_string());
-        }
-        // The client left in the middle: the request never arrived.
-        Err(_) => return Err(Dropped),
     };
     let id = shared.lock().next_request();
     let request = Request::new(id, parts.method, target, parts.headers, body);

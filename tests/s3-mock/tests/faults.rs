@@ -276,3 +276,46 @@ async fn counters_know_the_most_requests_at_a_time() {
         (0, 3)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn exchanges_without_a_connection_meet_the_same_faults() {
+    let server = server().await;
+    assert_eq!(put("k").exchange(&server).await.unwrap().status, 200);
+    let get = async || Ask::key("GET", "k").exchange(&server).await;
+    assert_eq!(get().await.unwrap().text(), "body");
+    let head = Ask::key("HEAD", "k").exchange(&server).await.unwrap();
+    assert_eq!((head.header("content-length"), head.body.len()), ("4", 0));
+    for action in [
+        Action::Drop,
+        Action::ApplyThenDrop,
+        Action::TruncateBody { keep: 3 },
+        Action::WrongLength { delta: 1 },
+    ] {
+        server.script(Fault::on(Op::GetObject, action));
+        assert_eq!(get().await.unwrap_err(), s3_mock::Dropped);
+    }
+    server.script(Fault::on(Op::GetObject, Action::WrongLength { delta: -1 }));
+    assert_eq!(get().await.unwrap().text(), "bod");
+    for action in [Action::Hang, Action::StallBody { keep: 1 }] {
+        server.script(Fault::on(Op::GetObject, action));
+        assert!(
+            tokio::time::timeout(Duration::from_secs(3600), get())
+                .await
+                .is_err()
+        );
+    }
+    server.script(Fault::on(
+        Op::DeleteObject,
+        Action::Delay(Duration::from_secs(9)),
+    ));
+    let delete = Ask::key("DELETE", "k").exchange(&server);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(5), delete)
+            .await
+            .is_err()
+    );
+    assert!(has(&server, "k"));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    settle().await;
+    assert!(!has(&server, "k"), "the request goes on without its client");
+}

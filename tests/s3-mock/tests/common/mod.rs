@@ -169,6 +169,19 @@ impl Ask {
         self.send(server).await.unwrap()
     }
 
+    /// Sends without any connection.
+    pub async fn exchange(self, server: &MockS3) -> Result<Got, s3_mock::Dropped> {
+        let (parts, _) = self.build(server).into_parts();
+        let body = self.sent_body.unwrap_or(self.body);
+        let response = server.exchange(Request::from_parts(parts, body)).await?;
+        let (parts, body) = response.into_parts();
+        Ok(Got {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        })
+    }
+
     pub async fn send_over<IO>(self, server: &MockS3, io: IO) -> Result<Got, hyper::Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
