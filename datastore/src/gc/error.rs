@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use api_types::digest::Digest;
 
+use crate::local_error::LocalError;
 use crate::task::Aborted;
 
 /// Why a part of the garbage collection could not go on. Nothing was deleted because of it.
@@ -101,6 +102,9 @@ pub enum GcError {
     /// What the store supplies to the mark (pins, the exclusive epoch, the move journal) failed.
     #[error("{0}")]
     Host(String),
+    /// Something on the local disk.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// The task was asked to stop.
     #[error(transparent)]
     Aborted(#[from] Aborted),

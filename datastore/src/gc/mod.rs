@@ -5,8 +5,11 @@
 pub mod candidate;
 pub mod chunk_key;
 pub mod error;
+pub mod index_cache;
+pub mod mark;
 pub mod mark_set;
 pub mod merge;
 pub mod shards;
+pub mod walk;
 
 pub use error::{GcError, GcResult};

@@ -12,6 +12,7 @@ mod builder;
 mod run_file;
 mod sort;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use api_types::digest::{DIGEST_LEN, Digest};
@@ -19,7 +20,7 @@ use api_types::digest::{DIGEST_LEN, Digest};
 pub use builder::MarkSetBuilder;
 pub use sort::{is_strictly_sorted, sort_unique};
 
-use self::run_file::{RunFile, RunReader};
+use self::run_file::{RunFile, RunReader, RunWriter};
 use super::error::GcResult;
 use super::shards::ShardPrefix;
 
@@ -54,6 +55,15 @@ impl MarkSet {
             count: run.count(),
             store: Store::Disk(run),
         }
+    }
+
+    /// A set of strictly ascending digests that takes no memory: a nameless file in `dir`.
+    pub(super) fn on_disk_only(digests: &[Digest], dir: &Path) -> GcResult<Self> {
+        let mut writer = RunWriter::create(dir)?;
+        for digest in digests {
+            writer.push(digest)?;
+        }
+        Ok(Self::on_disk(writer.finish()?))
     }
 
     /// Number of different digests.
