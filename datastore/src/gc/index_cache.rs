@@ -116,9 +116,14 @@ impl IndexCache {
         let file = std::fs::File::open(self.dir.join(file_name(&key.path))).ok()?;
         // An index has at least 32 bytes for each of its digests, so its list is never longer.
         let path_len = u64::try_from(key.path.as_os_str().len()).ok()?;
-        let limit = key.size.saturating_add(path_len).saturating_add(FIXED_LEN as u64);
+        let limit = key
+            .size
+            .saturating_add(path_len)
+            .saturating_add(FIXED_LEN as u64);
         let mut bytes = Vec::new();
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).ok()?;
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .ok()?;
         decode(&bytes, key)
     }
 
@@ -242,7 +247,10 @@ fn decode(bytes: &[u8], key: &IndexKey) -> Option<IndexDigests> {
     let (count, rest) = rest.split_first_chunk::<8>()?;
     let (digests, odd) = rest.as_chunks::<DIGEST_LEN>();
     let whole = odd.is_empty() && u64::try_from(digests.len()) == Ok(u64::from_le_bytes(*count));
-    let digests: Vec<Digest> = digests.iter().map(|bytes| Digest::from_bytes(*bytes)).collect();
+    let digests: Vec<Digest> = digests
+        .iter()
+        .map(|bytes| Digest::from_bytes(*bytes))
+        .collect();
     let list = IndexDigests {
         references: u64::from_le_bytes(*references),
         data_bytes: u64::from_le_bytes(*data_bytes),
@@ -305,7 +313,14 @@ mod tests {
             change(&mut other);
             assert_eq!(cache.peek(&other), None, "{other:?}");
         }
-        assert_eq!(cache.stats(), IndexCacheStats { hits: 1, misses: 1, trouble: 0 });
+        assert_eq!(
+            cache.stats(),
+            IndexCacheStats {
+                hits: 1,
+                misses: 1,
+                trouble: 0
+            }
+        );
     }
 
     #[test]
@@ -345,7 +360,12 @@ mod tests {
         small.store(&key("a"), &list(&[1]));
         small.store(&key("b"), &list(&[1]));
         assert_eq!(files(dir.path()), 1);
-        let size = dir.path().join(file_name(Path::new("a"))).metadata().unwrap().len();
+        let size = dir
+            .path()
+            .join(file_name(Path::new("a")))
+            .metadata()
+            .unwrap()
+            .len();
         assert_eq!(size, length);
     }
 

@@ -19,8 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use api_types::names::{
-    ArchiveType, BackupDir, BackupGroup, BackupNamespace, BackupTime, BackupType, MAX_NAMESPACE_DEPTH,
-    NamespaceComponent, SnapshotPath,
+    ArchiveType, BackupDir, BackupGroup, BackupNamespace, BackupTime, BackupType,
+    MAX_NAMESPACE_DEPTH, NamespaceComponent, SnapshotPath,
 };
 
 use super::error::{GcError, GcResult, OnPath};
@@ -64,7 +64,12 @@ pub fn walk_store(
     observer: &dyn MarkObserver,
     task: &dyn TaskContext,
 ) -> GcResult<Walk> {
-    let mut walker = Walker { base, observer, task, walk: Walk::default() };
+    let mut walker = Walker {
+        base,
+        observer,
+        task,
+        walk: Walk::default(),
+    };
     let root = Place::Namespace(BackupNamespace::root());
     match walker.list(base, 0)? {
         Some(entries) => walker.visit_entries(base, &root, 0, entries)?,
@@ -149,8 +154,17 @@ impl Walker<'_> {
             Place::Snapshot(snapshot) => Some(snapshot.clone()),
             _ => None,
         };
-        let relative = entry.path.strip_prefix(self.base).unwrap_or(&entry.path).to_path_buf();
-        self.walk.indexes.push(FoundIndex { path: entry.path, relative, kind, snapshot });
+        let relative = entry
+            .path
+            .strip_prefix(self.base)
+            .unwrap_or(&entry.path)
+            .to_path_buf();
+        self.walk.indexes.push(FoundIndex {
+            path: entry.path,
+            relative,
+            kind,
+            snapshot,
+        });
     }
 
     /// All entries of a directory; none if it is gone or need not be read.
@@ -163,17 +177,12 @@ impl Walker<'_> {
                 }
                 Ok(Some(entries))
             }
-            Err(error) if is_gone(&error) => {
-                self.vanished(path);
+            Err(error) => {
+                if unreadable(path, depth, error)? == Unreadable::Vanished {
+                    self.vanished(path);
+                }
                 Ok(None)
             }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                if depth <= 1 && path.file_name() == Some(OsStr::new("lost+found")) {
-                    return Ok(None);
-                }
-                Err(GcError::Denied { path: path.to_path_buf(), source: error })
-            }
-            Err(error) => Err(error).on("list directory", path),
         }
     }
 
@@ -182,6 +191,32 @@ impl Walker<'_> {
             self.walk.vanished.push(path.to_path_buf());
         }
     }
+}
+
+/// A directory that cannot be read, without harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unreadable {
+    /// It is gone.
+    Vanished,
+    /// It belongs to the file system.
+    Foreign,
+}
+
+/// Fails unless there cannot be snapshots in it.
+fn unreadable(path: &Path, depth: usize, error: io::Error) -> GcResult<Unreadable> {
+    if is_gone(&error) {
+        return Ok(Unreadable::Vanished);
+    }
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return Err(error).on("list directory", path);
+    }
+    if depth <= 1 && path.file_name() == Some(OsStr::new("lost+found")) {
+        return Ok(Unreadable::Foreign);
+    }
+    Err(GcError::Denied {
+        path: path.to_path_buf(),
+        source: error,
+    })
 }
 
 /// Whether what was listed a moment ago is not there any more, or is something else now.
@@ -202,7 +237,11 @@ fn read_entries(path: &Path) -> io::Result<(Vec<Entry>, bool)> {
         let entry = entry?;
         match entry.file_type() {
             Ok(file_type) => {
-                entries.push(Entry { path: entry.path(), name: entry.file_name(), file_type });
+                entries.push(Entry {
+                    path: entry.path(),
+                    name: entry.file_name(),
+                    file_type,
+                });
             }
             Err(error) if is_gone(&error) => vanished = true,
             Err(error) => return Err(error),
@@ -217,9 +256,14 @@ fn child_place(place: &Place, entry: &Entry) -> GcResult<Option<Place>> {
     // Below `ns/` even a hidden directory is a name that should not be there.
     if let (Place::Namespaces(ns), Some(name)) = (place, name) {
         let Ok(component) = name.parse::<NamespaceComponent>() else {
-            return Err(GcError::BadNamespace { path: entry.path.clone() });
+            return Err(GcError::BadNamespace {
+                path: entry.path.clone(),
+            });
         };
-        return Ok(Some(ns.join(component).map_or(Place::Elsewhere, Place::Namespace)));
+        return Ok(Some(
+            ns.join(component)
+                .map_or(Place::Elsewhere, Place::Namespace),
+        ));
     }
     if entry.name.as_encoded_bytes().starts_with(b".") {
         return Ok(None);
@@ -244,4 +288,143 @@ fn child_place(place: &Place, entry: &Entry) -> GcResult<Option<Place>> {
         Place::Namespaces(_) | Place::Snapshot(_) | Place::Elsewhere => None,
     });
     Ok(Some(known.unwrap_or(Place::Elsewhere)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gc::mark::NoObserver;
+    use crate::task::SilentTask;
+
+    fn store(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        dir
+    }
+
+    fn walk(dir: &Path) -> GcResult<Walk> {
+        walk_store(dir, &NoObserver, &SilentTask::new())
+    }
+
+    /// Path, and whether it is where the layout has it.
+    fn found(dir: &Path) -> Vec<(String, bool)> {
+        let walk = walk(dir).unwrap();
+        assert_eq!(walk.vanished, [] as [PathBuf; 0]);
+        let describe = |index: FoundIndex| {
+            let expected = index.snapshot.map(|snapshot| snapshot.path());
+            let parent = index
+                .relative
+                .parent()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            assert!(expected.is_none() || expected == Some(parent));
+            (
+                index.relative.to_str().unwrap().to_owned(),
+                expected.is_some(),
+            )
+        };
+        walk.indexes.into_iter().map(describe).collect()
+    }
+
+    const T1: &str = "2024-01-01T00:00:00Z";
+    const T2: &str = "2024-01-02T00:00:00Z";
+
+    #[test]
+    fn newest_snapshots_come_first_in_each_group() {
+        let dir = store(&[
+            &format!("vm/100/{T1}/a.img.fidx"),
+            &format!("vm/100/{T1}/b.img.fidx"),
+            &format!("vm/100/{T2}/a.img.fidx"),
+            &format!("vm/100/{T2}/index.json.blob"),
+            &format!("ns/x/ns/y/host/h/{T1}/r.pxar.didx"),
+            &format!("ct/1/{T1}/r.pxar.didx"),
+        ]);
+        let expected = [
+            format!("ct/1/{T1}/r.pxar.didx"),
+            format!("ns/x/ns/y/host/h/{T1}/r.pxar.didx"),
+            format!("vm/100/{T2}/a.img.fidx"),
+            format!("vm/100/{T1}/a.img.fidx"),
+            format!("vm/100/{T1}/b.img.fidx"),
+        ];
+        assert_eq!(found(dir.path()), expected.map(|path| (path, true)));
+    }
+
+    #[test]
+    fn odd_places_are_found_hidden_ones_are_not() {
+        let deep = "ns/n/".repeat(MAX_NAMESPACE_DEPTH + 1);
+        let odd = [
+            "a.fidx".to_owned(),
+            "lost+found/x.didx".to_owned(),
+            format!("{deep}vm/1/{T1}/a.fidx"),
+            "other/deep/er/a.didx".to_owned(),
+            "vm/1/a.fidx".to_owned(),
+            "vm/1/not a time/a.fidx".to_owned(),
+            format!("vm/1/{T1}/sub/a.fidx"),
+            "vm/a.fidx".to_owned(),
+            "xx/1/a.fidx".to_owned(),
+        ];
+        let unseen = [
+            ".chunks/aaaa/a.fidx".to_owned(),
+            format!("vm/1/.{T1}/a.fidx"),
+            format!("vm/1/{T1}/a.tmp_fidx"),
+            format!("vm/1/{T1}/a.fidx.tmp"),
+            format!("vm/1/{T1}/fidx"),
+        ];
+        let all: Vec<&str> = odd.iter().chain(&unseen).map(String::as_str).collect();
+        let dir = store(&all);
+        std::os::unix::fs::symlink(dir.path().join("a.fidx"), dir.path().join("link.fidx"))
+            .unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("loop")).unwrap();
+        let mut expected: Vec<_> = odd.iter().map(|path| (path.clone(), false)).collect();
+        let mut found = found(dir.path());
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn names_that_are_no_namespace_end_the_walk() {
+        for bad in ["ns/a b", "ns/.hidden", "ns/a/ns/ä"] {
+            let dir = store(&[&format!("{bad}/x")]);
+            let error = walk(dir.path()).unwrap_err();
+            assert!(matches!(&error, GcError::BadNamespace { path } if path.ends_with(bad)));
+        }
+        // A file there is no directory, and a name that is not text is not looked at by others.
+        let dir = store(&["ns/a b.txt"]);
+        let raw = std::os::unix::ffi::OsStrExt::from_bytes(b"ns/\xff");
+        std::fs::create_dir(dir.path().join::<&OsStr>(raw)).unwrap();
+        assert_eq!(walk(dir.path()).unwrap().indexes, []);
+    }
+
+    #[test]
+    fn permission_denied_ends_the_walk_except_in_lost_and_found() {
+        let error = |kind| io::Error::from(kind);
+        let denied = || error(io::ErrorKind::PermissionDenied);
+        let group = Path::new("/store/vm/100");
+        assert!(
+            matches!(unreadable(group, 2, denied()), Err(GcError::Denied { path, .. }) if path == group)
+        );
+        let found = Path::new("/store/lost+found");
+        assert_eq!(unreadable(found, 1, denied()).unwrap(), Unreadable::Foreign);
+        let deeper = Path::new("/store/vm/lost+found");
+        assert!(matches!(
+            unreadable(deeper, 2, denied()),
+            Err(GcError::Denied { .. })
+        ));
+        let gone = error(io::ErrorKind::NotFound);
+        assert_eq!(unreadable(group, 2, gone).unwrap(), Unreadable::Vanished);
+        assert!(unreadable(group, 2, error(io::ErrorKind::Other)).is_err());
+    }
+
+    #[test]
+    fn a_store_that_is_not_there_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(walk(&dir.path().join("missing")).is_err());
+    }
 }

@@ -110,12 +110,14 @@ impl Marked {
             if hits.is_empty() {
                 continue;
             }
-            let entry = affected.entry(Key::of(index)).or_insert_with(|| AffectedSnapshot {
-                snapshot: index.snapshot.clone(),
-                indexes: Vec::new(),
-                missing: 0,
-                samples: Vec::new(),
-            });
+            let entry = affected
+                .entry(Key::of(index))
+                .or_insert_with(|| AffectedSnapshot {
+                    snapshot: index.snapshot.clone(),
+                    indexes: Vec::new(),
+                    missing: 0,
+                    samples: Vec::new(),
+                });
             entry.indexes.push(index.relative.clone());
             entry.missing += u64::try_from(hits.len()).unwrap_or(u64::MAX);
             let room = max_samples.saturating_sub(entry.samples.len());
@@ -132,8 +134,12 @@ impl Marked {
         task: &dyn TaskContext,
     ) -> GcResult<Vec<Digest>> {
         if let IndexSource::Bucket(digests) = &index.source {
-            let is_hit = |digest: &Digest| digests.contains(digest).map(|hit| hit.then_some(*digest));
-            return missing.iter().filter_map(|digest| is_hit(digest).transpose()).collect();
+            let is_hit =
+                |digest: &Digest| digests.contains(digest).map(|hit| hit.then_some(*digest));
+            return missing
+                .iter()
+                .filter_map(|digest| is_hit(digest).transpose())
+                .collect();
         }
         let path = self.base.join(&index.relative);
         let Some(kind) = index_kind(&path) else {
@@ -151,7 +157,11 @@ impl Marked {
         } else {
             (list.digests.as_slice(), missing)
         };
-        Ok(few.iter().filter(|digest| many.binary_search(digest).is_ok()).copied().collect())
+        Ok(few
+            .iter()
+            .filter(|digest| many.binary_search(digest).is_ok())
+            .copied()
+            .collect())
     }
 }
 
@@ -169,9 +179,13 @@ impl Key {
                 snapshot.group_path().path(),
                 std::cmp::Reverse(snapshot.clone()),
             ),
-            None => {
-                Self::Elsewhere(index.relative.parent().unwrap_or(Path::new("")).to_path_buf())
-            }
+            None => Self::Elsewhere(
+                index
+                    .relative
+                    .parent()
+                    .unwrap_or(Path::new(""))
+                    .to_path_buf(),
+            ),
         }
     }
 }

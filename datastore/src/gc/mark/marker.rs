@@ -19,7 +19,7 @@ use crate::gc::index_cache::{IndexCache, IndexDigests};
 use crate::gc::mark_set::{MarkSet, MarkSetBuilder};
 use crate::gc::walk::{FoundIndex, index_kind, is_gone, walk_store};
 use crate::local_error::LocalError;
-use crate::locks::{LockedMoveJournal, MoveJournal};
+use crate::locks::move_journal::{LockedMoveJournal, MoveJournal};
 use crate::task::{Progress, TaskContext, check_abort};
 
 /// A mark under way. [`Marker::run`], then what only the bucket has, then [`Marker::finish`].
@@ -166,7 +166,9 @@ impl Marker {
     fn mark_found(&mut self, found: &FoundIndex) -> GcResult<bool> {
         let snapshot = found.snapshot.as_ref();
         let outcome = self.mark_file(&found.path, &found.relative, found.kind, snapshot)?;
-        if outcome == Outcome::Marked && snapshot.is_none() && self.warned.insert(found.path.clone())
+        if outcome == Outcome::Marked
+            && snapshot.is_none()
+            && self.warned.insert(found.path.clone())
         {
             self.counts.unexpected += 1;
             self.task.warn(&format!(
@@ -206,10 +208,17 @@ impl Marker {
     }
 
     fn skip_or_fail(&self, relative: &Path, error: GcError) -> GcResult<Outcome> {
-        if !self.options.skip_unreadable.iter().any(|path| path == relative) {
+        if !self
+            .options
+            .skip_unreadable
+            .iter()
+            .any(|path| path == relative)
+        {
             return Err(error);
         }
-        self.task.warn(&format!("skipped as configured, its chunks are not protected: {error}"));
+        self.task.warn(&format!(
+            "skipped as configured, its chunks are not protected: {error}"
+        ));
         Ok(Outcome::Known)
     }
 
@@ -298,17 +307,25 @@ impl Marker {
         source: IndexSource,
     ) {
         let snapshot = snapshot.cloned().or_else(|| snapshot_of(relative));
-        self.indexes.push(ReadIndex { relative: relative.to_path_buf(), snapshot, size, source });
+        self.indexes.push(ReadIndex {
+            relative: relative.to_path_buf(),
+            snapshot,
+            size,
+            source,
+        });
     }
 
     /// Upstream's log line, once per percent.
     fn report(&mut self, done: usize, total: usize) {
         let (done, total) = (as_u64(done), as_u64(total));
-        self.task.progress(Progress::new("mark", done, Some(total), "index files"));
+        self.task
+            .progress(Progress::new("mark", done, Some(total), "index files"));
         let percent = done * 100 / total.max(1);
         if percent > self.last_percent {
             self.last_percent = percent;
-            self.task.log(&format!("marked {percent}% ({done} of {total} index files)"));
+            self.task.log(&format!(
+                "marked {percent}% ({done} of {total} index files)"
+            ));
         }
     }
 }

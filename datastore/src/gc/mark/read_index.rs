@@ -31,7 +31,8 @@ pub(super) struct FileState {
 
 impl FileState {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        let nanos = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+        let nanos =
+            |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -66,9 +67,10 @@ impl OpenIndex {
         match File::open(path) {
             Ok(file) => Self::from_file(file, path, kind).map(Some),
             Err(error) if is_gone(&error) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(GcError::Denied { path: path.to_path_buf(), source: error })
-            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(GcError::Denied {
+                path: path.to_path_buf(),
+                source: error,
+            }),
             Err(error) => Err(error).on("open index", path),
         }
     }
@@ -78,7 +80,10 @@ impl OpenIndex {
         let metadata = file.metadata().on("stat index", path)?;
         let reader = AnyIndexReader::from_file(file, path.display().to_string(), kind)
             .map_err(|error| index_error(path, error))?;
-        Ok(Self { state: FileState::of(&metadata), reader })
+        Ok(Self {
+            state: FileState::of(&metadata),
+            reader,
+        })
     }
 
     pub(super) fn content_id(&self) -> ContentId {
@@ -132,7 +137,10 @@ fn read_digests(
     let mut digests = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     let mut entries = reader.entries();
     let mut until_check = 0;
-    while let Some(entry) = entries.next_entry().map_err(|error| index_error(path, error))? {
+    while let Some(entry) = entries
+        .next_entry()
+        .map_err(|error| index_error(path, error))?
+    {
         if until_check == 0 {
             check_abort(task)?;
             until_check = ENTRIES_PER_CHECK;
@@ -147,10 +155,17 @@ fn read_digests(
             hex::encode(reader.header_csum()),
             hex::encode(summary.csum)
         );
-        return Err(GcError::BadIndex { path: path.to_path_buf(), reason });
+        return Err(GcError::BadIndex {
+            path: path.to_path_buf(),
+            reason,
+        });
     }
     sort_unique(&mut digests);
-    Ok(IndexDigests { references: count, data_bytes: summary.size, digests })
+    Ok(IndexDigests {
+        references: count,
+        data_bytes: summary.size,
+        digests,
+    })
 }
 
 fn index_error(path: &Path, error: FormatError) -> GcError {
@@ -159,5 +174,8 @@ fn index_error(path: &Path, error: FormatError) -> GcError {
         FormatError::Io { action, source, .. } => format!("cannot {action} it: {source}"),
         other => other.to_string(),
     };
-    GcError::BadIndex { path: path.to_path_buf(), reason }
+    GcError::BadIndex {
+        path: path.to_path_buf(),
+        reason,
+    }
 }
