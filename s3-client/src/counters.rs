@@ -21,7 +21,9 @@ pub const LATENCY_CLASSES: usize = 18;
 fn latency_class(latency: Duration) -> usize {
     let millis = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
     let bits = u64::BITS - millis.leading_zeros();
-    usize::try_from(bits).unwrap_or(LATENCY_CLASSES).min(LATENCY_CLASSES - 1)
+    usize::try_from(bits)
+        .unwrap_or(LATENCY_CLASSES)
+        .min(LATENCY_CLASSES - 1)
 }
 
 #[derive(Debug, Default)]
@@ -160,9 +162,15 @@ impl Counters {
                 &cell.bytes_in,
                 &cell.latency_micros,
             ];
-            values.into_iter().chain(&cell.latency).for_each(|v| v.store(0, Ordering::Relaxed));
+            values
+                .into_iter()
+                .chain(&cell.latency)
+                .for_each(|v| v.store(0, Ordering::Relaxed));
         }
-        let mut thresholds = self.thresholds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thresholds = self
+            .thresholds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(thresholds) = thresholds.as_mut() {
             thresholds.fired = UpstreamStatistics::default();
         }
@@ -177,18 +185,34 @@ impl Counters {
     ) {
         // What is above its limit already does not cross it any more.
         let fired = self.snapshot(None).upstream();
-        let mut thresholds = self.thresholds.lock().unwrap_or_else(PoisonError::into_inner);
-        *thresholds = Some(Thresholds { limits, fired, action: Box::new(action) });
+        let mut thresholds = self
+            .thresholds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *thresholds = Some(Thresholds {
+            limits,
+            fired,
+            action: Box::new(action),
+        });
     }
 
     fn check_thresholds(&self) {
-        let mut thresholds = self.thresholds.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(thresholds) = thresholds.as_mut() else { return };
+        let mut thresholds = self
+            .thresholds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(thresholds) = thresholds.as_mut() else {
+            return;
+        };
         let now = self.snapshot(None).upstream();
         let fields = now.fields().into_iter().zip(thresholds.limits.fields());
         for (((counter, value), (_, limit)), (_, before)) in fields.zip(thresholds.fired.fields()) {
             if limit > 0 && before <= limit && value > limit {
-                (thresholds.action)(ThresholdCrossed { counter, limit, value });
+                (thresholds.action)(ThresholdCrossed {
+                    counter,
+                    limit,
+                    value,
+                });
             }
         }
         thresholds.fired = now;
@@ -287,11 +311,18 @@ impl CounterSnapshot {
     #[must_use]
     pub fn upstream(&self) -> UpstreamStatistics {
         let completed = |operations: &[Operation]| {
-            operations.iter().map(|&operation| self.of(operation).completed).sum()
+            operations
+                .iter()
+                .map(|&operation| self.of(operation).completed)
+                .sum()
         };
         let total = self.total();
         UpstreamStatistics {
-            get: completed(&[Operation::GetObject, Operation::ListObjects, Operation::ListBuckets]),
+            get: completed(&[
+                Operation::GetObject,
+                Operation::ListObjects,
+                Operation::ListBuckets,
+            ]),
             put: completed(&[Operation::PutObject, Operation::CopyObject]),
             post: completed(&[Operation::DeleteObjects]),
             head: completed(&[Operation::HeadObject, Operation::HeadBucket]),
@@ -316,7 +347,11 @@ impl fmt::Display for CounterSnapshot {
         let total = self.total();
         write!(f, "{}; {} retried, ", used.join(", "), total.retries)?;
         write!(f, "{} throttled; ", total.throttled)?;
-        write!(f, "{} bytes sent, {} bytes received", total.bytes_out, total.bytes_in)
+        write!(
+            f,
+            "{} bytes sent, {} bytes received",
+            total.bytes_out, total.bytes_in
+        )
     }
 }
 
@@ -381,10 +416,16 @@ mod tests {
         counters.completed(TaskKind::Backup, Operation::PutObject);
         let all = counters.snapshot(None);
         let list = all.of(Operation::ListObjects);
-        assert_eq!((list.attempts, list.completed, list.retries, list.throttled), (3, 1, 2, 2));
+        assert_eq!(
+            (list.attempts, list.completed, list.retries, list.throttled),
+            (3, 1, 2, 2)
+        );
         assert_eq!(all.of(Operation::PutObject).precondition_failed, 1);
         let seven = all.upstream();
-        assert_eq!((seven.get, seven.put, seven.uploaded, seven.downloaded), (1, 1, 40, 4));
+        assert_eq!(
+            (seven.get, seven.put, seven.uploaded, seven.downloaded),
+            (1, 1, 40, 4)
+        );
         let gc = counters.snapshot(Some(TaskKind::Gc));
         assert_eq!(gc.total().attempts, 3);
         assert_eq!(all.since(&gc).total().attempts, 1);
@@ -400,8 +441,19 @@ mod tests {
 
     #[test]
     fn latency_classes() {
-        for (millis, class) in [(0, 0), (1, 1), (3, 2), (65_535, 16), (65_536, 17), (u64::MAX, 17)] {
-            assert_eq!(latency_class(Duration::from_millis(millis)), class, "{millis}");
+        for (millis, class) in [
+            (0, 0),
+            (1, 1),
+            (3, 2),
+            (65_535, 16),
+            (65_536, 17),
+            (u64::MAX, 17),
+        ] {
+            assert_eq!(
+                latency_class(Duration::from_millis(millis)),
+                class,
+                "{millis}"
+            );
         }
     }
 
@@ -410,14 +462,21 @@ mod tests {
         let counters = Counters::default();
         let fired = Arc::new(Mutex::new(Vec::new()));
         let seen = fired.clone();
-        let limits = UpstreamStatistics { get: 2, ..UpstreamStatistics::default() };
+        let limits = UpstreamStatistics {
+            get: 2,
+            ..UpstreamStatistics::default()
+        };
         counters.set_thresholds(limits, move |crossed| seen.lock().unwrap().push(crossed));
         let get = || {
             counters.attempt(TaskKind::Other, Operation::GetObject, &answer(200));
             counters.completed(TaskKind::Other, Operation::GetObject);
         };
         (0..5).for_each(|_| get());
-        let crossed = ThresholdCrossed { counter: "get", limit: 2, value: 3 };
+        let crossed = ThresholdCrossed {
+            counter: "get",
+            limit: 2,
+            value: 3,
+        };
         assert_eq!(*fired.lock().unwrap(), [crossed.clone()]);
         counters.reset();
         (0..3).for_each(|_| get());

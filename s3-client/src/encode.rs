@@ -55,7 +55,9 @@ pub fn decode_listed(text: &str) -> Result<String, DecodeError> {
         match first {
             b'+' => bytes.push(b' '),
             b'%' => {
-                let [high, low, tail @ ..] = rest else { return Err(bad()) };
+                let [high, low, tail @ ..] = rest else {
+                    return Err(bad());
+                };
                 let value = hex_digit(*high).zip(hex_digit(*low)).ok_or_else(bad)?;
                 bytes.push(value.0 << 4 | value.1);
                 rest = tail;
@@ -89,7 +91,8 @@ impl Query {
     /// Adds a parameter; an empty value is sent as the bare name.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.0.push((encode_component(name), encode_component(value)));
+        self.0
+            .push((encode_component(name), encode_component(value)));
         self
     }
 
@@ -153,7 +156,10 @@ mod tests {
 
     #[test]
     fn query_is_sorted_after_encoding_and_keeps_bare_names() {
-        let query = Query::new().with("prefix", "a/b").with("delete", "").with("a", "2");
+        let query = Query::new()
+            .with("prefix", "a/b")
+            .with("delete", "")
+            .with("a", "2");
         assert_eq!(query.canonical(), "a=2&delete=&prefix=a%2Fb");
         assert_eq!(query.wire(), "a=2&delete&prefix=a%2Fb");
     }

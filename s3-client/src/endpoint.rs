@@ -1,6 +1,8 @@
 //! Where a request goes: authority, path and scheme from the endpoint template.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use api_types::s3::{BucketName, EndpointHost, Region, S3EndpointConfig};
 
 /// How the endpoint is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,7 +39,10 @@ impl Authority {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_localhost(&self.host)
-            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            || self
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -47,61 +52,27 @@ pub(crate) fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
-const BUCKET: &str = "{{bucket}}";
-const REGION: &str = "{{region}}";
-
 /// The addressing rules of one endpoint.
 #[derive(Clone, Debug)]
 pub struct Addressing {
-    template: String,
+    host: EndpointHost,
     port: Option<u16>,
+    region: Region,
     scheme: Scheme,
     path_style: bool,
 }
 
 impl Addressing {
-    /// Checks a template (host name, address, or with `{{bucket}}` first and `{{region}}`
-    /// anywhere but last) and fixes the region in it.
-    ///
-    /// # Errors
-    /// With a text saying what is wrong with the endpoint.
-    pub fn new(
-        template: &str,
-        port: Option<u16>,
-        region: &str,
-        path_style: bool,
-        scheme: Scheme,
-    ) -> Result<Self, String> {
-        let bare = template.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        if bare.unwrap_or(template).parse::<Ipv6Addr>().is_ok() {
-            let template = format!("[{}]", bare.unwrap_or(template));
-            return Ok(Self { template, port, scheme, path_style });
+    /// The rules of a configured endpoint.
+    #[must_use]
+    pub fn new(endpoint: &S3EndpointConfig, scheme: Scheme) -> Self {
+        Self {
+            host: endpoint.endpoint.clone(),
+            port: endpoint.port,
+            region: endpoint.region(),
+            scheme,
+            path_style: endpoint.is_path_style(),
         }
-        let labels: Vec<&str> = template.split('.').collect();
-        for (position, label) in labels.iter().enumerate() {
-            let last = position + 1 == labels.len();
-            let fine = match *label {
-                BUCKET => position == 0 && !last,
-                REGION => !last,
-                // A trailing dot makes the name absolute.
-                "" => last && labels.len() > 1,
-                text => text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')),
-            };
-            if !fine {
-                return Err(format!(
-                    "the endpoint {template:?} is no host name, address or template: give it \
-                     without scheme and path, {BUCKET} only as the first label, {REGION} not as \
-                     the last"
-                ));
-            }
-        }
-        if path_style && labels.first() == Some(&BUCKET) {
-            return Err(format!(
-                "path-style cannot be combined with {BUCKET} in the endpoint {template:?}: remove \
-                 one of them"
-            ));
-        }
-        Ok(Self { template: template.replace(REGION, region), port, scheme, path_style })
     }
 
     /// How the endpoint is spoken to.
@@ -118,26 +89,17 @@ impl Addressing {
 
     /// The authority for a bucket, or for the account without one.
     #[must_use]
-    pub fn authority(&self, bucket: Option<&str>) -> Authority {
-        let name = match (self.template.strip_prefix(BUCKET), bucket) {
-            (Some(rest), Some(bucket)) => format!("{bucket}{rest}"),
-            (Some(rest), None) => rest.trim_start_matches('.').to_owned(),
-            (None, _) => self.template.clone(),
-        };
-        let header = match self.port {
-            Some(port) => format!("{name}:{port}"),
-            None => name.clone(),
-        };
+    pub fn authority(&self, bucket: Option<&BucketName>) -> Authority {
         Authority {
-            host: name.trim_matches(['[', ']']).to_owned(),
+            host: self.host.expand(&self.region, bucket),
             port: self.port.unwrap_or_else(|| self.scheme.default_port()),
-            header,
+            header: self.host.authority(self.port, &self.region, bucket),
         }
     }
 
     /// The encoded path of a bucket (no key), an object, or the account (no bucket).
     #[must_use]
-    pub fn path(&self, bucket: Option<&str>, key: Option<&str>) -> String {
+    pub fn path(&self, bucket: Option<&BucketName>, key: Option<&str>) -> String {
         let key = crate::encode::encode_path(key.unwrap_or_default());
         match bucket {
             Some(bucket) if self.path_style => format!("/{bucket}/{key}"),
@@ -150,16 +112,66 @@ impl Addressing {
 mod tests {
     use super::*;
 
+    fn addressing(host: &str, port: Option<u16>, path_style: bool, scheme: Scheme) -> Addressing {
+        let mut endpoint = S3EndpointConfig::new(
+            "test".parse().unwrap(),
+            host.parse().unwrap(),
+            "key".parse().unwrap(),
+            "secret".parse().unwrap(),
+        );
+        endpoint.port = port;
+        endpoint.region = Some("eu-1".parse().unwrap());
+        endpoint.path_style = Some(path_style);
+        endpoint.validate().unwrap();
+        Addressing::new(&endpoint, scheme)
+    }
+
     #[test]
     fn template_table() {
-        let b = Some("my-bucket");
+        let bucket: BucketName = "my-bucket".parse().unwrap();
+        let b = Some(&bucket);
         // (template, port, path style, bucket) -> (Host, path of the key `a:b/c`)
         for (template, port, path_style, bucket, host, path) in [
-            ("s3.example.com", None, true, b, "s3.example.com", "/my-bucket/a%3Ab/c"),
-            ("s3.example.com", Some(9000), true, b, "s3.example.com:9000", "/my-bucket/a%3Ab/c"),
-            ("s3.example.com", Some(443), false, b, "s3.example.com:443", "/a%3Ab/c"),
-            ("{{bucket}}.s3.example.com", None, false, b, "my-bucket.s3.example.com", "/a%3Ab/c"),
-            ("{{bucket}}.s3.example.com", None, false, None, "s3.example.com", "/a%3Ab/c"),
+            (
+                "s3.example.com",
+                None,
+                true,
+                b,
+                "s3.example.com",
+                "/my-bucket/a%3Ab/c",
+            ),
+            (
+                "s3.example.com",
+                Some(9000),
+                true,
+                b,
+                "s3.example.com:9000",
+                "/my-bucket/a%3Ab/c",
+            ),
+            (
+                "s3.example.com",
+                Some(443),
+                false,
+                b,
+                "s3.example.com:443",
+                "/a%3Ab/c",
+            ),
+            (
+                "{{bucket}}.s3.example.com",
+                None,
+                false,
+                b,
+                "my-bucket.s3.example.com",
+                "/a%3Ab/c",
+            ),
+            (
+                "{{bucket}}.s3.example.com",
+                None,
+                false,
+                None,
+                "s3.example.com",
+                "/a%3Ab/c",
+            ),
             (
                 "{{bucket}}.s3.{{region}}.example.com",
                 Some(8443),
@@ -168,13 +180,40 @@ mod tests {
                 "my-bucket.s3.eu-1.example.com:8443",
                 "/a%3Ab/c",
             ),
-            ("{{region}}.example.com", None, true, None, "eu-1.example.com", "/a%3Ab/c"),
-            ("192.0.2.1", Some(7480), true, b, "192.0.2.1:7480", "/my-bucket/a%3Ab/c"),
-            ("::1", Some(9000), true, b, "[::1]:9000", "/my-bucket/a%3Ab/c"),
-            ("[2001:db8::1]", None, true, b, "[2001:db8::1]", "/my-bucket/a%3Ab/c"),
+            (
+                "{{region}}.example.com",
+                None,
+                true,
+                None,
+                "eu-1.example.com",
+                "/a%3Ab/c",
+            ),
+            (
+                "192.0.2.1",
+                Some(7480),
+                true,
+                b,
+                "192.0.2.1:7480",
+                "/my-bucket/a%3Ab/c",
+            ),
+            (
+                "::1",
+                Some(9000),
+                true,
+                b,
+                "[::1]:9000",
+                "/my-bucket/a%3Ab/c",
+            ),
+            (
+                "[2001:db8::1]",
+                None,
+                true,
+                b,
+                "[2001:db8::1]",
+                "/my-bucket/a%3Ab/c",
+            ),
         ] {
-            let addressing =
-                Addressing::new(template, port, "eu-1", path_style, Scheme::Https).unwrap();
+            let addressing = addressing(template, port, path_style, Scheme::Https);
             assert_eq!(addressing.authority(bucket).header, host, "{template}");
             assert_eq!(addressing.path(bucket, Some("a:b/c")), path, "{template}");
         }
@@ -182,47 +221,37 @@ mod tests {
 
     #[test]
     fn bucket_requests_end_in_a_slash() {
-        let path = Addressing::new("h", None, "r1", true, Scheme::Https).unwrap();
-        assert_eq!(path.path(Some("bkt"), None), "/bkt/");
+        let bucket = "bkt".parse().unwrap();
+        let path = addressing("h", None, true, Scheme::Https);
+        assert_eq!(path.path(Some(&bucket), None), "/bkt/");
         assert_eq!(path.path(None, None), "/");
-        let vhost = Addressing::new("{{bucket}}.h", None, "r1", false, Scheme::Https).unwrap();
-        assert_eq!(vhost.path(Some("bkt"), None), "/");
+        let vhost = addressing("{{bucket}}.h", None, false, Scheme::Https);
+        assert_eq!(vhost.path(Some(&bucket), None), "/");
         // Odd keys are not normalised.
-        assert_eq!(vhost.path(Some("bkt"), Some("/a/../b//c")), "//a/../b//c");
-    }
-
-    #[test]
-    fn bad_templates_are_refused() {
-        for bad in [
-            "",
-            "https://s3.example.com",
-            "s3.example.com/path",
-            "s3.{{bucket}}.example.com",
-            "{{bucket}}",
-            "s3.{{region}}",
-            "x{{bucket}}.example.com",
-            "a..b",
-            "s3.example.com:9000",
-            "user@host",
-        ] {
-            assert!(Addressing::new(bad, None, "r1", false, Scheme::Https).is_err(), "{bad}");
-        }
-        let error = Addressing::new("{{bucket}}.s3.test", None, "r1", true, Scheme::Https);
-        assert!(error.unwrap_err().contains("path-style"));
+        assert_eq!(vhost.path(Some(&bucket), Some("/a/../b//c")), "//a/../b//c");
     }
 
     #[test]
     fn ports_and_loopback() {
-        let authority = |template: &str, scheme| {
-            Addressing::new(template, None, "r1", true, scheme).unwrap().authority(None)
-        };
+        let authority = |host, scheme| addressing(host, None, true, scheme).authority(None);
         assert_eq!(authority("h", Scheme::Https).port, 443);
         assert_eq!(authority("h", Scheme::Http).port, 80);
         assert_eq!(authority("::1", Scheme::Http).host, "::1");
-        for local in ["localhost", "bucket.localhost", "127.0.0.1", "127.1.2.3", "::1"] {
+        for local in [
+            "localhost",
+            "bucket.localhost",
+            "127.0.0.1",
+            "127.1.2.3",
+            "::1",
+        ] {
             assert!(authority(local, Scheme::Http).is_loopback(), "{local}");
         }
-        for remote in ["localhost.example.com", "10.0.0.1", "2001:db8::1", "notlocalhost"] {
+        for remote in [
+            "localhost.example.com",
+            "10.0.0.1",
+            "2001:db8::1",
+            "notlocalhost",
+        ] {
             assert!(!authority(remote, Scheme::Http).is_loopback(), "{remote}");
         }
     }

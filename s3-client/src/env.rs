@@ -39,7 +39,9 @@ impl Env {
     /// The machine's clock, the system's random numbers, real threads.
     #[must_use]
     pub fn system() -> Self {
-        Self { source: Source::System }
+        Self {
+            source: Source::System,
+        }
     }
 
     /// A reproducible environment: the wall clock starts at `start` (seconds since the epoch) and
@@ -74,7 +76,9 @@ impl Env {
     pub fn unix_millis(&self) -> i64 {
         match &self.source {
             Source::System => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             }
             Source::Seeded(seeded) => {
@@ -116,7 +120,10 @@ impl Env {
             Source::Seeded(seeded) => {
                 // SplitMix64: the counter is the whole state, so that clones share one sequence.
                 let step = 0x9e37_79b9_7f4a_7c15_u64;
-                let mut z = seeded.random.fetch_add(step, Ordering::SeqCst).wrapping_add(step);
+                let mut z = seeded
+                    .random
+                    .fetch_add(step, Ordering::SeqCst)
+                    .wrapping_add(step);
                 z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 z ^ (z >> 31)

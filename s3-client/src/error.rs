@@ -137,7 +137,11 @@ impl fmt::Display for S3ErrorKind {
                 with_code(f, code)?;
                 f.write_str("); lower the concurrency or the rate limit of the endpoint")
             }
-            Self::Server { status, code, message } => {
+            Self::Server {
+                status,
+                code,
+                message,
+            } => {
                 write!(f, "the server failed (status {status}")?;
                 with_code(f, code)?;
                 f.write_str(")")?;
@@ -157,7 +161,10 @@ impl fmt::Display for S3ErrorKind {
             ),
             Self::NoSuchKey => f.write_str("the object does not exist"),
             Self::WrongRegion { expected } => {
-                write!(f, "the bucket is in region {expected:?}; set it in the endpoint")
+                write!(
+                    f,
+                    "the bucket is in region {expected:?}; set it in the endpoint"
+                )
             }
             Self::PreconditionFailed => f.write_str("the server says a precondition failed (412)"),
             Self::Conflict { code } => {
@@ -175,7 +182,11 @@ impl fmt::Display for S3ErrorKind {
                     None => Ok(()),
                 }
             }
-            Self::InvalidRequest { status, code, message } => {
+            Self::InvalidRequest {
+                status,
+                code,
+                message,
+            } => {
                 write!(f, "the server rejects the request (status {status}")?;
                 with_code(f, code)?;
                 f.write_str(")")?;
@@ -183,7 +194,10 @@ impl fmt::Display for S3ErrorKind {
             }
             Self::Protocol(text) => write!(f, "unusable answer: {text}"),
             Self::Ambiguous { cause, .. } => {
-                write!(f, "the outcome is unknown, the change may still be applied: {cause}")
+                write!(
+                    f,
+                    "the outcome is unknown, the change may still be applied: {cause}"
+                )
             }
             Self::Aborted => f.write_str("aborted"),
         }
@@ -191,11 +205,19 @@ impl fmt::Display for S3ErrorKind {
 }
 
 fn with_code(f: &mut fmt::Formatter<'_>, code: &str) -> fmt::Result {
-    if code.is_empty() { Ok(()) } else { write!(f, ", {code}") }
+    if code.is_empty() {
+        Ok(())
+    } else {
+        write!(f, ", {code}")
+    }
 }
 
 fn with_message(f: &mut fmt::Formatter<'_>, message: &str) -> fmt::Result {
-    if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
+    if message.is_empty() {
+        Ok(())
+    } else {
+        write!(f, ": {message}")
+    }
 }
 
 fn denied_hint(code: &str) -> &'static str {
@@ -225,7 +247,7 @@ pub enum Subject {
 }
 
 /// What was attempted, on what, how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorContext {
     /// The operation; `None` if the error came before one was chosen.
     pub operation: Option<Operation>,
@@ -255,17 +277,7 @@ impl S3Error {
     }
 
     pub(crate) fn config(text: impl Into<String>) -> Self {
-        let context = ErrorContext {
-            operation: None,
-            endpoint: String::new(),
-            bucket: None,
-            subject: Subject::Whole,
-            attempts: 0,
-            unresolved_attempts: 0,
-            request_id: None,
-            body_excerpt: None,
-        };
-        Self::new(S3ErrorKind::Config(text.into()), context)
+        Self::new(S3ErrorKind::Config(text.into()), ErrorContext::default())
     }
 
     /// What went wrong.

@@ -42,7 +42,10 @@ impl Gate {
     /// A gate for at most `max` requests at once (at least one).
     #[must_use]
     pub fn new(max: usize) -> Self {
-        let max = u64::try_from(max).unwrap_or(u64::MAX / UNIT).clamp(1, u64::MAX / UNIT) * UNIT;
+        let max = u64::try_from(max)
+            .unwrap_or(u64::MAX / UNIT)
+            .clamp(1, u64::MAX / UNIT)
+            * UNIT;
         Self {
             shared: Arc::new(Mutex::new(State {
                 max,
@@ -62,7 +65,10 @@ impl Gate {
             let queued = state.waiting.iter().any(|queue| !queue.is_empty());
             if state.has_room() && !queued {
                 state.running += 1;
-                return Permit { shared: Some(self.shared.clone()), halvings: state.halvings };
+                return Permit {
+                    shared: Some(self.shared.clone()),
+                    halvings: state.halvings,
+                };
             }
             let (sender, receiver) = oneshot::channel();
             state.waiting[priority.index()].push_back(sender);
@@ -75,16 +81,21 @@ impl Gate {
         }
     }
 
-    /// The current limit.
-    #[must_use]
-    pub fn limit(&self) -> u64 {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).limit / UNIT
+    #[cfg(test)]
+    fn limit(&self) -> u64 {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .limit
+            / UNIT
     }
 
-    /// Requests that hold a slot.
-    #[must_use]
-    pub fn running(&self) -> u64 {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).running
+    #[cfg(test)]
+    fn running(&self) -> u64 {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .running
     }
 }
 
@@ -112,13 +123,24 @@ fn dispatch(shared: &Arc<Mutex<State>>) {
             if !state.has_room() {
                 return;
             }
-            let Some(sender) = state.next_waiter() else { return };
+            let Some(sender) = state.next_waiter() else {
+                return;
+            };
             state.running += 1;
-            (sender, Permit { shared: Some(shared.clone()), halvings: state.halvings })
+            (
+                sender,
+                Permit {
+                    shared: Some(shared.clone()),
+                    halvings: state.halvings,
+                },
+            )
         };
         if let Err(mut undelivered) = sender.send(permit) {
             undelivered.shared = None;
-            shared.lock().unwrap_or_else(PoisonError::into_inner).running -= 1;
+            shared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .running -= 1;
         }
     }
 }

@@ -32,7 +32,10 @@ fn check(key: &str) -> Result<(), KeyError> {
         return Err(KeyError::Empty);
     }
     if key.len() > MAX_KEY_BYTES {
-        return Err(KeyError::TooLong { bytes: key.len(), start: key.chars().take(64).collect() });
+        return Err(KeyError::TooLong {
+            bytes: key.len(),
+            start: key.chars().take(64).collect(),
+        });
     }
     Ok(())
 }
@@ -221,7 +224,10 @@ mod tests {
         // A string prefix of `vm/1` would match `vm/10`; the directory prefix does not.
         let other = ObjectKey::new("s/vm/10/owner").unwrap();
         assert_eq!(other.relative_to(&group), None);
-        assert_eq!(group.join("owner").unwrap().relative_to(&group), Some("owner"));
+        assert_eq!(
+            group.join("owner").unwrap().relative_to(&group),
+            Some("owner")
+        );
     }
 
     #[test]
@@ -237,7 +243,12 @@ mod tests {
         assert!(ObjectKey::new("x".repeat(1024)).is_ok());
         let error = ObjectKey::new("ü".repeat(513)).unwrap_err();
         assert!(matches!(error, KeyError::TooLong { bytes: 1026, .. }));
-        assert!(DirPrefix::new("x".repeat(1000)).unwrap().join(&"y".repeat(24)).is_err());
+        assert!(
+            DirPrefix::new("x".repeat(1000))
+                .unwrap()
+                .join(&"y".repeat(24))
+                .is_err()
+        );
     }
 
     #[test]

@@ -31,8 +31,16 @@ impl TokenBucket {
     /// A full bucket; rate 0 means unlimited.
     #[must_use]
     pub fn new(env: Env, rate: u64, burst: u64) -> Self {
-        let state = BucketState { rate, burst, full_at: 0 };
-        Self { env, origin: OnceLock::new(), state: Mutex::new(state) }
+        let state = BucketState {
+            rate,
+            burst,
+            full_at: 0,
+        };
+        Self {
+            env,
+            origin: OnceLock::new(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Changes rate and burst, for everyone who shares the bucket.
@@ -45,7 +53,11 @@ impl TokenBucket {
     /// Whether it limits anything.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).rate > 0
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rate
+            > 0
     }
 
     /// Takes `count` tokens and says how long to wait until they are due.
@@ -56,7 +68,9 @@ impl TokenBucket {
             return Duration::ZERO;
         }
         let now = self.env.now();
-        let now = now.saturating_duration_since(*self.origin.get_or_init(|| now)).as_nanos();
+        let now = now
+            .saturating_duration_since(*self.origin.get_or_init(|| now))
+            .as_nanos();
         let rate = u128::from(state.rate);
         let full_at = state.full_at.max(now) + u128::from(count) * NANOS / rate;
         state.full_at = full_at;
@@ -142,7 +156,13 @@ impl RetryBudget {
     /// A full budget.
     #[must_use]
     pub fn new(env: Env) -> Self {
-        Self { env, state: Mutex::new(BudgetState { saved: MAX_SAVED, updated: None }) }
+        Self {
+            env,
+            state: Mutex::new(BudgetState {
+                saved: MAX_SAVED,
+                updated: None,
+            }),
+        }
     }
 
     /// A request was made.
@@ -156,7 +176,9 @@ impl RetryBudget {
     pub fn take(&self) -> Duration {
         let now = self.env.now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = now.saturating_duration_since(*state.updated.get_or_insert(now)).as_millis();
+        let passed = now
+            .saturating_duration_since(*state.updated.get_or_insert(now))
+            .as_millis();
         state.updated = Some(now);
         if state.saved < 0 {
             let passed = i64::try_from(passed).unwrap_or(i64::MAX);

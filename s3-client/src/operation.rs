@@ -104,8 +104,13 @@ pub enum OpClass {
 
 impl OpClass {
     /// Every class.
-    pub const ALL: [Self; 5] =
-        [Self::Upload, Self::Download, Self::List, Self::Delete, Self::Head];
+    pub const ALL: [Self; 5] = [
+        Self::Upload,
+        Self::Download,
+        Self::List,
+        Self::Delete,
+        Self::Head,
+    ];
 
     pub(crate) fn index(self) -> usize {
         self as usize

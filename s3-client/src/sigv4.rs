@@ -93,7 +93,10 @@ impl Canonical<'_> {
         headers.sort();
         let signed: Vec<&str> = headers.iter().map(|&(name, _)| name).collect();
         let signed = signed.join(";");
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}\n"))
+            .collect();
         let path = if self.path.is_empty() { "/" } else { self.path };
         let request = format!(
             "{}\n{path}\n{}\n{lines}\n{signed}\n{}",
@@ -105,8 +108,10 @@ impl Canonical<'_> {
 
 /// Trims blanks and collapses inner runs of them.
 fn squeeze(value: &str) -> String {
-    let words: Vec<&str> =
-        value.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = value
+        .split([' ', '\t'])
+        .filter(|word| !word.is_empty())
+        .collect();
     words.join(" ")
 }
 
@@ -132,7 +137,9 @@ pub struct Signer {
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer").field("region", &self.region).finish_non_exhaustive()
+        f.debug_struct("Signer")
+            .field("region", &self.region)
+            .finish_non_exhaustive()
     }
 }
 
@@ -140,7 +147,13 @@ impl Signer {
     /// A signer for the service `s3`.
     #[must_use]
     pub fn new(access_key: String, secret: String, region: String) -> Self {
-        Self { access_key, secret, region, service: "s3", cached: Mutex::new(None) }
+        Self {
+            access_key,
+            secret,
+            region,
+            service: "s3",
+            cached: Mutex::new(None),
+        }
     }
 
     fn key(&self, date: &str) -> [u8; 32] {
@@ -169,7 +182,11 @@ impl Signer {
             "AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={signed_headers},Signature={signature}",
             self.access_key
         );
-        Signature { authorization, canonical_hash, signature }
+        Signature {
+            authorization,
+            canonical_hash,
+            signature,
+        }
     }
 }
 
@@ -190,7 +207,11 @@ mod tests {
     }
 
     fn ours(region: &str) -> Signer {
-        Signer::new("TESTACCESSKEY".into(), "testsecretkey".into(), region.into())
+        Signer::new(
+            "TESTACCESSKEY".into(),
+            "testsecretkey".into(),
+            region.into(),
+        )
     }
 
     fn our_time() -> i64 {
@@ -225,7 +246,10 @@ mod tests {
         );
         // A key longer than one block is hashed first (RFC 4231, case 6).
         assert_eq!(
-            hex::encode(hmac(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")),
+            hex::encode(hmac(
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First"
+            )),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
     }
@@ -316,7 +340,10 @@ mod tests {
                 payload_hash: EMPTY_PAYLOAD,
             };
             let signed = aws().sign(&canonical, AWS_TIME);
-            assert_eq!((&*signed.canonical_hash, &*signed.signature), (hash, signature));
+            assert_eq!(
+                (&*signed.canonical_hash, &*signed.signature),
+                (hash, signature)
+            );
         }
     }
 
@@ -331,15 +358,20 @@ mod tests {
             )
         };
         let time = parse_iso8601_millis("2015-08-30T12:36:00Z").unwrap() / 1000;
-        let plain: &[(&str, &str)] =
-            &[("host", "example.amazonaws.com"), ("x-amz-date", "20150830T123600Z")];
+        let plain: &[(&str, &str)] = &[
+            ("host", "example.amazonaws.com"),
+            ("x-amz-date", "20150830T123600Z"),
+        ];
         let trimmed: &[(&str, &str)] = &[
             ("host", "example.amazonaws.com"),
             ("my-header1", " value1"),
             ("my-header2", " \"a   b   c\""),
             ("x-amz-date", "20150830T123600Z"),
         ];
-        let ordered = Query::new().with("Param2", "value2").with("Param1", "value1").canonical();
+        let ordered = Query::new()
+            .with("Param2", "value2")
+            .with("Param1", "value1")
+            .canonical();
         let utf8 = format!("/{}", encode_path("ሴ"));
         for (method, path, query, headers, hash, signature) in [
             (
@@ -383,10 +415,18 @@ mod tests {
                 "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736",
             ),
         ] {
-            let canonical =
-                Canonical { method, path, query, headers, payload_hash: EMPTY_PAYLOAD };
+            let canonical = Canonical {
+                method,
+                path,
+                query,
+                headers,
+                payload_hash: EMPTY_PAYLOAD,
+            };
             let signed = signer.sign(&canonical, time);
-            assert_eq!((&*signed.canonical_hash, &*signed.signature), (hash, signature));
+            assert_eq!(
+                (&*signed.canonical_hash, &*signed.signature),
+                (hash, signature)
+            );
         }
     }
 
@@ -395,7 +435,10 @@ mod tests {
         let query = Query::new()
             .with("list-type", "2")
             .with("prefix", "store1/.chunks/00")
-            .with("continuation-token", "1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J/wm36Hy4vbOwM=")
+            .with(
+                "continuation-token",
+                "1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J/wm36Hy4vbOwM=",
+            )
             .canonical();
         let canonical = Canonical {
             method: "GET",
@@ -477,10 +520,22 @@ mod tests {
 
     #[test]
     fn which_headers_are_signed() {
-        for name in ["host", "content-md5", "range", "if-none-match", "x-amz-copy-source"] {
+        for name in [
+            "host",
+            "content-md5",
+            "range",
+            "if-none-match",
+            "x-amz-copy-source",
+        ] {
             assert!(signed_header("GET", name), "{name}");
         }
-        for name in ["connection", "user-agent", "expect", "transfer-encoding", "accept-encoding"] {
+        for name in [
+            "connection",
+            "user-agent",
+            "expect",
+            "transfer-encoding",
+            "accept-encoding",
+        ] {
             assert!(!signed_header("PUT", name), "{name}");
         }
         assert!(signed_header("PUT", "content-length") && signed_header("POST", "content-length"));
@@ -490,6 +545,9 @@ mod tests {
     #[test]
     fn the_secret_does_not_show() {
         let shown = format!("{:?}", ours("r1"));
-        assert!(!shown.contains("testsecretkey") && !shown.contains("TESTACCESSKEY"), "{shown}");
+        assert!(
+            !shown.contains("testsecretkey") && !shown.contains("TESTACCESSKEY"),
+            "{shown}"
+        );
     }
 }

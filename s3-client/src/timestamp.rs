@@ -2,8 +2,9 @@
 //! compact form of signatures.
 
 const DAYS_BEFORE_MONTH: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const SECS_PER_DAY: i64 = 86_400;
 
@@ -23,7 +24,9 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 /// Seconds since the epoch of a UTC date and time; `None` when a field is out of range.
 fn seconds(year: i64, month: i64, day: i64, time: (i64, i64, i64)) -> Option<i64> {
     let (hour, minute, second) = time;
-    let month_index = usize::try_from(month - 1).ok().filter(|&index| index < 12)?;
+    let month_index = usize::try_from(month - 1)
+        .ok()
+        .filter(|&index| index < 12)?;
     let in_range = (1..=9999).contains(&year)
         && (1..=days_in_month(year, month)).contains(&day)
         && (0..24).contains(&hour)
@@ -35,7 +38,8 @@ fn seconds(year: i64, month: i64, day: i64, time: (i64, i64, i64)) -> Option<i64
     let past = year - 1;
     let leap_day = i64::from(month > 2 && is_leap(year));
     // Days since 0001-01-01, then since 1970-01-01.
-    let days = past * 365 + past / 4 - past / 100 + past / 400
+    let days = past * 365 + past / 4 - past / 100
+        + past / 400
         + DAYS_BEFORE_MONTH[month_index]
         + leap_day
         + day
@@ -49,7 +53,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let days = days.clamp(-719_162, 2_932_896);
     // Start at an estimate that is never too late, then step.
     let mut year = (days + 719_162) / 366 + 1;
-    let start_of = |year: i64| seconds(year, 1, 1, (0, 0, 0)).map_or(i64::MAX, |s| s / SECS_PER_DAY);
+    let start_of =
+        |year: i64| seconds(year, 1, 1, (0, 0, 0)).map_or(i64::MAX, |s| s / SECS_PER_DAY);
     while year < 9999 && start_of(year + 1) <= days {
         year += 1;
     }
@@ -71,14 +76,20 @@ fn time_of_day(text: &str) -> Option<(i64, i64, i64)> {
     if text.len() != 8 || text.get(2..3)? != ":" || text.get(5..6)? != ":" {
         return None;
     }
-    Some((number(text.get(..2)?)?, number(text.get(3..5)?)?, number(text.get(6..)?)?))
+    Some((
+        number(text.get(..2)?)?,
+        number(text.get(3..5)?)?,
+        number(text.get(6..)?)?,
+    ))
 }
 
 /// Parses `2025-07-14T14:20:02[.123](Z|+00:00)` into milliseconds since the epoch.
 #[must_use]
 pub fn parse_iso8601_millis(text: &str) -> Option<i64> {
     let text = text.trim();
-    let rest = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
+    let rest = text
+        .strip_suffix('Z')
+        .or_else(|| text.strip_suffix("+00:00"))?;
     let (date, clock) = rest.split_once('T')?;
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -91,7 +102,12 @@ pub fn parse_iso8601_millis(text: &str) -> Option<i64> {
         return None;
     }
     let millis = number(&format!("{:0<3}", fraction.get(..3).unwrap_or(fraction)))?;
-    let secs = seconds(number(year)?, number(month)?, number(day)?, time_of_day(clock)?)?;
+    let secs = seconds(
+        number(year)?,
+        number(month)?,
+        number(day)?,
+        time_of_day(clock)?,
+    )?;
     Some(secs * 1000 + millis)
 }
 
@@ -103,12 +119,23 @@ pub fn parse_http_date(text: &str) -> Option<i64> {
     if text.len() != 29 || !text.is_ascii() {
         return None;
     }
-    let separators = [(3, ","), (4, " "), (7, " "), (11, " "), (16, " "), (25, " ")];
-    let well_formed = separators.iter().all(|&(at, what)| text.get(at..=at) == Some(what));
+    let separators = [
+        (3, ","),
+        (4, " "),
+        (7, " "),
+        (11, " "),
+        (16, " "),
+        (25, " "),
+    ];
+    let well_formed = separators
+        .iter()
+        .all(|&(at, what)| text.get(at..=at) == Some(what));
     if !well_formed || !WEEKDAYS.contains(&text.get(..3)?) || text.get(26..)? != "GMT" {
         return None;
     }
-    let month = MONTHS.iter().position(|&name| Some(name) == text.get(8..11))?;
+    let month = MONTHS
+        .iter()
+        .position(|&name| Some(name) == text.get(8..11))?;
     seconds(
         number(text.get(12..16)?)?,
         i64::try_from(month).ok()? + 1,

@@ -91,7 +91,11 @@ pub struct ErrorDocument {
 }
 
 fn non_empty(text: &str) -> Option<String> {
-    if text.is_empty() { None } else { Some(text.to_owned()) }
+    if text.is_empty() {
+        None
+    } else {
+        Some(text.to_owned())
+    }
 }
 
 fn flag(text: &str) -> bool {
@@ -118,9 +122,10 @@ where
     match wrong {
         None => Ok(()),
         Some(found) if found == "Error" => Err(XmlError::Error(Box::new(parse_error(body)?))),
-        Some(found) => {
-            Err(XmlError::WrongRoot { expected: root, found: found.chars().take(64).collect() })
-        }
+        Some(found) => Err(XmlError::WrongRoot {
+            expected: root,
+            found: found.chars().take(64).collect(),
+        }),
     }
 }
 
@@ -150,10 +155,16 @@ pub fn parse_error(body: &[u8]) -> Result<ErrorDocument, XmlError> {
         Ok(())
     })?;
     if root != "Error" && root != "ErrorResponse" {
-        return Err(XmlError::WrongRoot { expected: "Error", found: root });
+        return Err(XmlError::WrongRoot {
+            expected: "Error",
+            found: root,
+        });
     }
     if error.code.is_empty() {
-        return Err(XmlError::Field { name: "Code", problem: "missing" });
+        return Err(XmlError::Field {
+            name: "Code",
+            problem: "missing",
+        });
     }
     Ok(error)
 }
@@ -178,7 +189,10 @@ pub fn parse_list(body: &[u8]) -> Result<ListDocument, XmlError> {
             ["Contents"] => {
                 let mut done = std::mem::take(&mut entry);
                 if done.key.is_empty() {
-                    return Err(XmlError::Field { name: "Contents/Key", problem: "missing" });
+                    return Err(XmlError::Field {
+                        name: "Contents/Key",
+                        problem: "missing",
+                    });
                 }
                 done.size = size.take().ok_or(XmlError::Field {
                     name: "Contents/Size",
@@ -209,7 +223,10 @@ pub fn parse_list_buckets(body: &[u8]) -> Result<Vec<BucketInfo>, XmlError> {
             ["Buckets", "Bucket"] => {
                 let done = std::mem::take(&mut bucket);
                 if done.name.is_empty() {
-                    return Err(XmlError::Field { name: "Bucket/Name", problem: "missing" });
+                    return Err(XmlError::Field {
+                        name: "Bucket/Name",
+                        problem: "missing",
+                    });
                 }
                 buckets.push(done);
             }
@@ -341,22 +358,34 @@ mod tests {
 
     #[test]
     fn entries_without_key_or_size_are_errors() {
-        for bad in ["<Contents><Key>k</Key></Contents>", "<Contents><Size>1</Size></Contents>",
+        for bad in [
+            "<Contents><Key>k</Key></Contents>",
+            "<Contents><Size>1</Size></Contents>",
             "<Contents><Key>k</Key><Size>-1</Size></Contents>",
-            "<Contents><Key>k</Key><Size>99999999999999999999</Size></Contents>"]
-        {
+            "<Contents><Key>k</Key><Size>99999999999999999999</Size></Contents>",
+        ] {
             let xml = format!("<ListBucketResult>{bad}</ListBucketResult>");
-            assert!(matches!(parse_list(xml.as_bytes()), Err(XmlError::Field { .. })), "{bad}");
+            assert!(
+                matches!(parse_list(xml.as_bytes()), Err(XmlError::Field { .. })),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn an_error_document_in_place_of_the_result_is_seen() {
         let xml = b"<Error><Code>InternalError</Code><Message>oops</Message></Error>";
-        for result in [parse_copy(xml).err(), parse_delete(xml).err(), parse_list(xml).err()] {
+        for result in [
+            parse_copy(xml).err(),
+            parse_delete(xml).err(),
+            parse_list(xml).err(),
+        ] {
             assert!(matches!(result, Some(XmlError::Error(e)) if e.code == "InternalError"));
         }
-        assert!(matches!(parse_copy(b"<html/>"), Err(XmlError::WrongRoot { .. })));
+        assert!(matches!(
+            parse_copy(b"<html/>"),
+            Err(XmlError::WrongRoot { .. })
+        ));
         assert_eq!(parse_copy(b"").unwrap_err(), XmlError::Truncated);
     }
 
@@ -369,7 +398,10 @@ mod tests {
         assert!(result.deleted[0].delete_marker);
         assert_eq!(result.errors[0].key.as_deref(), Some("b"));
         assert_eq!(result.errors[1].key, None);
-        assert_eq!(parse_delete(b"<DeleteResult/>").unwrap(), DeleteResult::default());
+        assert_eq!(
+            parse_delete(b"<DeleteResult/>").unwrap(),
+            DeleteResult::default()
+        );
     }
 
     #[test]
@@ -393,9 +425,17 @@ mod tests {
         let xml = b"<ListAllMyBucketsResult><Buckets><Bucket><Name>one</Name></Bucket><Bucket>\
             <Name>two</Name><CreationDate>1970-01-01T00:00:00Z</CreationDate></Bucket></Buckets>\
             </ListAllMyBucketsResult>";
-        let names: Vec<_> = parse_list_buckets(xml).unwrap().into_iter().map(|b| b.name).collect();
+        let names: Vec<_> = parse_list_buckets(xml)
+            .unwrap()
+            .into_iter()
+            .map(|b| b.name)
+            .collect();
         assert_eq!(names, ["one", "two"]);
-        assert!(parse_list_buckets(b"<ListAllMyBucketsResult/>").unwrap().is_empty());
+        assert!(
+            parse_list_buckets(b"<ListAllMyBucketsResult/>")
+                .unwrap()
+                .is_empty()
+        );
     }
 
     proptest! {

@@ -170,7 +170,14 @@ mod tests {
     fn broken_documents_are_errors() {
         assert_eq!(collect(""), Err(XmlError::Truncated));
         assert_eq!(collect("<A><B>x</B>"), Err(XmlError::Truncated));
-        for bad in ["<A><B></A></B>", "<A/><B/>", "x<A/>", "<A>&nope;</A>", "<A>&#xD800;</A>", "<A"] {
+        for bad in [
+            "<A><B></A></B>",
+            "<A/><B/>",
+            "x<A/>",
+            "<A>&nope;</A>",
+            "<A>&#xD800;</A>",
+            "<A",
+        ] {
             assert!(collect(bad).is_err(), "{bad}");
         }
         let deep = "<a>".repeat(100);

@@ -1,0 +1,23 @@
+//! The operations: each builds a request, reads its answer with a pure function, and says in its
+//! own type what the answers mean.
+
+mod bucket;
+mod copy;
+mod delete;
+mod delete_attempt;
+mod delete_prefix;
+mod list;
+mod object;
+mod put;
+mod sharded;
+
+pub use copy::CopyOutcome;
+pub use delete::{DeleteFailure, DeleteOutcome, DeleteReport, MAX_DELETE_KEYS};
+pub use delete_attempt::{DeleteAttempt, KeyOutcome};
+pub use delete_prefix::DeleteFilter;
+pub use list::{
+    IncompleteReason, ListError, ListOptions, ListPage, ListedObject, Listing, PageOrder,
+};
+pub use object::{ETag, Object, ObjectHead};
+pub use put::{PutMode, PutOptions, PutOutcome};
+pub use sharded::{ShardEvent, ShardItem, ShardedListing};

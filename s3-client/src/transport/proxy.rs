@@ -1,0 +1,205 @@
+//! HTTP proxy: a CONNECT tunnel, with TLS to the server inside it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::endpoint::Authority;
+
+/// An HTTP proxy, `[http://][user:password@]host[:port]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpProxy {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    credentials: Option<String>,
+}
+
+impl fmt::Debug for HttpProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpProxy")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("with_credentials", &self.credentials.is_some())
+            .finish()
+    }
+}
+
+impl FromStr for HttpProxy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = "expected an http proxy as [http://][user:password@]host[:port]";
+        let rest = match text.split_once("://") {
+            None => text,
+            Some(("http", rest)) => rest,
+            Some(_) => return Err(format!("{bad}; only the scheme http is supported")),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (credentials, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => (Some(credentials.to_owned()), rest),
+            None => (None, rest),
+        };
+        let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
+            let (host, tail) = bracketed.split_once(']').ok_or(bad)?;
+            (
+                host,
+                tail.strip_prefix(':')
+                    .or(Some("3128").filter(|_| tail.is_empty()))
+                    .ok_or(bad)?,
+            )
+        } else {
+            rest.split_once(':').unwrap_or((rest, "3128"))
+        };
+        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        if host.is_empty() || !host.chars().all(valid) {
+            return Err(bad.to_owned());
+        }
+        let port = port.parse().map_err(|_| bad)?;
+        let credentials = match credentials {
+            Some(text) if text.chars().any(char::is_control) => return Err(bad.to_owned()),
+            other => other,
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            credentials,
+        })
+    }
+}
+
+/// The longest answer to CONNECT that is read.
+const MAX_ANSWER: usize = 16 * 1024;
+
+/// Asks the proxy at the other end of `stream` for a tunnel to `target`.
+pub(super) async fn open_tunnel<S>(
+    stream: &mut S,
+    proxy: &HttpProxy,
+    target: &Authority,
+) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let host = if target.host.contains(':') {
+        format!("[{}]:{}", target.host, target.port)
+    } else {
+        format!("{}:{}", target.host, target.port)
+    };
+    let mut request = format!("CONNECT {host} HTTP/1.1\r\nhost: {host}\r\n");
+    if let Some(credentials) = &proxy.credentials {
+        let encoded = openssl::base64::encode_block(credentials.as_bytes());
+        request.push_str(&format!("proxy-authorization: Basic {encoded}\r\n"));
+    }
+    request.push_str("\r\n");
+    let io = |error: std::io::Error| format!("the proxy {} failed: {error}", proxy.host);
+    stream.write_all(request.as_bytes()).await.map_err(io)?;
+    stream.flush().await.map_err(io)?;
+
+    // Byte by byte, since everything after the blank line belongs to the tunnel.
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        if answer.len() == MAX_ANSWER {
+            return Err(format!("the proxy {} sent an endless answer", proxy.host));
+        }
+        answer.push(stream.read_u8().await.map_err(io)?);
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let line = answer.lines().next().unwrap_or_default();
+    let mut words = line.split(' ');
+    let is_http = words
+        .next()
+        .is_some_and(|version| version.starts_with("HTTP/1."));
+    match words.next().and_then(|status| status.parse::<u16>().ok()) {
+        Some(status) if is_http && (200..300).contains(&status) => Ok(()),
+        _ => Err(format!(
+            "the proxy {} refused a tunnel to {host}: {:?}",
+            proxy.host,
+            line.chars().take(100).collect::<String>()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(text: &str) -> HttpProxy {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn forms() {
+        for (text, host, port) in [
+            ("proxy.lan", "proxy.lan", 3128),
+            ("http://proxy.lan:8080/", "proxy.lan", 8080),
+            ("http://user:p@ss@[::1]:1", "::1", 1),
+            ("[::1]", "::1", 3128),
+        ] {
+            assert_eq!(
+                (&*proxy(text).host, proxy(text).port),
+                (host, port),
+                "{text}"
+            );
+        }
+        for bad in [
+            "",
+            "https://p:1",
+            "socks5://p",
+            "p:x",
+            "p:70000",
+            "http://",
+            "[::1",
+            "a b",
+            "a\r\nb",
+        ] {
+            assert!(bad.parse::<HttpProxy>().is_err(), "{bad}");
+        }
+        assert!(!format!("{:?}", proxy("u:secret@h")).contains("secret"));
+    }
+
+    async fn tunnel(answer: &'static str) -> (Result<(), String>, String) {
+        let (mut near, mut far) = tokio::io::duplex(4096);
+        far.write_all(answer.as_bytes()).await.unwrap();
+        far.shutdown().await.unwrap();
+        let target = Authority {
+            host: "s3.test".into(),
+            port: 443,
+            header: "s3.test".into(),
+        };
+        let result = open_tunnel(&mut near, &proxy("u:p@h"), &target).await;
+        drop(near);
+        let mut seen = String::new();
+        far.read_to_string(&mut seen).await.unwrap();
+        (result, seen)
+    }
+
+    #[tokio::test]
+    async fn the_tunnel_is_open_after_any_2xx() {
+        let (result, seen) = tunnel("HTTP/1.1 200 Connection established\r\nx: y\r\n\r\n").await;
+        result.unwrap();
+        assert!(
+            seen.starts_with("CONNECT s3.test:443 HTTP/1.1\r\n"),
+            "{seen}"
+        );
+        assert!(
+            seen.contains("proxy-authorization: Basic dTpw\r\n"),
+            "{seen}"
+        );
+    }
+
+    #[tokio::test]
+    async fn refusals_and_nonsense_are_errors() {
+        let (refused, _) = tunnel("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+        assert!(refused.unwrap_err().contains("407"));
+        for bad in [
+            "SSH-2.0-x 200\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1\r\n\r\n",
+            "cut",
+        ] {
+            assert!(tunnel(bad).await.0.is_err(), "{bad}");
+        }
+    }
+}
