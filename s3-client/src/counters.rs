@@ -477,7 +477,7 @@ mod tests {
             limit: 2,
             value: 3,
         };
-        assert_eq!(*fired.lock().unwrap(), [crossed.clone()]);
+        assert_eq!(*fired.lock().unwrap(), std::slice::from_ref(&crossed));
         counters.reset();
         (0..3).for_each(|_| get());
         assert_eq!(*fired.lock().unwrap(), [crossed.clone(), crossed]);
