@@ -12,6 +12,8 @@
 //! * An object without a usable date and without local file is not deleted by the collection that
 //!   first sees it.
 
+use serde::Serialize;
+
 /// Whether a digest is in an exceptional state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestCondition {
@@ -50,7 +52,8 @@ pub struct CandidateFacts {
 }
 
 /// Why garbage stays for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PendingReason {
     /// Younger than the grace period.
     Young,

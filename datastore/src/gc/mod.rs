@@ -5,11 +5,17 @@
 pub mod candidate;
 pub mod chunk_key;
 pub mod error;
+pub mod history;
 pub mod index_cache;
 pub mod mark;
 pub mod mark_set;
 pub mod merge;
+pub mod price;
+pub mod progress;
+pub mod report;
 pub mod shards;
+pub mod status_file;
+pub mod tripwire;
 pub mod walk;
 
 pub use error::{GcError, GcResult};

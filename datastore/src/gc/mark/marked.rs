@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use api_types::digest::Digest;
 use api_types::names::SnapshotPath;
+use serde::Serialize;
 
 use super::read_index::OpenIndex;
 use crate::gc::error::GcResult;
@@ -55,7 +56,8 @@ pub enum IndexSource {
 }
 
 /// A snapshot that references missing chunks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct AffectedSnapshot {
     /// Which one; none for indexes outside of the expected layout.
     pub snapshot: Option<SnapshotPath>,

@@ -18,6 +18,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use api_types::digest::Digest;
+use serde::Serialize;
 
 use self::unordered::Unordered;
 use super::chunk_key::ChunkKey;
@@ -98,7 +99,8 @@ pub enum ListingEnd {
 }
 
 /// What a shard's listing contained.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct MergeCounts {
     /// Keys, each once.
     pub listed: u64,

@@ -310,3 +310,35 @@ async fn an_abort_is_heeded_at_every_step() {
         }
     }
 }
+
+/// A moved index that is removed while the journal is read: whoever reused it may have become
+/// visible after the walk, so there must be another pass, and the journal must survive till then.
+#[tokio::test]
+async fn an_index_of_the_journal_that_vanishes_asks_for_another_pass() {
+    let store = Store::new();
+    store.index(".elsewhere/a.didx", &[1]);
+    let moved = format!("vm/1/{T1}/a.didx");
+    let path = store.path(&moved);
+    store
+        .journal()
+        .try_lock()
+        .unwrap()
+        .append(std::slice::from_ref(&path))
+        .unwrap();
+    let run = Run::new(store);
+    let store = Arc::clone(&run.store);
+    let (action_path, done) = (path.clone(), AtomicBool::new(false));
+    let action = move |_: usize, step: MarkStep<'_>| match step {
+        MarkStep::DrainingJournal if !done.swap(true, Ordering::SeqCst) => {
+            store.rename(".elsewhere/a.didx", &format!("vm/1/{T1}/a.didx"));
+        }
+        MarkStep::Opening(opened) if opened == action_path => {
+            store.index(&format!("vm/1/{T2}/a.didx"), &[1]);
+            store.remove(&format!("vm/1/{T1}"));
+        }
+        _ => {}
+    };
+    let marked = run.mark_while(Box::new(action)).await.unwrap();
+    assert_eq!(marked_numbers(&marked), [1].into());
+    assert_eq!(marked.counts.passes, 2);
+}
