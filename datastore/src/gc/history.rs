@@ -82,7 +82,11 @@ impl RunFacts {
     /// Replaces the record, durably: it is the last act of a complete run.
     pub fn write(&self, path: &Path) -> GcResult<()> {
         let json = serde_json::to_vec(self).map_err(|error| bad_state(path, &error))?;
-        Ok(atomic_file::replace(path, &json, &ReplaceOptions::durable())?)
+        Ok(atomic_file::replace(
+            path,
+            &json,
+            &ReplaceOptions::durable(),
+        )?)
     }
 }
 
@@ -148,7 +152,10 @@ impl RemovalLog {
     /// The log at `path`, which is made with the first record.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), lock: Mutex::new(()) }
+        Self {
+            path: path.to_path_buf(),
+            lock: Mutex::new(()),
+        }
     }
 
     /// Adds a record. A lost one can only make the tripwires stricter.
@@ -165,7 +172,8 @@ impl RemovalLog {
         if !ends_with_newline(&mut file).on("read removal log", &self.path)? {
             line.insert(0, b'\n');
         }
-        file.write_all(&line).on("append to removal log", &self.path)
+        file.write_all(&line)
+            .on("append to removal log", &self.path)
     }
 
     /// Removals since the run of that generation began. Records made while it ran count again:
@@ -244,7 +252,10 @@ fn ends_with_newline(file: &mut std::fs::File) -> std::io::Result<bool> {
 }
 
 fn bad_state(path: &Path, error: &serde_json::Error) -> GcError {
-    GcError::BadState { path: path.to_path_buf(), reason: error.to_string() }
+    GcError::BadState {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -266,13 +277,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history");
         assert_eq!(History::read(&path), History::None);
-        let facts = RunFacts { generation: 3, clock_offset: Some(-5), ..Default::default() };
+        let facts = RunFacts {
+            generation: 3,
+            clock_offset: Some(-5),
+            ..Default::default()
+        };
         facts.write(&path).unwrap();
         assert_eq!(History::read(&path), History::Known(facts.clone()));
         assert_eq!(History::read(&path).facts(), Some(&facts));
         for damage in ["", "{}", "{\"generation\":"] {
             std::fs::write(&path, damage).unwrap();
-            assert!(matches!(History::read(&path), History::Damaged(_)), "{damage}");
+            assert!(
+                matches!(History::read(&path), History::Damaged(_)),
+                "{damage}"
+            );
         }
     }
 
@@ -287,7 +305,10 @@ mod tests {
         }
         assert_eq!(log.totals_since(0).unwrap().indexes, 111);
         let since = log.totals_since(2).unwrap();
-        assert_eq!((since.snapshots, since.indexes, since.max_chunks()), (2, 110, 220));
+        assert_eq!(
+            (since.snapshots, since.indexes, since.max_chunks()),
+            (2, 110, 220)
+        );
         log.forget_before(3).unwrap();
         assert_eq!(log.totals_since(0).unwrap().indexes, 100);
         log.append(&record(3, 1000)).unwrap();
@@ -303,7 +324,12 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
         log.append(&record(1, 10)).unwrap();
-        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"\xff\0\n").unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"\xff\0\n")
+            .unwrap();
         log.append(&record(1, 100)).unwrap();
         assert_eq!(log.totals_since(0).unwrap().indexes, 110);
     }

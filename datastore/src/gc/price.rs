@@ -60,7 +60,10 @@ impl PriceTable {
     }
 
     fn price(&self, amount: f64) -> Price {
-        Price { amount, currency: self.currency.clone() }
+        Price {
+            amount,
+            currency: self.currency.clone(),
+        }
     }
 }
 
@@ -102,7 +105,11 @@ pub struct Price {
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Requests are cheap: what rounds to nothing still tells its size.
-        let decimals = if self.amount != 0.0 && self.amount < 1.0 { 4 } else { 2 };
+        let decimals = if self.amount != 0.0 && self.amount < 1.0 {
+            4
+        } else {
+            2
+        };
         f.pad(&format!("{:.decimals$} {}", self.amount, self.currency))
     }
 }
@@ -128,17 +135,33 @@ mod tests {
         };
         assert_eq!(counts.total(), 2750);
         let price = table.requests(&counts);
-        assert!((price.amount - (0.008 + 0.0004 + 0.054)).abs() < 1e-9, "{price}");
+        assert!(
+            (price.amount - (0.008 + 0.0004 + 0.054)).abs() < 1e-9,
+            "{price}"
+        );
         assert_eq!(price.to_string(), "0.0624 USD");
-        assert_eq!(table.storage_per_month(2_710_000_000_000).to_string(), "62.33 USD");
-        assert_eq!(table.requests(&RequestCounts::default()).to_string(), "0.00 USD");
+        assert_eq!(
+            table.storage_per_month(2_710_000_000_000).to_string(),
+            "62.33 USD"
+        );
+        assert_eq!(
+            table.requests(&RequestCounts::default()).to_string(),
+            "0.00 USD"
+        );
     }
 
     #[test]
     fn a_configured_table_must_be_whole_and_known() {
         let json = serde_json::to_string(&PriceTable::typical()).unwrap();
-        assert_eq!(serde_json::from_str::<PriceTable>(&json).unwrap(), PriceTable::typical());
-        for bad in ["{}", &json.replace("read-per", "red-per"), &json.replace("0.09", "\"x\"")] {
+        assert_eq!(
+            serde_json::from_str::<PriceTable>(&json).unwrap(),
+            PriceTable::typical()
+        );
+        for bad in [
+            "{}",
+            &json.replace("read-per", "red-per"),
+            &json.replace("0.09", "\"x\""),
+        ] {
             assert!(serde_json::from_str::<PriceTable>(bad).is_err(), "{bad}");
         }
     }

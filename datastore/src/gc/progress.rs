@@ -31,7 +31,14 @@ impl ProgressMeter {
     #[must_use]
     pub fn new(env: &Env, phase: &'static str, unit: &'static str) -> Self {
         let now = env.now();
-        Self { env: env.clone(), phase, unit, started: now, last_line: now, last_percent: 0 }
+        Self {
+            env: env.clone(),
+            phase,
+            unit,
+            started: now,
+            last_line: now,
+            last_percent: 0,
+        }
     }
 
     /// `done` of `total` steps (directories, shards, keys) are made; `count` units were met in
@@ -66,7 +73,9 @@ impl ProgressMeter {
             return None;
         }
         let millis = elapsed.as_millis() * u128::from(total - done) / u128::from(done);
-        Some(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+        Some(Duration::from_millis(
+            u64::try_from(millis).unwrap_or(u64::MAX),
+        ))
     }
 }
 
@@ -94,7 +103,10 @@ mod tests {
     use crate::task::RecordingTask;
 
     fn texts(task: &RecordingTask) -> Vec<String> {
-        task.lines().iter().map(|line| line.text().to_owned()).collect()
+        task.lines()
+            .iter()
+            .map(|line| line.text().to_owned())
+            .collect()
     }
 
     #[test]
@@ -141,9 +153,13 @@ mod tests {
 
     #[test]
     fn durations_have_two_units() {
-        for (seconds, text) in
-            [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_660, "1h 1m"), (180_000, "2d 2h")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m 1s"),
+            (3_660, "1h 1m"),
+            (180_000, "2d 2h"),
+        ] {
             assert_eq!(human_duration(Duration::from_secs(seconds)), text);
         }
     }

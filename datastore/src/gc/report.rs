@@ -49,7 +49,8 @@ pub struct Latencies {
 impl Latencies {
     /// Adds a request.
     pub fn add(&mut self, duration: Duration) {
-        self.millis.push(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));
+        self.millis
+            .push(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));
     }
 
     /// Median, 95th percentile and maximum in milliseconds.
@@ -59,7 +60,11 @@ impl Latencies {
         sorted.sort_unstable();
         let last = sorted.len().checked_sub(1)?;
         let at = |percent: usize| sorted[last * percent / 100];
-        Some(LatencySummary { p50: at(50), p95: at(95), max: sorted[last] })
+        Some(LatencySummary {
+            p50: at(50),
+            p95: at(95),
+            max: sorted[last],
+        })
     }
 }
 
@@ -156,7 +161,11 @@ impl GcReport {
     #[must_use]
     pub fn left(&self) -> Tally {
         let mut left = Tally::default();
-        for tally in self.pending.values().chain([&self.retained, &self.suspect, &self.failed]) {
+        for tally in self
+            .pending
+            .values()
+            .chain([&self.retained, &self.suspect, &self.failed])
+        {
             left.merge(*tally);
         }
         left
@@ -193,7 +202,11 @@ impl GcReport {
             status.pending_bytes = status.pending_bytes.saturating_add(status.removed_bytes);
             status.pending_chunks = status.pending_chunks.saturating_add(status.removed_chunks);
             status.still_bad = status.still_bad.saturating_add(status.removed_bad);
-            (status.removed_bytes, status.removed_chunks, status.removed_bad) = (0, 0, 0);
+            (
+                status.removed_bytes,
+                status.removed_chunks,
+                status.removed_bad,
+            ) = (0, 0, 0);
         }
     }
 
@@ -202,10 +215,17 @@ impl GcReport {
     pub fn detail_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (reason, tally) in &self.pending {
-            lines.push(format!("Pending ({}): {}", reason.as_str(), describe(*tally)));
+            lines.push(format!(
+                "Pending ({}): {}",
+                reason.as_str(),
+                describe(*tally)
+            ));
         }
-        let kinds =
-            [("Retained", self.retained), ("Suspect", self.suspect), ("Failed", self.failed)];
+        let kinds = [
+            ("Retained", self.retained),
+            ("Suspect", self.suspect),
+            ("Failed", self.failed),
+        ];
         for (what, tally) in kinds {
             if tally.count > 0 {
                 lines.push(format!("{what}: {}", describe(tally)));
@@ -221,16 +241,31 @@ impl GcReport {
         let counted = [
             ("Healed chunks", self.healed),
             ("Markers created", self.presence_created),
-            ("Chunks without marker (rebuild presence by a refresh)", self.presence_unknown),
+            (
+                "Chunks without marker (rebuild presence by a refresh)",
+                self.presence_unknown,
+            ),
             ("Local files of vanished chunks removed", self.local_removed),
-            ("Orphan metadata objects", u64::try_from(self.orphan_metadata.len()).unwrap_or(0)),
+            (
+                "Orphan metadata objects",
+                u64::try_from(self.orphan_metadata.len()).unwrap_or(0),
+            ),
         ];
         let shown = counted.iter().filter(|(_, count)| *count > 0);
         lines.extend(shown.map(|(what, count)| format!("{what}: {count}")));
-        lines.extend(self.incomplete_snapshots.iter().take(MAX_LINES).map(|incomplete| {
-            let end = if incomplete.to_be_removed { ", to be removed" } else { "" };
-            format!("Incomplete snapshot: {}{end}", incomplete.snapshot)
-        }));
+        lines.extend(
+            self.incomplete_snapshots
+                .iter()
+                .take(MAX_LINES)
+                .map(|incomplete| {
+                    let end = if incomplete.to_be_removed {
+                        ", to be removed"
+                    } else {
+                        ""
+                    };
+                    format!("Incomplete snapshot: {}{end}", incomplete.snapshot)
+                }),
+        );
         lines.extend(self.request_lines());
         lines
     }
@@ -253,9 +288,17 @@ impl GcReport {
                 (None, Some(index)) => index.display().to_string(),
                 (None, None) => "an index outside of the expected layout".to_owned(),
             };
-            format!("snapshot {place} references {} missing chunks", affected.missing)
+            format!(
+                "snapshot {place} references {} missing chunks",
+                affected.missing
+            )
         }));
-        if let Some(more) = self.affected.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
+        if let Some(more) = self
+            .affected
+            .len()
+            .checked_sub(MAX_LINES)
+            .filter(|more| *more > 0)
+        {
             lines.push(format!("and {more} more snapshots"));
         }
         lines
@@ -265,14 +308,23 @@ impl GcReport {
     #[must_use]
     pub fn dry_run_lines(&self, prices: &PriceTable) -> Vec<String> {
         let batches = self.deleted.count.div_ceil(1000);
-        let deletes = RequestCounts { delete: batches, ..RequestCounts::default() };
+        let deletes = RequestCounts {
+            delete: batches,
+            ..RequestCounts::default()
+        };
         vec![
             "Dry run: nothing was deleted".to_owned(),
             format!("Would delete: {}", describe(self.deleted)),
             format!("Would delete bad chunks: {}", describe(self.removed_bad)),
-            format!("Would send: {batches} delete requests ({})", prices.requests(&deletes)),
+            format!(
+                "Would send: {batches} delete requests ({})",
+                prices.requests(&deletes)
+            ),
             format!("This run's requests: {}", prices.requests(&self.requests)),
-            format!("Would save per month: {}", prices.storage_per_month(self.deleted.bytes)),
+            format!(
+                "Would save per month: {}",
+                prices.storage_per_month(self.deleted.bytes)
+            ),
         ]
     }
 
@@ -291,10 +343,16 @@ impl GcReport {
         )];
         for (what, latency) in [("List", self.list_latency), ("Delete", self.delete_latency)] {
             if let Some(LatencySummary { p50, p95, max }) = latency {
-                lines.push(format!("{what} requests took: median {p50} ms, 95 % {p95} ms, most {max} ms"));
+                lines.push(format!(
+                    "{what} requests took: median {p50} ms, 95 % {p95} ms, most {max} ms"
+                ));
             }
         }
-        lines.extend(self.price.as_ref().map(|price| format!("Price of the requests: {price}")));
+        lines.extend(
+            self.price
+                .as_ref()
+                .map(|price| format!("Price of the requests: {price}")),
+        );
         lines
     }
 }
@@ -305,13 +363,21 @@ pub fn closing_lines(status: &GarbageCollectionStatus) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(GarbageCollectionCacheStats { hits, misses }) = status.cache_stats {
         let ratio = percent(hits, hits.saturating_add(misses));
-        lines.push(format!("Chunk cache: hits {hits}, misses {misses} (hit ratio {ratio:.2}%)"));
+        lines.push(format!(
+            "Chunk cache: hits {hits}, misses {misses} (hit ratio {ratio:.2}%)"
+        ));
     }
-    lines.push(format!("Removed garbage: {}", ByteSize::from_bytes(status.removed_bytes)));
+    lines.push(format!(
+        "Removed garbage: {}",
+        ByteSize::from_bytes(status.removed_bytes)
+    ));
     lines.push(format!("Removed chunks: {}", status.removed_chunks));
     if status.pending_bytes > 0 {
         let bytes = ByteSize::from_bytes(status.pending_bytes);
-        lines.push(format!("Pending removals: {bytes} (in {} chunks)", status.pending_chunks));
+        lines.push(format!(
+            "Pending removals: {bytes} (in {} chunks)",
+            status.pending_chunks
+        ));
     }
     if status.removed_bad > 0 {
         lines.push(format!("Removed bad chunks: {}", status.removed_bad));
@@ -327,19 +393,33 @@ pub fn closing_lines(status: &GarbageCollectionStatus) -> Vec<String> {
         lines.push(format!("On-Disk usage: {bytes} ({ratio:.2}%)"));
     }
     lines.push(format!("On-Disk chunks: {}", status.disk_chunks));
-    lines.push(format!("Deduplication factor: {:.2}", status.deduplication_factor()));
+    lines.push(format!(
+        "Deduplication factor: {:.2}",
+        status.deduplication_factor()
+    ));
     if let Some(average) = status.disk_bytes.checked_div(status.disk_chunks) {
-        lines.push(format!("Average chunk size: {}", ByteSize::from_bytes(average)));
+        lines.push(format!(
+            "Average chunk size: {}",
+            ByteSize::from_bytes(average)
+        ));
     }
     lines
 }
 
 fn describe(tally: Tally) -> String {
-    format!("{} (in {} chunks)", ByteSize::from_bytes(tally.bytes), tally.count)
+    format!(
+        "{} (in {} chunks)",
+        ByteSize::from_bytes(tally.bytes),
+        tally.count
+    )
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
 }
 
 #[cfg(test)]

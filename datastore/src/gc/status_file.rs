@@ -31,9 +31,15 @@ pub fn read_status(base: &Path) -> GarbageCollectionStatus {
 /// Replaces the status. A failure deserves a warning, not the failure of the run.
 pub fn write_status(base: &Path, status: &GarbageCollectionStatus) -> GcResult<()> {
     let path = base.join(STATUS_FILE);
-    let json = serde_json::to_vec(status)
-        .map_err(|error| GcError::BadState { path: path.clone(), reason: error.to_string() })?;
-    Ok(atomic_file::replace(&path, &json, &ReplaceOptions::default())?)
+    let json = serde_json::to_vec(status).map_err(|error| GcError::BadState {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
+    Ok(atomic_file::replace(
+        &path,
+        &json,
+        &ReplaceOptions::default(),
+    )?)
 }
 
 #[cfg(test)]
@@ -53,8 +59,14 @@ mod tests {
         write_status(dir.path(), &status).unwrap();
         assert_eq!(read_status(dir.path()), status);
         let text = std::fs::read_to_string(dir.path().join(STATUS_FILE)).unwrap();
-        assert!(text.starts_with(r#"{"upid":"UPID:x","index-file-count":0,"#), "{text}");
-        assert!(text.ends_with(r#""cache-stats":{"hits":0,"misses":0}}"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"upid":"UPID:x","index-file-count":0,"#),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(r#""cache-stats":{"hits":0,"misses":0}}"#),
+            "{text}"
+        );
     }
 
     #[test]

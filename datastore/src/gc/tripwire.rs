@@ -84,12 +84,22 @@ impl Trip {
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::IndexesDropped { last, now, explained } => write!(
+            Self::IndexesDropped {
+                last,
+                now,
+                explained,
+            } => write!(
                 f,
                 "only {now} index files where the last run saw {last}, and prune, forget and \
                  destroy explain {explained} of those gone: check that no snapshots got lost"
             )?,
-            Self::MostlyGarbage { candidates, candidate_bytes, listed, listed_bytes, explained } => {
+            Self::MostlyGarbage {
+                candidates,
+                candidate_bytes,
+                listed,
+                listed_bytes,
+                explained,
+            } => {
                 write!(
                     f,
                     "{candidates} of {listed} chunks ({candidate_bytes} of {listed_bytes} bytes) \
@@ -133,7 +143,10 @@ impl fmt::Display for Trip {
                  and permissions"
             )?,
             Self::HistoryDamaged(why) => {
-                write!(f, "the record of the last run cannot be read ({why}): remove it")?;
+                write!(
+                    f,
+                    "the record of the last run cannot be read ({why}): remove it"
+                )?;
             }
         }
         f.write_str(" (or force the run)")
@@ -173,9 +186,13 @@ pub fn before_sweep(facts: &BeforeSweep<'_>) -> Vec<Trip> {
     }
     trips.extend(facts.mirror_error.clone().map(Trip::MirrorCheckFailed));
     if facts.local_snapshots == 0 && facts.bucket_snapshots > 0 {
-        trips.push(Trip::LocalStoreEmpty { in_bucket: facts.bucket_snapshots });
+        trips.push(Trip::LocalStoreEmpty {
+            in_bucket: facts.bucket_snapshots,
+        });
     }
-    let offset = facts.clock_offset.filter(|offset| offset.saturating_abs() > MAX_CLOCK_OFFSET);
+    let offset = facts
+        .clock_offset
+        .filter(|offset| offset.saturating_abs() > MAX_CLOCK_OFFSET);
     trips.extend(offset.map(|offset| Trip::ClockOffset { offset }));
     match facts.history {
         History::Damaged(why) => trips.push(Trip::HistoryDamaged(why.clone())),
@@ -184,7 +201,11 @@ pub fn before_sweep(facts: &BeforeSweep<'_>) -> Vec<Trip> {
             let explained = facts.removals.indexes;
             let unexplained = last.saturating_sub(now).saturating_sub(explained);
             if unexplained > MIN_INDEXES && is_share(unexplained, last, 5) {
-                trips.push(Trip::IndexesDropped { last, now, explained });
+                trips.push(Trip::IndexesDropped {
+                    last,
+                    now,
+                    explained,
+                });
             }
         }
         History::None => {}
@@ -251,13 +272,15 @@ impl DeleteGate {
     #[must_use]
     pub fn check(&self, listed: &Listed) -> Gate {
         let all = listed.shards_done >= listed.shards;
-        let enough = listed.shards > SMALL_SHARDS
-            && listed.shards_done.saturating_mul(10) >= listed.shards;
+        let enough =
+            listed.shards > SMALL_SHARDS && listed.shards_done.saturating_mul(10) >= listed.shards;
         if !all && !enough {
             return Gate::Wait;
         }
         if all && listed.objects == 0 && self.last_left > 0 {
-            return Gate::Tripped(Trip::ListingEmpty { last: self.last_left });
+            return Gate::Tripped(Trip::ListingEmpty {
+                last: self.last_left,
+            });
         }
         // Digests are spread evenly, so a part of the shards has its part of what is explained.
         let explained = portion(self.explained, listed.shards_done, listed.shards);
@@ -281,7 +304,9 @@ impl DeleteGate {
 /// to be reported.
 #[must_use]
 pub fn sort_out(trips: Vec<Trip>, force: bool) -> (Vec<Trip>, Vec<Trip>) {
-    trips.into_iter().partition(|trip| !force || !trip.can_be_forced())
+    trips
+        .into_iter()
+        .partition(|trip| !force || !trip.can_be_forced())
 }
 
 /// Whether `part` is more than one `nth` of `whole`.
@@ -304,11 +329,20 @@ mod tests {
     use crate::gc::history::RunFacts;
 
     fn history(index_files: u64, chunks_left: u64, candidates_left: u64) -> History {
-        History::Known(RunFacts { index_files, chunks_left, candidates_left, ..Default::default() })
+        History::Known(RunFacts {
+            index_files,
+            chunks_left,
+            candidates_left,
+            ..Default::default()
+        })
     }
 
     fn removed(indexes: u64, chunks: u64) -> RemovalTotals {
-        RemovalTotals { snapshots: indexes, indexes, index_bytes: chunks * 32 }
+        RemovalTotals {
+            snapshots: indexes,
+            indexes,
+            index_bytes: chunks * 32,
+        }
     }
 
     fn facts(history: &History) -> BeforeSweep<'_> {
@@ -344,9 +378,19 @@ mod tests {
                 removals: removed(explained, 0),
                 ..facts(&history)
             };
-            assert_eq!(!before_sweep(&facts).is_empty(), trips, "{last} {now} {explained}");
+            assert_eq!(
+                !before_sweep(&facts).is_empty(),
+                trips,
+                "{last} {now} {explained}"
+            );
         }
-        assert_eq!(before_sweep(&BeforeSweep { index_files: 0, ..facts(&History::None) }), []);
+        assert_eq!(
+            before_sweep(&BeforeSweep {
+                index_files: 0,
+                ..facts(&History::None)
+            }),
+            []
+        );
     }
 
     #[test]
@@ -357,43 +401,79 @@ mod tests {
         let damaged = History::Damaged("x".to_owned());
         let cases = [
             (
-                BeforeSweep { foreign_owner: Some("host b".to_owned()), ..good.clone() },
+                BeforeSweep {
+                    foreign_owner: Some("host b".to_owned()),
+                    ..good.clone()
+                },
                 Trip::ForeignOwner("host b".to_owned()),
             ),
             (
-                BeforeSweep { metadata_complete: false, ..good.clone() },
+                BeforeSweep {
+                    metadata_complete: false,
+                    ..good.clone()
+                },
                 Trip::MetadataIncomplete,
             ),
             (
-                BeforeSweep { mirror_error: Some("503".to_owned()), ..good.clone() },
+                BeforeSweep {
+                    mirror_error: Some("503".to_owned()),
+                    ..good.clone()
+                },
                 Trip::MirrorCheckFailed("503".to_owned()),
             ),
             (
-                BeforeSweep { local_snapshots: 0, bucket_snapshots: 7, ..good.clone() },
+                BeforeSweep {
+                    local_snapshots: 0,
+                    bucket_snapshots: 7,
+                    ..good.clone()
+                },
                 Trip::LocalStoreEmpty { in_bucket: 7 },
             ),
             (
-                BeforeSweep { clock_offset: Some(-600_001), ..good.clone() },
+                BeforeSweep {
+                    clock_offset: Some(-600_001),
+                    ..good.clone()
+                },
                 Trip::ClockOffset { offset: -600_001 },
             ),
             (facts(&damaged), Trip::HistoryDamaged("x".to_owned())),
         ];
         for (facts, trip) in cases {
-            assert_eq!(before_sweep(&facts), [trip.clone()]);
+            assert_eq!(before_sweep(&facts), std::slice::from_ref(&trip));
             let (stops, forced) = sort_out(vec![trip.clone()], true);
-            assert_eq!((stops.len(), forced.len()), if trip.can_be_forced() { (0, 1) } else { (1, 0) });
-            assert_eq!(sort_out(vec![trip.clone()], false).0, [trip.clone()]);
-            assert_eq!(trip.to_string().contains("force"), trip.can_be_forced(), "{trip}");
+            assert_eq!(
+                (stops.len(), forced.len()),
+                if trip.can_be_forced() { (0, 1) } else { (1, 0) }
+            );
+            assert_eq!(
+                sort_out(vec![trip.clone()], false).0,
+                std::slice::from_ref(&trip)
+            );
+            assert_eq!(
+                trip.to_string().contains("force"),
+                trip.can_be_forced(),
+                "{trip}"
+            );
         }
-        let empty = BeforeSweep { local_snapshots: 0, bucket_snapshots: 0, ..good };
+        let empty = BeforeSweep {
+            local_snapshots: 0,
+            bucket_snapshots: 0,
+            ..good
+        };
         assert_eq!(before_sweep(&empty), [], "an empty store is no accident");
     }
 
     #[test]
     fn clocks_may_drift_but_not_jump() {
         assert_eq!(clock_change(Some(0), Some(60_000)), None);
-        assert_eq!(clock_change(Some(0), Some(60_001)), Some(Trip::ClockChanged { by: 60_001 }));
-        assert_eq!(clock_change(Some(5), Some(-70_000)), Some(Trip::ClockChanged { by: -70_005 }));
+        assert_eq!(
+            clock_change(Some(0), Some(60_001)),
+            Some(Trip::ClockChanged { by: 60_001 })
+        );
+        assert_eq!(
+            clock_change(Some(5), Some(-70_000)),
+            Some(Trip::ClockChanged { by: -70_005 })
+        );
         assert_eq!(clock_change(None, Some(1_000_000)), None);
         assert_eq!(clock_change(Some(1_000_000), None), None);
     }
@@ -410,14 +490,15 @@ mod tests {
     }
 
     fn is_tripped(gate: &DeleteGate, listed: &Listed) -> bool {
-        matches!(gate.check(listed), Gate::Tripped(Trip::MostlyGarbage { .. }))
+        matches!(
+            gate.check(listed),
+            Gate::Tripped(Trip::MostlyGarbage { .. })
+        )
     }
 
     #[test]
     fn most_of_a_store_is_no_garbage_unless_explained() {
-        let gate = |explained, left| {
-            DeleteGate::new(&history(0, 1, left), &removed(1, explained))
-        };
+        let gate = |explained, left| DeleteGate::new(&history(0, 1, left), &removed(1, explained));
         assert!(!is_tripped(&gate(0, 0), &listed(10_000, 5000)));
         assert!(is_tripped(&gate(0, 0), &listed(10_000, 5001)));
         assert!(!is_tripped(&gate(0, 0), &listed(1000, 1000)), "few objects");
@@ -428,7 +509,10 @@ mod tests {
         // It was young garbage in the run before, so nobody need explain it again.
         assert!(!is_tripped(&gate(0, 10_000), &listed(10_000, 10_000)));
         // A few large ones.
-        let large = Listed { candidate_bytes: 60_000, ..listed(10_000, 2000) };
+        let large = Listed {
+            candidate_bytes: 60_000,
+            ..listed(10_000, 2000)
+        };
         assert!(is_tripped(&gate(0, 0), &large));
         assert!(!is_tripped(&gate(1500, 0), &large));
     }
@@ -436,7 +520,11 @@ mod tests {
     #[test]
     fn deletes_begin_when_enough_is_listed() {
         let gate = DeleteGate::new(&History::None, &RemovalTotals::default());
-        let at = |shards_done, shards| Listed { shards_done, shards, ..listed(10_000, 10) };
+        let at = |shards_done, shards| Listed {
+            shards_done,
+            shards,
+            ..listed(10_000, 10)
+        };
         for (done, shards, open) in [
             (15, 16, false),
             (16, 16, true),
@@ -448,7 +536,11 @@ mod tests {
             (410, 4096, true),
         ] {
             let expected = if open { Gate::Open } else { Gate::Wait };
-            assert_eq!(gate.check(&at(done, shards)), expected, "{done} of {shards}");
+            assert_eq!(
+                gate.check(&at(done, shards)),
+                expected,
+                "{done} of {shards}"
+            );
         }
         // A tenth of the shards has a tenth of what is explained.
         let gate = DeleteGate::new(&History::None, &removed(1, 100_000));
@@ -464,9 +556,16 @@ mod tests {
 
     #[test]
     fn an_empty_listing_after_a_full_one() {
-        let empty = Listed { shards_done: 1, shards: 1, ..Listed::default() };
+        let empty = Listed {
+            shards_done: 1,
+            shards: 1,
+            ..Listed::default()
+        };
         let gate = DeleteGate::new(&history(0, 5, 0), &RemovalTotals::default());
-        assert_eq!(gate.check(&empty), Gate::Tripped(Trip::ListingEmpty { last: 5 }));
+        assert_eq!(
+            gate.check(&empty),
+            Gate::Tripped(Trip::ListingEmpty { last: 5 })
+        );
         let gate = DeleteGate::new(&history(0, 0, 0), &RemovalTotals::default());
         assert_eq!(gate.check(&empty), Gate::Open);
     }

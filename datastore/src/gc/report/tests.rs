@@ -7,7 +7,10 @@ fn closing_lines_are_upstreams() {
         index_data_bytes: 5_508_327_375,
         disk_bytes: 1_436_193_324,
         disk_chunks: 746,
-        cache_stats: Some(GarbageCollectionCacheStats { hits: 943, misses: 746 }),
+        cache_stats: Some(GarbageCollectionCacheStats {
+            hits: 943,
+            misses: 746,
+        }),
         ..Default::default()
     };
     assert_eq!(
@@ -76,12 +79,30 @@ fn report() -> GcReport {
             unknown_samples: vec!["x".to_owned()],
             ..Default::default()
         },
-        deleted: Tally { count: 2, bytes: 200 },
-        retained: Tally { count: 1, bytes: 100 },
-        suspect: Tally { count: 1, bytes: 100 },
-        failed: Tally { count: 1, bytes: 100 },
-        removed_bad: Tally { count: 1, bytes: 100 },
-        kept_bad: Tally { count: 2, bytes: 200 },
+        deleted: Tally {
+            count: 2,
+            bytes: 200,
+        },
+        retained: Tally {
+            count: 1,
+            bytes: 100,
+        },
+        suspect: Tally {
+            count: 1,
+            bytes: 100,
+        },
+        failed: Tally {
+            count: 1,
+            bytes: 100,
+        },
+        removed_bad: Tally {
+            count: 1,
+            bytes: 100,
+        },
+        kept_bad: Tally {
+            count: 2,
+            bytes: 200,
+        },
         ..Default::default()
     };
     report.add_pending(PendingReason::Session, 100);
@@ -97,13 +118,23 @@ const MARK: MarkCounts = MarkCounts {
     passes: 1,
     unexpected: 0,
     pinned_only: 0,
-    cache: crate::gc::index_cache::IndexCacheStats { hits: 0, misses: 0, trouble: 0 },
+    cache: crate::gc::index_cache::IndexCacheStats {
+        hits: 0,
+        misses: 0,
+        trouble: 0,
+    },
 };
 
 #[test]
 fn every_candidate_has_one_outcome() {
     assert!(report().adds_up());
-    assert_eq!(report().left(), Tally { count: 6, bytes: 600 });
+    assert_eq!(
+        report().left(),
+        Tally {
+            count: 6,
+            bytes: 600
+        }
+    );
     let changes: [fn(&mut GcReport); 4] = [
         |report| report.deleted.count += 1,
         |report| report.add_pending(PendingReason::Busy, 0),
@@ -133,15 +164,32 @@ fn upstreams_fields_come_from_our_counts() {
         pending_chunks: 6,
         removed_bad: 1,
         still_bad: 2,
-        cache_stats: Some(GarbageCollectionCacheStats { hits: 18, misses: 12 }),
+        cache_stats: Some(GarbageCollectionCacheStats {
+            hits: 18,
+            misses: 12,
+        }),
     };
     assert_eq!(report.status, expected);
 
     report.dry_run = true;
     report.fill_status(None, &MARK, 12);
     let status = &report.status;
-    assert_eq!((status.removed_bytes, status.removed_chunks, status.removed_bad), (0, 0, 0));
-    assert_eq!((status.pending_bytes, status.pending_chunks, status.still_bad), (900, 8, 3));
+    assert_eq!(
+        (
+            status.removed_bytes,
+            status.removed_chunks,
+            status.removed_bad
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        (
+            status.pending_bytes,
+            status.pending_chunks,
+            status.still_bad
+        ),
+        (900, 8, 3)
+    );
     let lines = report.dry_run_lines(&PriceTable::typical());
     assert_eq!(lines[0], "Dry run: nothing was deleted");
     assert_eq!(lines[1], "Would delete: 200 B (in 2 chunks)");
@@ -153,7 +201,11 @@ fn details_say_what_there_is_and_nothing_else() {
     assert_eq!(GcReport::default().detail_lines(), [] as [String; 0]);
     assert_eq!(GcReport::default().missing_lines(), [] as [String; 0]);
     let mut report = report();
-    report.requests = RequestCounts { list: 2, read: 1, ..Default::default() };
+    report.requests = RequestCounts {
+        list: 2,
+        read: 1,
+        ..Default::default()
+    };
     let mut latencies = Latencies::default();
     assert_eq!(latencies.summary(), None);
     for millis in 1..=100 {
@@ -191,7 +243,10 @@ fn details_say_what_there_is_and_nothing_else() {
     let missing = report.missing_lines();
     assert_eq!(missing.len(), 52);
     assert!(missing[0].starts_with("4 referenced chunks are missing in the bucket (1 confirmed)"));
-    assert_eq!(missing[1], "snapshot vm/1/2024-01-01T00:00:00Z references 4 missing chunks");
+    assert_eq!(
+        missing[1],
+        "snapshot vm/1/2024-01-01T00:00:00Z references 4 missing chunks"
+    );
     assert_eq!(missing[51], "and 10 more snapshots");
 }
 
