@@ -1,21 +1,27 @@
 //! S3 clients of the configured endpoints, with what this machine adds: proxy and plain HTTP.
 
 use std::fmt;
-use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use api_types::s3::{BucketName, S3EndpointConfig};
 use clap::ValueEnum;
 use s3_client::env::Env;
-use s3_client::{ClientRegistry, HttpProxy, S3Client, S3ClientOptions, Scheme};
+use s3_client::transport::HttpProxy;
+use s3_client::{ClientRegistry, S3Client, S3ClientOptions, Scheme};
 
 /// How this machine reaches S3 endpoints.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "S3 connections")]
 pub struct S3Options {
-    /// Reach S3 endpoints through this HTTP proxy (CONNECT), [http://]host:port.
-    #[arg(long, env = "COFFER_HTTP_PROXY", global = true, value_name = "PROXY")]
-    pub http_proxy: Option<ProxyAddress>,
+    /// Reach S3 endpoints through this HTTP proxy, [http://][user:password@]host[:port].
+    #[arg(
+        long,
+        env = "COFFER_HTTP_PROXY",
+        hide_env_values = true,
+        global = true,
+        value_name = "PROXY"
+    )]
+    pub http_proxy: Option<ProxyArgument>,
     /// Speak plain HTTP instead of TLS, for S3 servers without certificate.
     #[arg(long, env = "COFFER_PLAIN_HTTP", global = true, value_enum)]
     pub plain_http: Option<PlainHttp>,
@@ -30,40 +36,43 @@ pub enum PlainHttp {
     Everywhere,
 }
 
-/// Host and port of a proxy.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ProxyAddress {
-    host: String,
-    port: u16,
+/// The address of a proxy, as it was given. May hold a password: it is never printed, so it is
+/// parsed here and not by clap, which repeats what it does not understand.
+#[derive(Clone)]
+pub struct ProxyArgument(String);
+
+impl From<String> for ProxyArgument {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
 }
 
-impl FromStr for ProxyAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = "expected [http://]host:port";
-        let rest = text.strip_prefix("http://").unwrap_or(text);
-        let (host, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or(error)?;
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '@' | '[');
-        if host.is_empty() || host.contains(bad) {
-            return Err(error);
-        }
-        Ok(Self { host: host.to_owned(), port: port.parse().map_err(|_| error)? })
+impl fmt::Debug for ProxyArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyArgument(redacted)")
     }
 }
 
 /// The S3 clients of a process: one per endpoint and bucket.
 pub struct S3Clients {
-    options: S3Options,
+    proxy: Option<HttpProxy>,
+    plain_http: Option<PlainHttp>,
     registry: ClientRegistry,
 }
 
 impl S3Clients {
     /// No client yet.
-    #[must_use]
-    pub fn new(options: S3Options, env: &Env) -> Self {
-        Self { options, registry: ClientRegistry::new(env.clone()) }
+    pub fn new(options: &S3Options, env: &Env) -> Result<Self> {
+        let proxy = options
+            .http_proxy
+            .as_ref()
+            .map(|proxy| proxy.0.parse())
+            .transpose();
+        Ok(Self {
+            proxy: proxy.map_err(|error: String| anyhow!("bad value of --http-proxy: {error}"))?,
+            plain_http: options.plain_http,
+            registry: ClientRegistry::new(env.clone()),
+        })
     }
 
     /// The client for a bucket of an endpoint, or for the endpoint alone.
@@ -74,7 +83,12 @@ impl S3Clients {
     ) -> Result<S3Client> {
         self.registry
             .client(self.client_options(endpoint, bucket))
-            .with_context(|| format!("failed to set up a client for s3-endpoint '{}'", endpoint.id))
+            .with_context(|| {
+                format!(
+                    "failed to set up a client for s3-endpoint '{}'",
+                    endpoint.id
+                )
+            })
     }
 
     fn client_options(
@@ -82,26 +96,25 @@ impl S3Clients {
         endpoint: &S3EndpointConfig,
         bucket: Option<BucketName>,
     ) -> S3ClientOptions {
-        let plain = match self.options.plain_http {
+        let plain = match self.plain_http {
             None => false,
             Some(PlainHttp::Loopback) => endpoint.endpoint.is_loopback(),
             Some(PlainHttp::Everywhere) => true,
         };
         let mut options = S3ClientOptions::new(endpoint.clone(), bucket);
         options.scheme = if plain { Scheme::Http } else { Scheme::Https };
-        options.allow_plain_http = self.options.plain_http == Some(PlainHttp::Everywhere);
-        options.proxy = self
-            .options
-            .http_proxy
-            .clone()
-            .map(|ProxyAddress { host, port }| HttpProxy { host, port });
+        options.allow_plain_http = self.plain_http == Some(PlainHttp::Everywhere);
+        options.proxy.clone_from(&self.proxy);
         options
     }
 }
 
 impl fmt::Debug for S3Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Clients").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("S3Clients")
+            .field("proxy", &self.proxy)
+            .field("plain_http", &self.plain_http)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,18 +123,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxies_are_host_and_port() {
-        for (text, host, port) in [
-            ("http://proxy.example:3128/", "proxy.example", 3128),
-            ("10.0.0.1:80", "10.0.0.1", 80),
-            ("http://[::1]:8080", "::1", 8080),
-        ] {
-            let proxy: ProxyAddress = text.parse().unwrap();
-            assert_eq!((proxy.host.as_str(), proxy.port), (host, port));
-        }
-        for text in ["", "proxy", "http://:80", "https://x:1", "a b:1", "u@h:1", "h:99999"] {
-            assert!(text.parse::<ProxyAddress>().is_err(), "{text}");
-        }
+    fn a_bad_proxy_is_not_repeated() {
+        let proxy = |text: &str| {
+            let http_proxy = Some(ProxyArgument::from(text.to_owned()));
+            S3Clients::new(
+                &S3Options {
+                    http_proxy,
+                    plain_http: None,
+                },
+                &Env::system(),
+            )
+        };
+        assert!(proxy("http://user:secret@proxy.example:3128").is_ok());
+        let error = proxy("https://user:secret@proxy.example")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("--http-proxy") && !error.contains("secret"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -132,15 +152,22 @@ mod tests {
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .to_vec();
             let endpoint = S3EndpointConfig::from_properties("minio", &properties).unwrap();
-            let options = S3Options { plain_http, ..S3Options::default() };
-            let options =
-                S3Clients::new(options, &Env::system()).client_options(&endpoint, None);
+            let options = S3Options {
+                plain_http,
+                ..S3Options::default()
+            };
+            let options = S3Clients::new(&options, &Env::system())
+                .unwrap()
+                .client_options(&endpoint, None);
             (options.scheme, options.allow_plain_http)
         };
         assert_eq!(scheme(None, "127.0.0.1"), (Scheme::Https, false));
         let loopback = Some(PlainHttp::Loopback);
         assert_eq!(scheme(loopback, "127.0.0.1"), (Scheme::Http, false));
         assert_eq!(scheme(loopback, "s3.example.org"), (Scheme::Https, false));
-        assert_eq!(scheme(Some(PlainHttp::Everywhere), "s3.example.org"), (Scheme::Http, true));
+        assert_eq!(
+            scheme(Some(PlainHttp::Everywhere), "s3.example.org"),
+            (Scheme::Http, true)
+        );
     }
 }

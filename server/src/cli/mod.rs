@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::console;
 use crate::paths::{PathOptions, Paths};
+use crate::s3::{S3Clients, S3Options};
 use crate::task::Tasks;
 use output::OutputFormat;
 
@@ -33,6 +34,9 @@ pub struct Cli {
     /// Where the installation lives.
     #[command(flatten)]
     pub paths: PathOptions,
+    /// How S3 endpoints are reached.
+    #[command(flatten)]
+    pub s3: S3Options,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -63,16 +67,19 @@ pub struct Session {
     pub env: Env,
     /// Configuration files.
     pub config: Config,
+    /// Clients of the S3 endpoints.
+    pub s3: S3Clients,
     /// Worker tasks.
     pub tasks: Tasks,
 }
 
 impl Session {
     /// Opens the installation; missing directories are created.
-    pub fn open(paths: Paths, format: OutputFormat, env: Env) -> Result<Self> {
+    pub fn open(paths: Paths, s3: &S3Options, format: OutputFormat, env: Env) -> Result<Self> {
         paths.create()?;
         Ok(Self {
             config: Config::new(&paths, &env),
+            s3: S3Clients::new(s3, &env)?,
             tasks: Tasks::new(&paths, env.clone()),
             paths,
             format,
@@ -100,7 +107,12 @@ pub async fn run() -> ExitCode {
 }
 
 async fn execute(cli: Cli) -> Result<()> {
-    let session = Session::open(cli.paths.resolve()?, cli.output_format, Env::system())?;
+    let session = Session::open(
+        cli.paths.resolve()?,
+        &cli.s3,
+        cli.output_format,
+        Env::system(),
+    )?;
     match cli.command {
         Command::Datastore(command) => command.run(&session).await,
         Command::S3(command) => command.run(&session).await,

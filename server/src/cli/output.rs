@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::table::{Column, Table};
 use crate::console;
@@ -41,12 +40,7 @@ impl OutputFormat {
 
     /// Prints a list of objects, as a table of those of their members that `columns` name.
     pub fn print_list<T: Serialize>(self, items: &[T], columns: &[Column]) -> Result<()> {
-        let objects: Vec<Value> = items
-            .iter()
-            .map(serde_json::to_value)
-            .collect::<Result<_, _>>()
-            .context("failed to write json")?;
-        self.print(&items, || Table::of_objects(columns, &objects).to_string())
+        self.print(&items, || Table::of_items(columns, items).to_string())
     }
 
     /// Prints one object, as a table of its members.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use api_types::human::ByteSize;
+use serde::Serialize;
 use serde_json::Value;
 
 /// A column of a table made from JSON objects.
@@ -50,6 +51,18 @@ pub struct Table {
 }
 
 impl Table {
+    /// One row per item, its members in columns.
+    ///
+    /// An item that cannot be written as JSON is left out; none of ours is one.
+    #[must_use]
+    pub fn of_items<T: Serialize>(columns: &[Column], items: &[T]) -> Self {
+        let objects: Vec<Value> = items
+            .iter()
+            .filter_map(|item| serde_json::to_value(item).ok())
+            .collect();
+        Self::of_objects(columns, &objects)
+    }
+
     /// One row per object.
     #[must_use]
     pub fn of_objects(columns: &[Column], objects: &[Value]) -> Self {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are not tests to the lint
 
 mod datastore;
+mod s3_access;
 mod s3_endpoint;
 mod support;
 mod task;
