@@ -129,7 +129,7 @@ pub fn failure_of(operation: Operation, response: &Response) -> Failure {
     Failure {
         kind,
         retry,
-        unresolved: response.status >= 500 || response.status == 408,
+        unresolved: !(400..500).contains(&response.status) || response.status == 408,
         retry_after: retry_after(response),
         request_id: request_id(response)
             .or_else(|| error.request_id.as_deref().map(|id| shorten(id).into())),
@@ -330,6 +330,7 @@ pub(crate) mod tests {
             status,
             headers: map,
             body: body.to_owned().into(),
+            received_at: None,
         }
     }
 

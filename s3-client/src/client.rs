@@ -12,7 +12,7 @@ use crate::classify::Failure;
 use crate::clock::Clock;
 use crate::counters::{CounterSnapshot, Counters};
 use crate::encode::Query;
-use crate::endpoint::Addressing;
+use crate::endpoint::{Addressing, Scheme};
 use crate::env::Env;
 use crate::error::{ErrorContext, S3Error, S3ErrorKind, Subject};
 use crate::key::ObjectKey;
@@ -67,6 +67,15 @@ impl S3Client {
             .limits
             .clone()
             .unwrap_or_else(|| EndpointLimits::new(&env, options.rates()));
+        let target =
+            Addressing::new(&options.endpoint, options.scheme).authority(options.bucket.as_ref());
+        let plain = options.scheme == Scheme::Http;
+        if plain && !options.allow_plain_http && !target.is_loopback() {
+            return Err(S3Error::config(format!(
+                "endpoint {}: plain http to {} is refused, it is only for loopback addresses",
+                options.endpoint.id, target.header
+            )));
+        }
         let transport = options.http_transport(&env, limits.clone())?;
         Self::assemble(options, env, transport, limits)
     }

@@ -24,11 +24,11 @@ impl Clock {
         }
     }
 
-    /// A response carried this date, in seconds since the epoch.
-    pub(crate) fn observe(&self, server_secs: i64) {
+    /// A response carried this date (seconds since the epoch) when our clock was at `local_millis`.
+    pub(crate) fn observe(&self, server_secs: i64, local_millis: Option<i64>) {
         // The header has whole seconds: on average half of one has passed.
         let server = server_secs.saturating_mul(1000).saturating_add(500);
-        let offset = server.saturating_sub(self.env.unix_millis());
+        let offset = server.saturating_sub(local_millis.unwrap_or_else(|| self.env.unix_millis()));
         self.offset_millis
             .store(offset.max(UNKNOWN + 1), Ordering::Relaxed);
     }
@@ -75,13 +75,13 @@ mod tests {
     async fn the_correction_is_applied_only_after_a_refusal() {
         let clock = Clock::new(Env::seeded(1, 1_000_000));
         assert_eq!((clock.offset(), clock.signing_time()), (None, 1_000_000));
-        clock.observe(1_003_600);
+        clock.observe(1_003_600, None);
         assert_eq!(clock.offset(), Some(3_600_500));
         assert_eq!(clock.signing_time(), 1_000_000);
         clock.refused();
         assert_eq!(clock.signing_time(), 1_003_600);
         // Once our clock is right again, the correction vanishes by itself.
-        clock.observe(1_000_000);
+        clock.observe(1_000_000, Some(1_000_000_000));
         assert_eq!(clock.signing_time(), 1_000_000);
     }
 }

@@ -5,6 +5,7 @@ pub mod encode;
 pub mod endpoint;
 pub mod env;
 pub mod limits;
+pub mod probe;
 pub mod retry;
 pub mod sigv4;
 pub mod timestamp;

@@ -72,6 +72,9 @@ impl Retrying {
             if failure.unresolved && call.request.operation.is_mutating() {
                 unresolved += 1;
             }
+            if failure.retry == RetryClass::ClockSkew && !pinned_time {
+                self.clock.refused();
+            }
             let attempts = state.attempts;
             let give_up = |failure| {
                 if answered {
@@ -91,7 +94,6 @@ impl Retrying {
                 }
                 Decision::RetrySkewed => {
                     state.skew_used = true;
-                    self.clock.refused();
                     Duration::ZERO
                 }
                 Decision::RetryAfter(pause) => pause.max(self.budget.take()),

@@ -64,7 +64,7 @@ impl<T: Transport> Transport for Signing<T> {
             attempt.sent.store(true, Ordering::Relaxed);
             let response = self.inner.send(attempt).await?;
             if let Some(date) = response.server_date() {
-                self.clock.observe(date);
+                self.clock.observe(date, response.received_at);
             }
             Ok(response)
         })

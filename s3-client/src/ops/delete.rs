@@ -131,8 +131,11 @@ impl S3Client {
         } else {
             MAX_DELETE_KEYS
         };
-        let batches = stream::iter(keys.chunks(size).map(|batch| self.delete_batch(batch)));
-        let mut batches = batches.buffer_unordered(self.concurrency(OpClass::Delete));
+        // Owned batches, copied one by one as they are sent: futures over borrowed ones are not
+        // `Send` in the eyes of the compiler.
+        let batches = keys.chunks(size).map(<[ObjectKey]>::to_vec);
+        let batches = batches.map(|batch| async move { self.delete_batch(&batch).await });
+        let mut batches = stream::iter(batches).buffer_unordered(self.concurrency(OpClass::Delete));
         let mut report = DeleteReport::default();
         let mut failed = None;
         while let Some(batch) = batches.next().await {
@@ -153,39 +156,42 @@ impl S3Client {
     pub(super) async fn delete_batch(&self, keys: &[ObjectKey]) -> (DeleteReport, Option<S3Error>) {
         let mut report = DeleteReport::default();
         let result = match keys {
-            [key] if self.quirks().delete_one_by_one => {
-                self.delete_object(key).await.map(|outcome| {
+            [key] if self.quirks().delete_one_by_one => match self.delete_object(key).await {
+                Ok(outcome) => {
                     report.deleted = 1;
                     report.delete_markers = u64::from(outcome == DeleteOutcome::Marked);
-                })
-            }
+                    Ok(())
+                }
+                Err(error) => Err((keys.to_vec(), error)),
+            },
             _ => self.delete_rounds(keys.to_vec(), &mut report).await,
         };
-        (report, result.err())
+        let Err((keys, error)) = result else {
+            return (report, None);
+        };
+        report
+            .failures
+            .extend(keys.into_iter().map(|key| DeleteFailure {
+                key,
+                code: error_code(&error),
+                message: error.kind().to_string(),
+                unresolved: error.may_have_been_applied(),
+            }));
+        (report, Some(error))
     }
 
+    /// Repeats a batch for the keys that failed for a passing reason. An error comes with the keys
+    /// that are left.
     async fn delete_rounds(
         &self,
         mut keys: Vec<ObjectKey>,
         report: &mut DeleteReport,
-    ) -> Result<(), S3Error> {
+    ) -> Result<(), (Vec<ObjectKey>, S3Error)> {
         let mut round = 1;
         while !keys.is_empty() {
             let result = match self.run(self.batch_draft(&keys).await, read_batch).await {
                 Ok(result) => result,
-                Err(error) => {
-                    let (code, message) = (error_code(&error), error.kind().to_string());
-                    let unresolved = error.may_have_been_applied();
-                    report
-                        .failures
-                        .extend(keys.into_iter().map(|key| DeleteFailure {
-                            key,
-                            code: code.clone(),
-                            message: message.clone(),
-                            unresolved,
-                        }));
-                    return Err(error);
-                }
+                Err(error) => return Err((keys, error)),
             };
             report.delete_markers += markers(&result);
             let last = round >= self.policy.max_attempts;
@@ -193,8 +199,9 @@ impl S3Client {
             if !again.is_empty() {
                 let pause = self.core.env.jitter(self.policy.base * round.min(16));
                 let subject = Subject::Keys(again.len());
-                self.pause(Operation::DeleteObjects, &subject, pause)
-                    .await?;
+                if let Err(error) = self.pause(Operation::DeleteObjects, &subject, pause).await {
+                    return Err((again, error));
+                }
             }
             keys = again;
             round += 1;

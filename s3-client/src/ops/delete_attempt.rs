@@ -191,7 +191,12 @@ impl S3Client {
         if self.quirks().delete_one_by_one {
             return client.attempt_one_by_one(keys).await;
         }
-        match client.run(client.batch_draft(keys).await, read_batch).await {
+        client.delete_batch_attempt(keys).await
+    }
+
+    /// One request for all keys, whatever the quirks say.
+    pub(crate) async fn delete_batch_attempt(&self, keys: &[ObjectKey]) -> DeleteAttempt {
+        match self.run(self.batch_draft(keys).await, read_batch).await {
             Ok(result) => DeleteAttempt {
                 outcomes: of_answer(keys, &result),
                 delete_markers: markers(&result),
@@ -202,9 +207,10 @@ impl S3Client {
     }
 
     async fn attempt_one_by_one(&self, keys: &[ObjectKey]) -> DeleteAttempt {
-        let requests = keys.iter().map(|key| async move {
+        // Owned keys: futures over borrowed ones are not `Send` in the eyes of the compiler.
+        let requests = keys.iter().cloned().map(|key| async move {
             self.run(
-                self.request(Operation::DeleteObject, Some(key)),
+                self.request(Operation::DeleteObject, Some(&key)),
                 read_delete,
             )
             .await

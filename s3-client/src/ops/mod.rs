@@ -19,5 +19,6 @@ pub use list::{
     IncompleteReason, ListError, ListOptions, ListPage, ListedObject, Listing, PageOrder,
 };
 pub use object::{ETag, Object, ObjectHead};
+pub(crate) use put::Answer;
 pub use put::{PutMode, PutOptions, PutOutcome};
 pub use sharded::{ShardEvent, ShardItem, ShardedListing};

@@ -80,7 +80,7 @@ const CONFLICT_JITTER: Duration = Duration::from_millis(350);
 
 /// One answer to a PUT.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(crate) enum Answer {
     Stored(Option<ETag>),
     /// The tag says that something else was stored.
     Damaged(ETag),
@@ -178,7 +178,8 @@ impl S3Client {
         Ok(self.head_candidate(key).await? != HeadAnswer::AbsentCandidate)
     }
 
-    async fn put_once(
+    /// One PUT with its retries, and what the answer is.
+    pub(crate) async fn put_once(
         &self,
         key: &ObjectKey,
         body: &Body,

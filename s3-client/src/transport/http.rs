@@ -126,6 +126,7 @@ impl HttpTransport {
                 return Err(TransportError::timeout(phase));
             }
         };
+        let received_at = Some(self.env.unix_millis());
         let (parts, body) = response.into_parts();
         let status = parts.status.as_u16();
         let success = parts.status.is_success();
@@ -134,6 +135,13 @@ impl HttpTransport {
         } else {
             ERROR_BODY_LIMIT
         };
+        let too_large = || TransportError {
+            kind: TransportErrorKind::TooLarge,
+            ..TransportError::broken(format!("the answer is larger than {limit} bytes"))
+        };
+        if success && claimed_length(&body) > limit {
+            return Err(too_large());
+        }
         let collected = tokio::select! {
             biased;
             collected = collect(body, limit) => collected?,
@@ -142,15 +150,13 @@ impl HttpTransport {
         if collected.complete {
             self.pool.put(&attempt.request.authority, connection);
         } else if success {
-            return Err(TransportError {
-                kind: TransportErrorKind::TooLarge,
-                ..TransportError::broken(format!("the answer is larger than {limit} bytes"))
-            });
+            return Err(too_large());
         }
         Ok(Response {
             status,
             headers: parts.headers,
             body: collected.bytes,
+            received_at,
         })
     }
 
@@ -222,10 +228,14 @@ struct Collected {
     complete: bool,
 }
 
+/// The length the server announced; 0 if none.
+fn claimed_length(body: &Incoming) -> usize {
+    usize::try_from(hyper::body::Body::size_hint(body).lower()).unwrap_or(usize::MAX)
+}
+
 async fn collect(mut body: Incoming, limit: usize) -> Result<Collected, TransportError> {
-    use hyper::body::Body;
-    let claimed = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut bytes = BytesMut::with_capacity(claimed.min(limit).min(MAX_RESERVE));
+    let reserve = claimed_length(&body).min(limit).min(MAX_RESERVE);
+    let mut bytes = BytesMut::with_capacity(reserve);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| TransportError::broken(describe(&error)))?;
         let Ok(data) = frame.into_data() else {

@@ -142,6 +142,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Body; of a failure at most the first 64 KiB.
     pub body: Bytes,
+    /// Our clock when the headers arrived, milliseconds since the epoch; `None` = just now.
+    pub received_at: Option<i64>,
 }
 
 impl Response {

@@ -50,15 +50,20 @@ impl Pool {
     /// was in use a moment ago.
     pub(super) async fn take(&self, target: &Authority, prefer_fresh: bool) -> Option<Connection> {
         loop {
+            let now = self.env.now();
             let idle = {
                 let mut pools = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                pools.get_mut(target).and_then(Vec::pop)?
+                let pool = pools.get_mut(target)?;
+                // The last one is the freshest; what is not fresh is left to others.
+                let rested = now.saturating_duration_since(pool.last()?.since);
+                if prefer_fresh && rested > FRESH {
+                    return None;
+                }
+                pool.pop()?
             };
-            let now = self.env.now();
             let rested = now.saturating_duration_since(idle.since);
             let age = now.saturating_duration_since(idle.connection.opened);
-            let limit = if prefer_fresh { FRESH } else { MAX_IDLE };
-            if rested > limit || age > MAX_AGE {
+            if rested > MAX_IDLE || age > MAX_AGE {
                 continue;
             }
             let mut connection = idle.connection;

@@ -1,0 +1,770 @@
+//! Retries on a virtual clock: how often, when, signed how, and what the errors say.
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Setup, answer, client, error, key, keys, ok};
+use s3_client::transport::TransportError;
+use s3_client::{
+    DeleteOutcome, KeyOutcome, Operation, Phase, PutMode, PutOutcome, RetryPolicy, S3ErrorKind,
+};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test(start_paused = true)]
+async fn transient_failures_are_retried_up_to_six_attempts() {
+    for (status, code) in [
+        (500, "InternalError"),
+        (503, "SlowDown"),
+        (429, ""),
+        (502, ""),
+        (504, ""),
+        (408, ""),
+    ] {
+        let (client, server) = client(move |_, _| error(status, code));
+        let failed = client.get_object(&key("k")).await.unwrap_err();
+        assert_eq!(server.count(), 6, "{status}");
+        assert_eq!(failed.context().attempts, 6);
+        assert!(failed.is_transient() && !failed.is_absent_proof());
+        let counters = client.counters();
+        let get = counters.of(Operation::GetObject);
+        assert_eq!((get.attempts, get.retries, get.completed), (6, 5, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn final_answers_are_not_retried() {
+    for (status, code) in [
+        (400, "InvalidArgument"),
+        (401, ""),
+        (403, "AccessDenied"),
+        (404, "NoSuchBucket"),
+        (405, ""),
+        (411, ""),
+        (412, ""),
+        (416, "InvalidRange"),
+        (501, "NotImplemented"),
+    ] {
+        let (client, server) = client(move |_, _| error(status, code));
+        client.get_object(&key("k")).await.unwrap_err();
+        assert_eq!(server.count(), 1, "{status} {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_is_signed_at_its_own_time() {
+    let (client, server) = client(|index, _| match index {
+        0..3 => answer(503, &[("retry-after", "1000")], ""),
+        _ => ok("content"),
+    });
+    let policy = RetryPolicy {
+        deadline: Duration::from_secs(10_000),
+        ..RetryPolicy::default()
+    };
+    client
+        .with_retry(policy)
+        .get_object(&key("k"))
+        .await
+        .unwrap()
+        .unwrap();
+    let seen = server.seen();
+    let signatures: std::collections::HashSet<_> = seen
+        .iter()
+        .map(|attempt| attempt.header("authorization").unwrap())
+        .collect();
+    assert_eq!(signatures.len(), 4, "each signature is a new one");
+    for attempt in &seen {
+        let expected = s3_client::timestamp::format_amz_date(
+            common::START + i64::try_from(attempt.at.as_secs()).unwrap(),
+        );
+        assert_eq!(attempt.header("x-amz-date"), Some(&*expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_wins_over_our_own_pause() {
+    let (client, server) = client(|index, _| match index {
+        0 => answer(503, &[("retry-after", "77")], ""),
+        _ => ok(""),
+    });
+    client.get_object(&key("k")).await.unwrap();
+    let waited = server.seen()[1].at - server.seen()[0].at;
+    assert!((77_000..78_000).contains(&waited.as_millis()), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_connection_is_retried_at_once() {
+    let (client, server) = client(|index, _| match index {
+        0 => Err(TransportError {
+            stale_connection: true,
+            ..TransportError::broken("closed")
+        }),
+        _ => ok(""),
+    });
+    client.get_object(&key("k")).await.unwrap();
+    assert_eq!(
+        server.seen()[1].at - server.seen()[0].at,
+        Duration::from_millis(1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_ends_retries_and_attempts() {
+    // Retries that would come after it …
+    let (client, server) = client(|_, _| answer(503, &[("retry-after", "3600")], ""));
+    client.get_object(&key("k")).await.unwrap_err();
+    assert_eq!(server.count(), 1);
+    // … and an attempt that does not end.
+    let setup = Setup {
+        latency: Duration::from_secs(1_000_000),
+        ..Setup::new()
+    };
+    let (client, _) = setup.client(|_, _| ok(""));
+    let start = client.env().now();
+    let failed = client.get_object(&key("k")).await.unwrap_err();
+    assert_eq!(
+        *failed.kind(),
+        S3ErrorKind::Timeout {
+            phase: Phase::Deadline
+        }
+    );
+    assert_eq!((client.env().now() - start).as_secs(), 30 * 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_does_not_multiply_the_load() {
+    let (client, server) = client(|_, _| error(500, "InternalError"));
+    let policy = RetryPolicy {
+        max_attempts: 2,
+        ..RetryPolicy::default()
+    };
+    let client = client.with_retry(policy);
+    let start = client.env().now();
+    let requests = (0..100).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move { client.get_object(&key("k")).await.is_err() })
+    });
+    for request in futures_util::future::join_all(requests).await {
+        assert!(request.unwrap());
+    }
+    let seconds = (client.env().now() - start).as_secs();
+    // Ten saved retries and one per second; the tokens earned by the requests come on top.
+    let retries = server.seen().iter().filter(|seen| seen.number > 1).count();
+    assert_eq!(retries, 100);
+    assert!((60..=100).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_servers_clock_is_adopted_once_and_remembered() {
+    // The server is two hours ahead.
+    let server_time = common::START + 7200;
+    let date = "Thu, 15 Jan 2026 10:15:30 GMT";
+    assert_eq!(
+        s3_client::timestamp::parse_http_date(date),
+        Some(server_time)
+    );
+    let (client, server) = client(move |_, attempt| {
+        let signed = attempt
+            .headers()
+            .find(|(name, _)| *name == "x-amz-date")
+            .unwrap()
+            .1
+            .to_owned();
+        if signed.starts_with("20260115T1015") {
+            answer(200, &[("date", date)], "")
+        } else {
+            let body = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
+            answer(403, &[("date", date)], body)
+        }
+    });
+    client.get_object(&key("k")).await.unwrap();
+    assert_eq!(server.count(), 2);
+    assert!(client.clock_refused());
+    let offset = client.clock_offset().unwrap();
+    assert!((7_199_000..7_202_000).contains(&offset), "{offset}");
+    client.get_object(&key("k")).await.unwrap();
+    assert_eq!(server.count(), 3, "the correction is kept");
+
+    // A pinned time is never corrected.
+    let pinned = client.signed_at(common::START);
+    let refused = pinned.get_object(&key("k")).await.unwrap_err();
+    assert_eq!(refused.code(), Some("RequestTimeTooSkewed"));
+    assert_eq!(server.count(), 4);
+    assert_eq!(
+        server.seen()[3].header("x-amz-date"),
+        Some("20260115T081530Z")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_ends_waiting_and_working_at_once() {
+    let cancel = CancellationToken::new();
+    let (client, _) = client(|_, _| error(500, "InternalError"));
+    let policy = RetryPolicy {
+        base: Duration::from_secs(1000),
+        cap: Duration::from_secs(1000),
+        ..RetryPolicy::default()
+    };
+    let client = client.with_retry(policy).with_cancel(cancel.clone());
+    let start = client.env().now();
+    let env = client.env().clone();
+    let wanted = key("k");
+    let (result, ()) = tokio::join!(client.get_object(&wanted), async {
+        env.sleep(Duration::from_secs(2)).await;
+        cancel.cancel();
+    });
+    assert!(result.unwrap_err().is_aborted());
+    assert_eq!((client.env().now() - start).as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_is_lost_says_so() {
+    let (lost, _) = client(|_, _| Err(TransportError::broken("reset")));
+    let failed = lost
+        .put_object(&key("k"), "x".into(), PutMode::Replace)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(failed.kind(), S3ErrorKind::Ambiguous { keys: 1, .. }),
+        "{failed}"
+    );
+    assert!(failed.may_have_been_applied());
+    assert_eq!(failed.context().unresolved_attempts, 6);
+    let read = lost.get_object(&key("k")).await.unwrap_err();
+    assert!(matches!(read.kind(), S3ErrorKind::Disconnected { .. }));
+    assert!(!read.may_have_been_applied());
+
+    // The last answer may be definite: an earlier attempt still counts.
+    let (denied, _) = client(|index, _| match index {
+        0 => error(500, "InternalError"),
+        _ => error(403, "AccessDenied"),
+    });
+    let failed = denied.delete_object(&key("k")).await.unwrap_err();
+    assert!(matches!(failed.kind(), S3ErrorKind::Denied { .. }));
+    assert!(failed.may_have_been_applied());
+    let (denied, _) = client(|_, _| error(403, "AccessDenied"));
+    assert!(
+        !denied
+            .delete_object(&key("k"))
+            .await
+            .unwrap_err()
+            .may_have_been_applied()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_412_after_a_lost_answer_is_no_error() {
+    let (client, server) = client(|index, _| match index {
+        0 => Err(TransportError::broken("reset after the object was stored")),
+        _ => error(412, "PreconditionFailed"),
+    });
+    let outcome = client
+        .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap();
+    assert_eq!(outcome, PutOutcome::AlreadyExists);
+    assert_eq!(server.count(), 2);
+    assert!(
+        server
+            .seen()
+            .iter()
+            .all(|seen| seen.header("if-none-match") == Some("*"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn conflicts_end_in_an_overwrite_only_for_content_addressed_objects() {
+    let conflict =
+        |_: usize, attempt: &s3_client::transport::Attempt| match attempt.request.operation {
+            Operation::PutObject if attempt.headers().any(|(name, _)| name == "if-none-match") => {
+                error(409, "ConditionalRequestConflict")
+            }
+            Operation::PutObject => ok(""),
+            _ => answer(404, &[], ""),
+        };
+    let (client_a, server) = client(conflict);
+    let outcome = client_a
+        .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap();
+    assert_eq!(outcome, PutOutcome::Created { etag: None });
+    let puts: Vec<bool> = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.method == "PUT")
+        .map(|seen| seen.header("if-none-match").is_some())
+        .collect();
+    assert_eq!(puts, [true, true, true, false]);
+    let (client_b, server) = client(conflict);
+    let failed = client_b
+        .put_object(&key("k"), "x".into(), PutMode::CreateExclusive)
+        .await
+        .unwrap_err();
+    assert!(matches!(failed.kind(), S3ErrorKind::Conflict { .. }));
+    assert!(
+        server
+            .seen()
+            .iter()
+            .all(|seen| seen.method != "PUT" || seen.header("if-none-match").is_some())
+    );
+
+    // Somebody else won: that is the answer.
+    let (client_c, _) = client(|_, attempt| match attempt.request.operation {
+        Operation::PutObject => error(409, "ConditionalRequestConflict"),
+        _ => answer(200, &[("content-length", "1")], ""),
+    });
+    let outcome = client_c
+        .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap();
+    assert_eq!(outcome, PutOutcome::AlreadyExists);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_upload_is_overwritten_and_then_reported() {
+    let wrong = "\"d41d8cd98f00b204e9800998ecf8427e\"";
+    let (healed, server) = client(move |index, _| match index {
+        0 => answer(200, &[("etag", wrong)], ""),
+        _ => ok(""),
+    });
+    healed
+        .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap();
+    // Create-only would now find the damaged object and be content with it.
+    assert_eq!(server.seen()[1].header("if-none-match"), None);
+    let (broken, _) = client(move |_, _| answer(200, &[("etag", wrong)], ""));
+    let failed = broken
+        .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(failed.kind(), S3ErrorKind::Protocol(_)),
+        "{failed}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_conditional_uploads_head_comes_first() {
+    let mut setup = Setup::new();
+    setup.endpoint.provider_quirks = vec!["skip-if-none-match-header".parse().unwrap()];
+    let (client, server) =
+        setup.client(|_, attempt| match attempt.request.path.ends_with("there") {
+            true => answer(200, &[("content-length", "1")], ""),
+            false if attempt.request.operation == Operation::HeadObject => answer(404, &[], ""),
+            false => ok(""),
+        });
+    let there = client
+        .put_object(&key("there"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap();
+    assert_eq!(there, PutOutcome::AlreadyExists);
+    client
+        .put_object(&key("new"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap();
+    client
+        .put_object(&key("there"), "x".into(), PutMode::Replace)
+        .await
+        .unwrap();
+    let methods: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.method.clone())
+        .collect();
+    assert_eq!(methods, ["HEAD", "HEAD", "PUT", "PUT"]);
+    assert!(
+        server
+            .seen()
+            .iter()
+            .all(|seen| seen.header("if-none-match").is_none())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn absence_is_confirmed_before_it_is_believed() {
+    let (proven, server) = client(|_, attempt| match attempt.request.operation {
+        Operation::HeadObject => answer(404, &[], ""),
+        _ => error(404, "NoSuchKey"),
+    });
+    assert_eq!(proven.head_object(&key("k")).await.unwrap(), None);
+    assert_eq!(server.seen()[1].header("range"), Some("bytes=0-0"));
+    for wrong in [
+        answer(404, &[], "<html>lost</html>"),
+        error(404, "NoSuchBucket"),
+        error(403, ""),
+    ] {
+        let (client, _) = client(move |_, attempt| match attempt.request.operation {
+            Operation::HeadObject => answer(404, &[], ""),
+            _ => wrong.clone(),
+        });
+        assert!(client.head_object(&key("k")).await.is_err());
+    }
+    // The GET finds it after all.
+    let (found, _) = client(|_, attempt| match attempt.request.operation {
+        Operation::HeadObject => answer(404, &[], ""),
+        _ => answer(206, &[("content-range", "bytes 0-0/5")], "x"),
+    });
+    assert_eq!(found.head_object(&key("k")).await.unwrap().unwrap().size, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn eventual_consistency_is_given_time() {
+    let mut setup = Setup::new();
+    setup.endpoint.provider_quirks = vec!["eventual-consistency".parse().unwrap()];
+    let (client, server) = setup.client(|index, _| {
+        if index < 2 {
+            error(404, "NoSuchKey")
+        } else {
+            ok("late")
+        }
+    });
+    let object = client.get_object(&key("k")).await.unwrap().unwrap();
+    assert_eq!(object.body, "late");
+    let pause = |n: usize| (server.seen()[n].at - server.seen()[n - 1].at).as_secs();
+    assert_eq!((pause(1), pause(2)), (1, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn single_attempt_deletes_know_what_they_do_not_know() {
+    let run = |answer: common::Answer| async move {
+        let (client, server) = client(move |_, _| answer.clone());
+        let attempt = client.delete_objects_attempt(&keys(2)).await;
+        assert_eq!(server.count(), 1, "never repeated");
+        assert_eq!(attempt.outcomes.len(), 2);
+        attempt.outcomes[0].clone()
+    };
+    assert_eq!(run(ok("<DeleteResult/>")).await, KeyOutcome::Deleted);
+    for denied in [
+        error(403, "AccessDenied"),
+        error(404, "NoSuchBucket"),
+        error(400, "MalformedXML"),
+    ] {
+        assert!(matches!(run(denied).await, KeyOutcome::Refused { .. }));
+    }
+    let unreachable = TransportError {
+        kind: s3_client::transport::TransportErrorKind::Connect {
+            target: "t".into(),
+            retryable: true,
+        },
+        may_have_arrived: false,
+        ..TransportError::broken("connection refused")
+    };
+    let untouched = TransportError {
+        may_have_arrived: false,
+        ..TransportError::broken("not sent")
+    };
+    for definite in [
+        error(429, ""),
+        error(409, "OperationAborted"),
+        error(400, "BadDigest"),
+        error(403, "RequestTimeTooSkewed"),
+        Err(unreachable),
+        Err(untouched),
+    ] {
+        let outcome = run(definite.clone()).await;
+        assert!(
+            matches!(outcome, KeyOutcome::Retryable { .. }),
+            "{definite:?}: {outcome:?}"
+        );
+    }
+    for open in [
+        error(500, "InternalError"),
+        error(501, "NotImplemented"),
+        error(503, "SlowDown"),
+        error(408, "RequestTimeout"),
+        ok("<DeleteResult>"),
+        ok("<html/>"),
+        ok("<Error><Code>AccessDenied</Code></Error>"),
+        answer(302, &[], ""),
+        Err(TransportError::broken("reset")),
+        Err(TransportError::timeout(Phase::Headers)),
+    ] {
+        assert!(
+            matches!(run(open.clone()).await, KeyOutcome::Unresolved { .. }),
+            "{open:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_delete_is_open_only_once_it_was_sent() {
+    let aborted = |concurrent: usize| async move {
+        let setup = Setup {
+            latency: Duration::from_secs(100),
+            ..Setup::new()
+        };
+        let (client, server) = setup.client(|_, _| ok("<DeleteResult/>"));
+        let cancel = CancellationToken::new();
+        let client = client.with_cancel(cancel.clone());
+        let attempts = (0..concurrent).map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.delete_objects_attempt(&keys(1)).await.outcomes })
+        });
+        let attempts: Vec<_> = attempts.collect();
+        client.env().sleep(Duration::from_secs(1)).await;
+        cancel.cancel();
+        let mut outcomes = Vec::new();
+        for attempt in attempts {
+            outcomes.extend(attempt.await.unwrap());
+        }
+        (server.count(), outcomes)
+    };
+    let (sent, outcomes) = aborted(20).await;
+    let open = outcomes
+        .iter()
+        .filter(|outcome| !outcome.is_definite())
+        .count();
+    // Eight at a time: the other twelve were still waiting for their turn.
+    assert_eq!((sent, open, outcomes.len()), (8, 8, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn single_deletes_accept_what_providers_answer() {
+    for (reply, outcome) in [
+        (answer(204, &[], ""), DeleteOutcome::Deleted),
+        (
+            answer(204, &[("x-amz-delete-marker", "true")], ""),
+            DeleteOutcome::Marked,
+        ),
+        (error(404, "NoSuchKey"), DeleteOutcome::Missing),
+    ] {
+        let (client, _) = client(move |_, _| reply.clone());
+        assert_eq!(client.delete_object(&key("k")).await.unwrap(), outcome);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_failed_keys_are_sent_again() {
+    let (client, server) = client(|index, _| match index {
+        0 => ok(
+            "<DeleteResult><Error><Key>dir/000001</Key><Code>InternalError</Code></Error>\
+                 <Error><Key>dir/000002</Key><Code>AccessDenied</Code></Error></DeleteResult>",
+        ),
+        _ => ok("<DeleteResult/>"),
+    });
+    let report = client.delete_objects(&keys(4)).await.unwrap();
+    assert_eq!((report.deleted, report.failures.len()), (3, 1));
+    assert_eq!(report.failures[0].code, "AccessDenied");
+    let again = &server.seen()[1].body;
+    assert!(
+        again.contains("dir/000001") && again.matches("<Key>").count() == 1,
+        "{again}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_hold_at_most_a_thousand_keys() {
+    for (count, requests) in [(0, 0), (1, 1), (1000, 1), (1001, 2), (3500, 4)] {
+        let (client, server) = client(|_, _| ok("<DeleteResult/>"));
+        let report = client.delete_objects(&keys(count)).await.unwrap();
+        assert_eq!(report.deleted, u64::try_from(count).unwrap());
+        assert_eq!(server.count(), requests, "{count}");
+        let seen = server.seen();
+        assert!(
+            seen.iter()
+                .all(|request| request.body.matches("<Key>").count() <= 1000)
+        );
+        assert!(
+            seen.iter()
+                .all(|request| request.header("content-md5").is_some())
+        );
+    }
+    let (client, server) = client(|_, _| ok("<DeleteResult/>"));
+    let refused = client.delete_objects_attempt(&keys(1001)).await;
+    assert!(
+        refused
+            .outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, KeyOutcome::Refused { .. }))
+    );
+    assert!(client.delete_objects_attempt(&[]).await.outcomes.is_empty());
+    assert_eq!(server.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_quirk_deletes_one_by_one_in_parallel() {
+    let quirky = |script: fn(&str) -> common::Answer| {
+        let mut setup = Setup {
+            latency: Duration::from_secs(1),
+            ..Setup::new()
+        };
+        setup.endpoint.provider_quirks = vec!["delete-objects-via-delete-object".parse().unwrap()];
+        setup.client(move |_, attempt| script(&attempt.request.path))
+    };
+    let script = |path: &str| match path.ends_with("000003") {
+        true => error(403, "AccessDenied"),
+        false => answer(204, &[], ""),
+    };
+    let (client, server) = quirky(script);
+    let start = client.env().now();
+    let report = client.delete_objects(&keys(32)).await.unwrap();
+    assert_eq!((report.deleted, report.failures.len()), (31, 1));
+    assert_eq!(
+        (client.env().now() - start).as_secs(),
+        2,
+        "sixteen at a time"
+    );
+    assert!(
+        server
+            .seen()
+            .iter()
+            .all(|request| request.method == "DELETE")
+    );
+
+    let (client, _) = quirky(script);
+    let attempt = client.delete_objects_attempt(&keys(5)).await;
+    assert!(matches!(attempt.outcomes[3], KeyOutcome::Refused { .. }));
+    assert_eq!(
+        attempt
+            .outcomes
+            .iter()
+            .filter(|o| **o == KeyOutcome::Deleted)
+            .count(),
+        4
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn put_rate_is_global_over_all_clients_of_the_limits() {
+    let mut setup = Setup::new();
+    setup.endpoint.put_rate_limit = Some(10);
+    let env = setup.env.clone();
+    let limits = s3_client::limits::EndpointLimits::new(&env, s3_client::rates(&setup.endpoint));
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let options = s3_client::S3ClientOptions {
+                limits: Some(limits.clone()),
+                ..s3_client::S3ClientOptions::new(setup.endpoint.clone(), Some(common::bucket()))
+            };
+            let (_, server) = client(|_, _| ok(""));
+            s3_client::S3Client::with_transport(options, env.clone(), server).unwrap()
+        })
+        .collect();
+    let start = env.now();
+    let puts = (0..40).map(|n| {
+        let client = clients[n % 2].clone();
+        async move {
+            client
+                .put_object(&key("k"), "x".into(), PutMode::Replace)
+                .await
+        }
+    });
+    for put in futures_util::future::join_all(puts).await {
+        put.unwrap();
+    }
+    // A burst of ten, then ten per second.
+    let millis = (env.now() - start).as_millis();
+    assert!((3000..3100).contains(&millis), "{millis}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_are_encoded_once_and_checked_by_their_body() {
+    let (client, server) = client(|index, _| match index {
+        0 => ok("<Error><Code>InternalError</Code></Error>"),
+        _ => ok("<CopyObjectResult/>"),
+    });
+    client
+        .copy_object(&key("s/14:20:02Z/a+b"), &key("s/14:20:03Z/c"))
+        .await
+        .unwrap();
+    assert_eq!(server.count(), 2, "an error in a 200 is a failure");
+    let copy = &server.seen()[0];
+    assert_eq!(copy.target, "/pbs-bucket/s/14%3A20%3A03Z/c");
+    assert_eq!(
+        copy.header("x-amz-copy-source"),
+        Some("pbs-bucket/s/14%3A20%3A02Z/a%2Bb")
+    );
+    assert_eq!(copy.header("x-amz-metadata-directive"), Some("REPLACE"));
+    assert_eq!(copy.header("content-length"), Some("0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_length_goes_only_where_it_belongs() {
+    let (client, server) = client(|_, attempt| match attempt.request.operation {
+        Operation::DeleteObjects => ok("<DeleteResult/>"),
+        _ => answer(200, &[("content-length", "0")], ""),
+    });
+    client
+        .put_object(&key("k"), "".into(), PutMode::Replace)
+        .await
+        .unwrap();
+    assert!(client.delete_objects(&keys(1)).await.unwrap().is_complete());
+    client.get_object(&key("k")).await.unwrap();
+    client.head_object(&key("k")).await.unwrap();
+    client.delete_object(&key("k")).await.unwrap();
+    let lengths: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|seen| (seen.method.clone(), seen.header("content-length").is_some()))
+        .collect();
+    let expected = [
+        ("PUT", true),
+        ("POST", true),
+        ("GET", false),
+        ("HEAD", false),
+        ("DELETE", false),
+    ];
+    assert_eq!(
+        lengths,
+        expected.map(|(method, sent)| (method.to_owned(), sent))
+    );
+    let put = &server.seen()[0];
+    assert_eq!(put.header("content-md5"), None, "no digest of nothing");
+    let signed = put.header("authorization").unwrap();
+    assert!(
+        signed.contains("SignedHeaders=content-length;content-type;host;x-amz-"),
+        "{signed}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_tell_what_where_and_keep_secrets() {
+    let (client, _) = client(|_, _| {
+        answer(
+            403,
+            &[("x-amz-request-id", "REQ1")],
+            "<Error><Code>AccessDenied</Code><Message>quota reached</Message></Error>",
+        )
+    });
+    let failed = client.get_object(&key("store/x")).await.unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "get object \"store/x\" in bucket \"pbs-bucket\" of endpoint \"test\": \
+         access denied (AccessDenied): quota reached [request id REQ1]"
+    );
+    assert!(
+        failed
+            .context()
+            .body_excerpt
+            .as_deref()
+            .unwrap()
+            .contains("quota reached")
+    );
+    for shown in [format!("{failed:?}"), format!("{client:?}")] {
+        assert!(
+            !shown.contains("testsecretkey") && !shown.contains("Signature"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn every_operation_can_run_on_any_thread() {
+    fn on_any_thread<F: Future + Send>(_: fn(&'static s3_client::S3Client) -> F) {}
+    on_any_thread(s3_client::S3Client::list_buckets);
+    on_any_thread(|client| client.delete_objects(&[]));
+    on_any_thread(|client| client.delete_objects_attempt(&[]));
+    on_any_thread(|client| async move {
+        let dir = s3_client::DirPrefix::new("d").unwrap();
+        let _ = client
+            .delete_prefix(&dir, s3_client::DeleteFilter::Everything)
+            .await;
+        let _ = client
+            .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
+            .await;
+        let _ = client.get_object_range(&key("k"), 0..1).await;
+        let _ = s3_client::probe::full(client, Some(&dir)).await;
+    });
+}
