@@ -1,5 +1,6 @@
 //! `s3 ...`: endpoints, their buckets, and what a provider can do.
 
+mod check;
 mod endpoint;
 
 use anyhow::{Context, Result};
@@ -21,6 +22,8 @@ pub enum S3Command {
         /// Name of the endpoint.
         endpoint: EndpointId,
     },
+    /// Check whether a bucket can be used, by writing a test object.
+    Check(check::CheckOptions),
 }
 
 /// A bucket as the API lists it.
@@ -35,6 +38,7 @@ impl S3Command {
         match self {
             Self::Endpoint(command) => command.run(session).await,
             Self::ListBuckets { endpoint } => list_buckets(session, &endpoint).await,
+            Self::Check(options) => options.run(session).await,
         }
     }
 }
