@@ -13,7 +13,7 @@ use s3_client::{ClientRegistry, S3Client, S3ClientOptions, Scheme};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "S3 connections")]
 pub struct S3Options {
-    /// Reach S3 endpoints through this HTTP proxy, [http://][user:password@]host[:port].
+    /// Reach S3 endpoints through this HTTP proxy, for example 'http://user:password@host:3128'.
     #[arg(
         long,
         env = "COFFER_HTTP_PROXY",
