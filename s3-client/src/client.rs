@@ -63,10 +63,7 @@ impl S3Client {
     /// # Errors
     /// When the endpoint is not valid (see the text), before anything is sent.
     pub fn new(options: S3ClientOptions, env: Env) -> Result<Self, S3Error> {
-        let limits = options
-            .limits
-            .clone()
-            .unwrap_or_else(|| EndpointLimits::new(&env, options.rates()));
+        let limits = options.shared_limits(&env);
         let target =
             Addressing::new(&options.endpoint, options.scheme).authority(options.bucket.as_ref());
         let plain = options.scheme == Scheme::Http;
@@ -90,10 +87,7 @@ impl S3Client {
         env: Env,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, S3Error> {
-        let limits = options
-            .limits
-            .clone()
-            .unwrap_or_else(|| EndpointLimits::new(&env, options.rates()));
+        let limits = options.shared_limits(&env);
         Self::assemble(options, env, transport, limits)
     }
 

@@ -222,6 +222,7 @@ fn with_message(f: &mut fmt::Formatter<'_>, message: &str) -> fmt::Result {
 
 fn denied_hint(code: &str) -> &'static str {
     match code {
+        "" => "; check access key, secret key, region and permissions",
         "SignatureDoesNotMatch" => "; check the secret key and the region",
         "InvalidAccessKeyId" => "; check the access key",
         "RequestTimeTooSkewed" => "; set the clock of this machine",

@@ -73,6 +73,12 @@ impl S3ClientOptions {
         rates(&self.endpoint)
     }
 
+    pub(crate) fn shared_limits(&self, env: &Env) -> Arc<EndpointLimits> {
+        self.limits
+            .clone()
+            .unwrap_or_else(|| EndpointLimits::new(env, self.rates()))
+    }
+
     /// The network transport with these options.
     pub(crate) fn http_transport(
         &self,

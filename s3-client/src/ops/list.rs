@@ -143,14 +143,7 @@ impl fmt::Display for ListError {
     }
 }
 
-impl std::error::Error for ListError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Request(error) => Some(error),
-            Self::Incomplete { .. } => None,
-        }
-    }
-}
+impl std::error::Error for ListError {}
 
 impl From<S3Error> for ListError {
     fn from(error: S3Error) -> Self {

@@ -174,23 +174,22 @@ impl HttpTransport {
             } else {
                 (Phase::Stall, self.timeouts.stall)
             };
-            if !self.wait_for(meter, patience).await {
+            if self.out_of_patience(meter, patience).await {
                 return phase;
             }
         }
     }
 
     async fn watch_stall(&self, meter: &Meter) {
-        while self.wait_for(meter, self.timeouts.stall).await {}
+        while !self.out_of_patience(meter, self.timeouts.stall).await {}
     }
 
-    /// Waits until `patience` has passed since the last progress; true if there was some since.
-    async fn wait_for(&self, meter: &Meter, patience: Duration) -> bool {
+    /// True if there has been no progress for so long; otherwise waits until that could be.
+    async fn out_of_patience(&self, meter: &Meter, patience: Duration) -> bool {
         let end = meter.last_progress() + patience;
-        self.env
-            .sleep(end.saturating_duration_since(self.env.now()))
-            .await;
-        meter.last_progress() + patience > end
+        let left = end.saturating_duration_since(self.env.now());
+        self.env.sleep(left).await;
+        left.is_zero()
     }
 }
 

@@ -116,7 +116,14 @@ impl TlsConnector {
         let ssl = configuration.into_ssl(host).map_err(setup)?;
         let mut stream = SslStream::new(ssl, stream).map_err(setup)?;
         let connected = std::pin::Pin::new(&mut stream).connect().await;
-        connected.map_err(|error| TlsError::new(true, format!("tls handshake failed: {error}")))?;
+        connected.map_err(|error| {
+            // A broken connection may be better next time; what the other end said will not.
+            let retryable = error.ssl_error().is_none();
+            TlsError::new(
+                retryable,
+                format!("tls handshake failed: {}", handshake_text(&error)),
+            )
+        })?;
 
         let leaf = stream.ssl().peer_certificate();
         let seen = leaf.and_then(|leaf| leaf.digest(MessageDigest::sha256()).ok());
@@ -132,6 +139,23 @@ impl TlsConnector {
             Verdict::Accept => Ok(stream),
             Verdict::Reject(reason) => Err(TlsError::new(false, reason)),
         }
+    }
+}
+
+/// The reasons OpenSSL gives, without its file names and numbers.
+fn handshake_text(error: &openssl::ssl::Error) -> String {
+    let reasons: Vec<&str> = match error.ssl_error() {
+        Some(stack) => stack
+            .errors()
+            .iter()
+            .filter_map(openssl::error::Error::reason)
+            .collect(),
+        None => Vec::new(),
+    };
+    if reasons.is_empty() {
+        error.to_string()
+    } else {
+        reasons.join(", ")
     }
 }
 

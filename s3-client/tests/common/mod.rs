@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test uses its part
 #![allow(clippy::unwrap_used, missing_docs)] // it is a test
 
+pub mod live;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
