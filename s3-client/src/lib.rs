@@ -26,7 +26,7 @@
 //! * [`transport`]: the trait they share, and HTTP/1.1 with its own pool, TLS and proxy
 //! * pure parts: [`classify`] (what an answer means), [`xml`], [`encode`], [`endpoint`],
 //!   [`timestamp`]
-//! * [`env`]: clock and randomness, for this crate and those above it
+//! * [`mod@env`]: clock and randomness, for this crate and those above it
 
 pub mod classify;
 pub mod encode;

@@ -1,6 +1,6 @@
 //! One attempt of a request: what goes out, what comes back, and who carries it.
 //!
-//! [`Transport`] is the narrow waist of the crate. The layers of [`crate::layer`] wrap one
+//! [`Transport`] is the narrow waist of the crate. The layers of the client wrap one
 //! transport in another (sign, count, limit); [`HttpTransport`] is the one that talks to a
 //! network; tests and simulations put a server in memory in its place.
 
