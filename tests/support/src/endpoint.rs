@@ -2,6 +2,8 @@
 
 use anyhow::Context as _;
 use api_types::s3::{BucketName, S3EndpointConfig};
+use s3_client::env::Env;
+use s3_client::{S3Client, S3ClientOptions};
 use s3_mock::MockS3;
 
 /// A server under test, and a bucket in it. The fields are plain text, so that tests can spoil
@@ -50,6 +52,16 @@ impl Endpoint {
     /// The bucket's name.
     pub fn bucket(&self) -> anyhow::Result<BucketName> {
         Ok(self.bucket.parse()?)
+    }
+
+    /// Options for a client of the bucket.
+    pub fn options(&self) -> anyhow::Result<S3ClientOptions> {
+        Ok(S3ClientOptions::new(self.config()?, Some(self.bucket()?)))
+    }
+
+    /// A client of the bucket.
+    pub fn client(&self, env: Env) -> anyhow::Result<S3Client> {
+        Ok(S3Client::new(self.options()?, env)?)
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use s3_client::{ObjectKey, PutMode, S3Client};
 use tempfile::TempDir;
 
 /// The bucket directory in `bucket.tar.zst`.
@@ -90,4 +91,16 @@ pub fn bucket_objects(fixtures: &Path) -> anyhow::Result<Vec<(String, Bytes)>> {
     }
     objects.sort();
     Ok(objects)
+}
+
+/// Loads the fixture bucket through a client; the number of objects.
+pub async fn load_bucket(fixtures: &Path, client: &S3Client) -> anyhow::Result<usize> {
+    let objects = bucket_objects(fixtures)?;
+    let count = objects.len();
+    for (key, body) in objects {
+        client
+            .put_object(&ObjectKey::new(key)?, body, PutMode::Replace)
+            .await?;
+    }
+    Ok(count)
 }

@@ -4,13 +4,16 @@
 //! * [`S3sServer`]: `s3s-fs` in this process, on a temporary directory, with TLS
 //! * [`mock_endpoint`]: the scripted server of [`s3_mock`] as an endpoint
 //! * [`Endpoint`]: what a client needs to know about any of them
+//! * [`memory_client`]: a client of the scripted server without sockets, for virtual time
 //! * [`fixtures`]: the data made by the real system
 
 mod endpoint;
 pub mod fixtures;
+mod memory;
 mod minio;
 mod s3s_server;
 
 pub use endpoint::{Endpoint, mock_endpoint};
+pub use memory::{MemoryTransport, memory_client};
 pub use minio::MinioServer;
 pub use s3s_server::S3sServer;
