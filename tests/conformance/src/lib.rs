@@ -31,7 +31,7 @@ use context::Context;
 /// What the server under test can do beyond the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// `If-None-Match: *` on PUT is honoured.
+    /// `If-None-Match: *` on PUT is honoured, so that of two writers one loses.
     pub create_only: bool,
     /// A key can be the directory of another (`a` and `a/b`), and both are listed.
     pub nested_keys: bool,

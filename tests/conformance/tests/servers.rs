@@ -1,8 +1,9 @@
 //! The very same suite against three servers.
 
+use api_types::s3::ProviderQuirk;
 use conformance::{Capabilities, Report, Target};
 use s3_client::env::Env;
-use s3_mock::behaviour::{ConditionalPut, DateHeader, ListOrder};
+use s3_mock::behaviour::{ConditionalPut, DateHeader, ListField, ListOrder};
 use s3_mock::{MockS3, Op, What};
 use support::{Endpoint, MinioServer, S3sServer, mock_endpoint};
 
@@ -75,6 +76,41 @@ async fn minio() {
             "removal_keeps_the_object_with_the_prefix_as_name",
         ]
     );
+}
+
+/// A provider without conditional PUT and without DeleteObjects, with the quirks set for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn provider_with_quirks() {
+    let server = MockS3::builder().bucket(BUCKET).start().await.unwrap();
+    server.configure(|b| {
+        b.conditional_put = ConditionalPut::NotImplemented;
+        b.delete_objects = false;
+        b.delete_missing_is_404 = true;
+        b.list.numeric_entities = true;
+        b.list.whole_seconds = true;
+        b.list.omit.extend([ListField::Name, ListField::KeyCount]);
+        b.list.omit.extend([
+            ListField::MaxKeys,
+            ListField::Prefix,
+            ListField::StorageClass,
+        ]);
+    });
+    let mut options = mock_endpoint(&server, BUCKET).unwrap().options().unwrap();
+    options.endpoint.provider_quirks = vec![
+        ProviderQuirk::SkipIfNoneMatchHeader,
+        ProviderQuirk::DeleteObjectsViaDeleteObject,
+    ];
+    let target = Target {
+        options,
+        env: Env::system(),
+    };
+    let capabilities = Capabilities {
+        create_only: false,
+        ..Capabilities::full()
+    };
+    let report = conformance::run(&target, &capabilities).await;
+    assert!(report.passed(), "{report}");
+    assert_eq!(report.skipped(), ["create_only_race_has_one_winner"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,6 +50,7 @@ impl MemoryTransport {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body,
+            received_at: Some(self.env.unix_millis()),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! ListBuckets, counters, clock and the probe.
 
 use anyhow::{Context as _, ensure};
+use s3_client::probe::{self, Severity};
 use s3_client::{Operation, TaskKind};
 
 use crate::context::{Context, ensure_eq};
@@ -66,6 +67,52 @@ pub(super) async fn the_clock_offset_is_small(t: &Context) -> anyhow::Result<()>
     ensure!(
         offset.abs() < 5_000,
         "the server's clock is {offset} ms off"
+    );
+    Ok(())
+}
+
+pub(super) async fn the_quick_probe_passes(t: &Context) -> anyhow::Result<()> {
+    probe::quick(&t.client, Some(&t.dir)).await?;
+    ensure_eq!(
+        t.names("").await?,
+        Vec::<String>::new(),
+        "what the probe leaves"
+    );
+    Ok(())
+}
+
+pub(super) async fn the_full_probe_recommends_what_is_set(t: &Context) -> anyhow::Result<()> {
+    let report = probe::full(&t.client, Some(&t.dir)).await?;
+    let set = &t.target.options.endpoint.provider_quirks;
+    let unwanted: Vec<_> = report
+        .recommended_quirks
+        .iter()
+        .filter(|quirk| !set.contains(quirk))
+        .collect();
+    ensure!(
+        unwanted.is_empty(),
+        "recommends {unwanted:?}: {:?}",
+        report.findings
+    );
+    let idle: Vec<_> = set
+        .iter()
+        .filter(|quirk| !report.recommended_quirks.contains(quirk))
+        .collect();
+    ensure!(
+        idle.is_empty(),
+        "does not recommend {idle:?}, which is set: {:?}",
+        report.findings
+    );
+    let worst = if set.is_empty() {
+        Severity::Note
+    } else {
+        Severity::Warning
+    };
+    ensure!(report.worst() <= worst, "{:?}", report.findings);
+    ensure_eq!(
+        t.names("").await?,
+        Vec::<String>::new(),
+        "what the probe leaves"
     );
     Ok(())
 }

@@ -33,7 +33,7 @@ macro_rules! cases {
 }
 
 cases! {
-    uploading::create_only_keeps_the_first if create_only,
+    uploading::create_only_keeps_the_first,
     uploading::create_only_race_has_one_winner if create_only,
     uploading::replace_overwrites,
     uploading::an_empty_object_is_an_object,
@@ -73,4 +73,6 @@ cases! {
     account::the_bucket_is_listed,
     account::counters_count_what_was_sent,
     account::the_clock_offset_is_small,
+    account::the_quick_probe_passes,
+    account::the_full_probe_recommends_what_is_set,
 }
