@@ -1,0 +1,194 @@
+//! Rebuilding all local state from the bucket (`s3-backend.md` §13, `gc.md` §6.6).
+//!
+//! Two halves with different needs. The *metadata* tree is built completely beside the old one and
+//! exchanged by a [redo log](swap): a crash leaves the old generation or the new one, never a mix
+//! (H12). *Presence* is corrected in place: each digest is independent, a marker is created only
+//! for an object that the listing shows and removed only for one that it does not show, so any mix
+//! of old and corrected presence is at least as true as the old one.
+//!
+//! What makes the listing a proof is that nothing can delete or upload meanwhile: the exclusive
+//! process lock is held, no session runs in this process, the delete journal is empty ◆, and after
+//! a takeover or a lost journal a whole quarantine has passed since the claim ◆.
+
+mod metadata;
+mod presence;
+pub mod swap;
+mod tree_key;
+
+use std::sync::Arc;
+
+use s3_client::{S3Client, TaskKind};
+
+use crate::backend::s3::S3Backend;
+use crate::error::{Error, Result};
+use crate::store::DataStore;
+use crate::store::state_dir::RebuildNeeded;
+use crate::task::{Progress, TaskContext, check_abort};
+
+pub use metadata::MetadataReport;
+pub use presence::PresenceReport;
+
+/// How a refresh is to be done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RefreshOptions {
+    /// Only report what would change.
+    pub dry_run: bool,
+    /// Take the prefix over from another instance.
+    pub overwrite_in_use: bool,
+}
+
+/// What a refresh found and did.
+#[derive(Clone, Debug, Default)]
+pub struct RefreshReport {
+    /// Snapshots, groups and other metadata files.
+    pub metadata: MetadataReport,
+    /// Chunks.
+    pub presence: PresenceReport,
+}
+
+impl DataStore {
+    /// Rebuilds metadata and presence from the bucket.
+    ///
+    /// # Errors
+    /// If the store is in use, belongs to another instance, or the bucket does not answer; the old
+    /// local state is in force then.
+    pub async fn s3_refresh(
+        self: &Arc<Self>,
+        task: &dyn TaskContext,
+        options: RefreshOptions,
+    ) -> Result<RefreshReport> {
+        let backend = self.backend.s3().ok_or_else(|| {
+            Error::Refused(format!("datastore '{}' has no S3 backend", self.name))
+        })?;
+        let client = backend.client.with_task(TaskKind::Refresh).with_cancel(task.cancel().clone());
+        let _lease = self.maintenance_lease().await?;
+        if options.dry_run {
+            return self.plan_refresh(backend, &client, task).await;
+        }
+        self.settle_ownership(backend, &client, options, task).await?;
+        self.wait_for_late_deletes(backend, &client, task).await?;
+        task.log("Start refresh phase1 (metadata)");
+        let metadata = self.refresh_metadata(&client, task, false).await?;
+        metadata.log(task);
+        task.log("Start refresh phase2 (chunk presence)");
+        let presence = self.rebuild_presence(&client, task).await?;
+        presence.log(task);
+        self.adopt_epoch(backend, &client).await?;
+        self.state.write_rebuild_needed(None)?;
+        self.trust_local_state().await;
+        Ok(RefreshReport { metadata, presence })
+    }
+
+    async fn plan_refresh(
+        self: &Arc<Self>,
+        backend: &Arc<S3Backend>,
+        client: &S3Client,
+        task: &dyn TaskContext,
+    ) -> Result<RefreshReport> {
+        backend.ownership.check(client, "refresh it").await?;
+        let metadata = self.refresh_metadata(client, task, true).await?;
+        metadata.log(task);
+        Ok(RefreshReport { metadata, presence: PresenceReport::default() })
+    }
+
+    /// Makes the prefix ours, or finds that it is.
+    async fn settle_ownership(
+        &self,
+        backend: &Arc<S3Backend>,
+        client: &S3Client,
+        options: RefreshOptions,
+        task: &dyn TaskContext,
+    ) -> Result<()> {
+        let marker = backend.ownership.read(client).await?;
+        let ours = marker.as_ref().is_some_and(|m| m.is_of(backend.ownership.instance()));
+        if !ours {
+            if let Some(owner) = marker.as_ref().filter(|_| !options.overwrite_in_use) {
+                return Err(Error::Fenced { owner: owner.owner(), action: "refresh it" });
+            }
+            // Durable before the claim: whatever happens next, the quarantine is waited for.
+            self.state.write_rebuild_needed(Some(&RebuildNeeded {
+                wait: marker.is_some(),
+                reason: match &marker {
+                    Some(owner) => format!("the prefix was taken over from {}", owner.owner()),
+                    None => "the prefix was not claimed".into(),
+                },
+            }))?;
+            task.log("claiming the bucket prefix");
+            backend.ownership.claim(client, options.overwrite_in_use).await?;
+        }
+        let journal = self.state.delete_journal();
+        if !journal.exists() {
+            if self.state.read_rebuild_needed()?.is_none() {
+                self.state.write_rebuild_needed(Some(&RebuildNeeded {
+                    wait: true,
+                    reason: "the delete journal is missing".into(),
+                }))?;
+            }
+            crate::backend::s3::journal::DeleteJournal::create(&journal)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no late delete can be applied any more ◆.
+    async fn wait_for_late_deletes(
+        &self,
+        backend: &Arc<S3Backend>,
+        client: &S3Client,
+        task: &dyn TaskContext,
+    ) -> Result<()> {
+        let adopted = backend.adopt_journal()?;
+        let needed = self.state.read_rebuild_needed()?;
+        let must_wait = adopted > 0 || needed.as_ref().is_some_and(|needed| needed.wait);
+        if must_wait {
+            let until = self.env.now() + backend.quarantine;
+            task.log(&format!(
+                "waiting {} s, until no late request of an earlier owner or run can be applied",
+                backend.quarantine.as_secs()
+            ));
+            loop {
+                let left = until.saturating_duration_since(self.env.now());
+                task.progress(
+                    Progress::new("waiting", 0, None, "s").with_eta(Some(left.as_secs())),
+                );
+                if left.is_zero() {
+                    break;
+                }
+                tokio::select! {
+                    () = self.env.sleep(left.min(std::time::Duration::from_secs(10))) => {}
+                    () = task.cancel().cancelled() => return Err(Error::Aborted),
+                }
+            }
+        }
+        check_abort(task)?;
+        let report = backend.resolve_quarantine(client).await?;
+        if report.restored > 0 {
+            task.log(&format!("uploaded {} chunks again that a late delete took", report.restored));
+        }
+        if !backend.journal_is_empty() {
+            return Err(Error::Refused(format!(
+                "unable to refresh: {} deletes of an earlier run are still unresolved; try again \
+                 in a few minutes",
+                report.waiting
+            )));
+        }
+        if let Some(needed) = needed {
+            self.state.write_rebuild_needed(Some(&RebuildNeeded { wait: false, ..needed }))?;
+        }
+        Ok(())
+    }
+
+    /// Continues the bucket's generation, if it is ahead of ours.
+    async fn adopt_epoch(&self, backend: &Arc<S3Backend>, client: &S3Client) -> Result<()> {
+        let object = client.get_object(&backend.keys.epoch()?).await?;
+        let epoch = object
+            .as_ref()
+            .and_then(|object| std::str::from_utf8(&object.body).ok())
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
+        if epoch > self.table.generation() {
+            self.state.write_generation(epoch)?;
+            self.table.raise_generation(epoch);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! The second half of a refresh: presence of chunks, from a sharded listing (R-R4).
+
+use std::sync::Arc;
+
+use api_types::digest::Digest;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use s3_client::{ListOptions, S3Client};
+
+use crate::backend::s3::S3Backend;
+use crate::backend::s3::confirm::Look;
+use crate::chunk_store::EntryKind;
+use crate::error::{Error, Result};
+use crate::file_time::FileTime;
+use crate::gc::chunk_key::ChunkKey;
+use crate::gc::shards::{ShardCount, ShardPrefix};
+use crate::store::DataStore;
+use crate::task::{Progress, TaskContext, check_abort};
+
+/// Shards listed at once.
+const PARALLEL_LISTINGS: usize = 16;
+
+/// What the second half did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PresenceReport {
+    /// Chunk objects in the bucket.
+    pub objects: u64,
+    /// Markers created.
+    pub created: u64,
+    /// Markers removed since their object does not exist.
+    pub removed: u64,
+    /// Objects put back from a cached payload.
+    pub healed: u64,
+}
+
+impl PresenceReport {
+    /// Writes the report to the task log.
+    pub fn log(&self, task: &dyn TaskContext) {
+        task.log(&format!(
+            "{} chunk objects: {} markers created, {} removed, {} chunks uploaded again from the cache",
+            self.objects, self.created, self.removed, self.healed
+        ));
+    }
+
+    fn add(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.created += other.created;
+        self.removed += other.removed;
+        self.healed += other.healed;
+    }
+}
+
+impl DataStore {
+    pub(super) async fn rebuild_presence(
+        self: &Arc<Self>,
+        client: &S3Client,
+        task: &dyn TaskContext,
+    ) -> Result<PresenceReport> {
+        let Some(backend) = self.backend.s3() else { return Ok(PresenceReport::default()) };
+        if !backend.journal_is_empty() {
+            return Err(Error::Refused("unable to rebuild presence: deletes are unresolved".into()));
+        }
+        let prefixes = ShardCount::N16.prefixes();
+        let mut shards = stream::iter(prefixes)
+            .map(|prefix| self.rebuild_shard(backend, client, task, prefix))
+            .buffer_unordered(PARALLEL_LISTINGS);
+        let mut report = PresenceReport::default();
+        while let Some(part) = shards.try_next().await? {
+            report.add(part);
+            task.progress(Progress::new("rebuild presence", report.objects, None, "chunks"));
+        }
+        Ok(report)
+    }
+
+    async fn rebuild_shard(
+        self: &Arc<Self>,
+        backend: &Arc<S3Backend>,
+        client: &S3Client,
+        task: &dyn TaskContext,
+        prefix: ShardPrefix,
+    ) -> Result<PresenceReport> {
+        let listed = list_shard(backend, client, task, prefix).await?;
+        let mut report = PresenceReport {
+            objects: u64::try_from(listed.len()).unwrap_or(u64::MAX),
+            ..PresenceReport::default()
+        };
+        let this = Arc::clone(backend);
+        let (created, removed, payloads) =
+            self.env.blocking(move || correct_shard(&this, prefix, &listed)).await?;
+        report.created = created;
+        report.removed = removed;
+        for digest in payloads {
+            check_abort(task)?;
+            match backend.heal_or_confirm_missing(client, digest).await? {
+                Look::Healed => report.healed += 1,
+                Look::Missing => report.removed += 1,
+                Look::Present | Look::Busy => {}
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// All good chunks of a shard; an incomplete listing is an error.
+async fn list_shard(
+    backend: &S3Backend,
+    client: &S3Client,
+    task: &dyn TaskContext,
+    prefix: ShardPrefix,
+) -> Result<Vec<Digest>> {
+    let chunks = backend.keys.chunks()?;
+    let mut listing =
+        client.list(backend.keys.chunk_shard(&prefix.to_string())?, ListOptions::default());
+    let mut digests = Vec::new();
+    while let Some(page) = listing.next_page().await {
+        check_abort(task)?;
+        for object in page?.objects {
+            let relative = object.key.relative_to(&chunks).unwrap_or_default();
+            if let ChunkKey::Chunk(digest) = ChunkKey::parse(relative) {
+                digests.push(digest);
+            }
+        }
+    }
+    digests.sort_unstable();
+    digests.dedup();
+    Ok(digests)
+}
+
+/// Makes the local directory of a shard say what the listing says; returns the digests with a
+/// payload but no object, which may be healed.
+fn correct_shard(
+    backend: &S3Backend,
+    prefix: ShardPrefix,
+    listed: &[Digest],
+) -> Result<(u64, u64, Vec<Digest>)> {
+    let (mut created, mut removed, mut payloads) = (0, 0, Vec::new());
+    let now = FileTime::now(&backend.env);
+    for directory in backend.local.iterate(prefix.directories()) {
+        for entry in directory?.entries {
+            let (EntryKind::Chunk, Some(digest)) = (entry.kind, entry.digest) else { continue };
+            if listed.binary_search(&digest).is_ok() {
+                continue;
+            }
+            let Some(chunk) = backend.local.stat_chunk(&digest)? else { continue };
+            if chunk.is_marker() {
+                backend.local.remove_chunk(&digest)?;
+                removed += 1;
+            } else {
+                payloads.push(digest);
+            }
+        }
+    }
+    for digest in listed {
+        // Nobody else is at work, but the rule that presence follows the slot holds here too.
+        let new = backend.table.with(digest, |slot| -> Result<bool> {
+            slot.set_lost(false);
+            if backend.local.stat_chunk(digest)?.is_some() {
+                return Ok(false);
+            }
+            Ok(backend.local.create_marker(digest, now)?)
+        })?;
+        created += u64::from(new);
+    }
+    Ok((created, removed, payloads))
+}
