@@ -84,6 +84,28 @@ pub fn replace_with<F>(path: &Path, options: &ReplaceOptions, write: F) -> Local
 where
     F: FnOnce(&mut File) -> io::Result<()>,
 {
+    let temp = write_beside(path, options, write)?;
+    temp.persist(path)?;
+    if options.durability == Durability::Synced {
+        sync_parent(path)?;
+    }
+    Ok(())
+}
+
+/// Replaces (or creates) `path` with `data`, with these permission bits, waiting for the disk.
+pub fn replace_durable(path: &Path, data: &[u8], mode: u32) -> LocalResult<()> {
+    replace(path, data, &ReplaceOptions { mode, ..ReplaceOptions::durable() })
+}
+
+/// Writes a temporary file beside `path`, to be [persisted](TempFile::persist) there later.
+pub(crate) fn write_beside<F>(
+    path: &Path,
+    options: &ReplaceOptions,
+    write: F,
+) -> LocalResult<TempFile>
+where
+    F: FnOnce(&mut File) -> io::Result<()>,
+{
     let (mut file, temp) = TempFile::create_beside(path)?;
     file.set_permissions(Permissions::from_mode(options.mode))
         .at("set mode of", &temp.path)?;
@@ -99,11 +121,7 @@ where
     if options.durability == Durability::Synced {
         file.sync_all().at("sync", &temp.path)?;
     }
-    temp.persist(path)?;
-    if options.durability == Durability::Synced {
-        sync_parent(path)?;
-    }
-    Ok(())
+    Ok(temp)
 }
 
 /// Creates `path` with `data`; fails with "already exists" if there is anything at that path.
@@ -179,7 +197,8 @@ fn sync_parent(path: &Path) -> LocalResult<()> {
 }
 
 /// A temporary file that is removed unless it reaches its target.
-struct TempFile {
+#[derive(Debug)]
+pub(crate) struct TempFile {
     path: PathBuf,
     armed: bool,
 }
@@ -206,7 +225,8 @@ impl TempFile {
         ))
     }
 
-    fn persist(mut self, target: &Path) -> LocalResult<()> {
+    /// Renames the file into its place.
+    pub(crate) fn persist(mut self, target: &Path) -> LocalResult<()> {
         std::fs::rename(&self.path, target).at("rename temporary file to", target)?;
         self.armed = false;
         Ok(())

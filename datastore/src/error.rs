@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use s3_client::S3Error;
 
 use crate::format::FormatError;
+use crate::local_error::LocalError;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,6 +25,9 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Something on the local disk is not as it must be.
+    #[error(transparent)]
+    Local(LocalError),
     /// The object store refused or did not answer.
     #[error(transparent)]
     S3(#[from] Box<S3Error>),
@@ -117,9 +121,34 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         match self {
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Local(error) => error.is_not_found(),
             Self::NotFound { .. } | Self::MissingChunk { .. } => true,
             _ => false,
         }
+    }
+}
+
+impl From<LocalError> for Error {
+    fn from(error: LocalError) -> Self {
+        match error {
+            LocalError::Aborted(_) => Self::Aborted,
+            LocalError::Busy { what, .. } | LocalError::Changed { what, .. } => {
+                Self::Locked { what: format!("{what} lock"), reason: error.to_string() }
+            }
+            error => Self::Local(error),
+        }
+    }
+}
+
+impl From<crate::task::Aborted> for Error {
+    fn from(_: crate::task::Aborted) -> Self {
+        Self::Aborted
+    }
+}
+
+impl From<s3_client::KeyError> for Error {
+    fn from(error: s3_client::KeyError) -> Self {
+        Self::Refused(error.to_string())
     }
 }
 

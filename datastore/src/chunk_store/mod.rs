@@ -12,6 +12,7 @@ mod atime_check;
 mod insert;
 mod iterate;
 mod layout;
+mod prepared;
 mod sweep;
 
 use std::fs::{File, Metadata, OpenOptions};
@@ -30,6 +31,7 @@ use nix::sys::time::TimeSpec;
 pub use atime_check::AtimeProbe;
 pub use insert::InsertOutcome;
 pub use iterate::{ChunkEntry, ChunkPrefixes, EntryKind, PrefixListing};
+pub use prepared::PreparedPayload;
 pub use layout::{PrefixDirs, check_reuse};
 pub use sweep::{SweepGate, SweepMode, SweepPermission, SweepTimes};
 

@@ -14,7 +14,7 @@ mod slot;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::digest::Digest;
@@ -35,6 +35,7 @@ pub struct DigestTable {
     shards: Vec<Shard>,
     generation: AtomicU64,
     next_token: AtomicU64,
+    lost: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +62,7 @@ impl DigestTable {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             generation: AtomicU64::new(generation),
             next_token: AtomicU64::new(1),
+            lost: AtomicUsize::new(0),
         }
     }
 
@@ -132,6 +134,12 @@ impl DigestTable {
     #[must_use]
     pub fn next_quarantine_end(&self) -> Option<Instant> {
         self.shards.iter().filter_map(|s| lock(s).suspicions.values().map(|s| s.until).min()).min()
+    }
+
+    /// Whether any digest is known to be missing.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst) > 0
     }
 
     /// Number of digests in a state or under suspicion (for tests of bounded staleness, G11).

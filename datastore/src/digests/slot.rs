@@ -1,5 +1,7 @@
 //! One digest's part of the table: the legal transitions, each a few lines over plain values.
 
+use std::sync::atomic::Ordering;
+
 use api_types::digest::Digest;
 use tokio::time::Instant;
 
@@ -113,9 +115,11 @@ impl<'a> Slot<'a> {
     /// Records whether the chunk is known to be missing.
     pub fn set_lost(&mut self, lost: bool) {
         if lost {
-            self.inner.lost.insert(*self.digest);
-        } else {
-            self.inner.lost.remove(self.digest);
+            if self.inner.lost.insert(*self.digest) {
+                self.table.lost.fetch_add(1, Ordering::SeqCst);
+            }
+        } else if self.inner.lost.remove(self.digest) {
+            self.table.lost.fetch_sub(1, Ordering::SeqCst);
         }
     }
 

@@ -30,7 +30,7 @@ impl WriterSession {
             .map_err(Error::format(format!("manifest of {}", self.dir)))?
             .into_raw();
         self.store_manifest(&name, raw).await?;
-        if self.store.tuning().sync_level.unwrap_or_default() == SyncLevel::Filesystem {
+        if self.store.tuning().sync_level() == SyncLevel::Filesystem {
             let chunks = self.store.chunks.clone();
             self.store.env.blocking(move || chunks.sync_filesystem()).await?;
         }

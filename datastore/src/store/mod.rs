@@ -70,6 +70,8 @@ pub struct StoreOptions {
     pub backend: BackendOptions,
     /// This installation.
     pub instance: Instance,
+    /// Length of the quarantine of ambiguous deletes; `None` = as the tuning options say.
+    pub quarantine: Option<Duration>,
     /// Time and randomness.
     pub env: Env,
 }
@@ -107,10 +109,10 @@ impl DataStore {
         state.create()?;
         crate::refresh::swap::complete_interrupted(&options.path, &state)?;
         let table = Arc::new(DigestTable::new(state.read_generation()?));
-        let quarantine = options
-            .tuning
-            .delete_quarantine
-            .map_or(DEFAULT_QUARANTINE, |minutes| Duration::from_secs(minutes * 60));
+        let quarantine = options.quarantine.unwrap_or_else(|| {
+            let seconds = u64::try_from(options.tuning.delete_quarantine_secs());
+            seconds.map_or(DEFAULT_QUARANTINE, Duration::from_secs)
+        });
         let backend = match options.backend {
             BackendOptions::Filesystem => Backend::Filesystem,
             BackendOptions::S3 { client, max_cache_bytes } => {
@@ -226,7 +228,7 @@ impl DataStore {
             return backend.insert(client, digest, blob, payload).await;
         }
         let (table, chunks) = (Arc::clone(&self.table), Arc::clone(&self.chunks));
-        let (raw, sync) = (blob.raw().clone(), self.tuning().sync_level.unwrap_or_default());
+        let (raw, sync) = (blob.raw().clone(), self.tuning().sync_level());
         let now = FileTime::now(&self.env);
         self.env
             .blocking(move || {

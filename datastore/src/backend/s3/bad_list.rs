@@ -98,7 +98,7 @@ impl BadList {
                 return Ok(());
             }
             let text: String = digests.iter().map(|digest| format!("{digest}\n")).collect();
-            atomic_file::replace_durable(&inner.path, text.as_bytes(), 0o600)
+            Ok(atomic_file::replace_durable(&inner.path, text.as_bytes(), 0o600)?)
         })
         .await
     }

@@ -169,7 +169,7 @@ impl S3Backend {
             return Ok(());
         }
         let mut payloads = Vec::new();
-        for entry in self.local.iterate_chunks()? {
+        for entry in self.local.iterate_chunks() {
             let digest = entry?;
             if let Some(chunk) = self.local.stat_chunk(&digest)?
                 && chunk.size > 0

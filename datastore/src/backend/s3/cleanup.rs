@@ -103,7 +103,7 @@ impl CleanupJournal {
             let mut entries = inner.entries.lock().unwrap_or_else(PoisonError::into_inner);
             change(&mut entries);
             let text: String = entries.keys().map(|path| format!("{path}\n")).collect();
-            atomic_file::replace_durable(&inner.path, text.as_bytes(), 0o600)
+            Ok(atomic_file::replace_durable(&inner.path, text.as_bytes(), 0o600)?)
         })
         .await
     }

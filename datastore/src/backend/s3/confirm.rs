@@ -12,6 +12,7 @@ use s3_client::{PutMode, S3Client};
 
 use crate::digests::{Slot, UploadGuard};
 use crate::error::Result;
+use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 
 use super::S3Backend;
@@ -62,7 +63,7 @@ impl S3Backend {
             .blocking(move || {
                 guard.finish(|slot| {
                     if exists {
-                        this.local.create_marker(slot.digest())?;
+                        this.local.create_marker(slot.digest(), FileTime::now(&this.env))?;
                         slot.set_lost(false);
                     }
                     Ok(if exists { Look::Present } else { Look::Busy })

@@ -22,6 +22,7 @@ use s3_client::{KeyOutcome, ObjectKey, S3Client};
 use crate::chunk_store::LocalChunk;
 use crate::digests::{BatchId, Generation, State};
 use crate::error::{Error, Result};
+use crate::file_time::FileTime;
 
 use super::S3Backend;
 use super::journal::RecordId;
@@ -401,7 +402,7 @@ impl S3Backend {
                         if !certain {
                             slot.suspect(until);
                         } else if key.fate != Fate::Deleted && had == Some(true) {
-                            this.local.create_marker(&digest)?;
+                            this.local.create_marker(&digest, FileTime::now(&this.env))?;
                         }
                         Ok(())
                     })?;

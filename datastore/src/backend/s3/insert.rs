@@ -14,6 +14,7 @@ use s3_client::{PutMode, S3Client};
 use crate::chunk_store::LocalChunk;
 use crate::digests::{Slot, State, TakenBack, UploadGuard};
 use crate::error::{Error, Result};
+use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 
 use super::S3Backend;
@@ -152,7 +153,7 @@ impl S3Backend {
         if !slot.is_ordinary() || self.bad_list.contains(slot.digest()) {
             return Ok(None);
         }
-        let known = self.local.cond_touch_chunk(slot.digest(), self.env.unix_secs())?;
+        let known = self.local.cond_touch_chunk(slot.digest(), FileTime::now(&self.env))?;
         if known.is_some() {
             slot.stamp_now();
         }
@@ -161,8 +162,7 @@ impl S3Backend {
 
     /// Gives a digest taken back from its batch the presence that the condemnation removed.
     fn restore_presence(&self, slot: &mut Slot<'_>) -> Result<()> {
-        self.local.create_marker(slot.digest())?;
-        self.local.cond_touch_chunk(slot.digest(), self.env.unix_secs())?;
+        self.local.create_marker(slot.digest(), FileTime::now(&self.env))?;
         slot.stamp_now();
         Ok(())
     }
@@ -210,9 +210,10 @@ impl S3Backend {
         let cached = self
             .env
             .blocking(move || -> Result<bool> {
+                let now = FileTime::now(&this.env);
                 // Written, and synced if it must be, before the lock; only the rename is under it.
                 let prepared = match wanted {
-                    true => match this.local.prepare_payload(&digest, &raw, keep_durably) {
+                    true => match this.local.prepare_payload(&digest, &raw, now, keep_durably) {
                         Ok(prepared) => Some(prepared),
                         Err(error) if keep_durably => return Err(error.into()),
                         // A full cache disk must not fail a backup.
@@ -227,9 +228,10 @@ impl S3Backend {
                 guard.finish(|slot| -> Result<()> {
                     match prepared {
                         Some(prepared) => this.local.commit_payload(prepared)?,
-                        None => this.local.create_marker(slot.digest())?,
+                        None => {
+                            this.local.create_marker(slot.digest(), now)?;
+                        }
                     }
-                    this.local.cond_touch_chunk(slot.digest(), this.env.unix_secs())?;
                     slot.stamp_now();
                     slot.set_lost(false);
                     Ok(())

@@ -56,7 +56,7 @@ impl DeleteJournal {
         if path.exists() {
             return Ok(());
         }
-        atomic_file::replace_durable(path, b"", 0o600)
+        Ok(atomic_file::replace_durable(path, b"", 0o600)?)
     }
 
     /// A journal that has not been read yet: [`reload`](Self::reload) reads it.
@@ -241,7 +241,8 @@ fn parse_record(line: &str) -> Option<(RecordId, Vec<Digest>)> {
 /// If the file system cannot be synced.
 pub fn sync_file_system(base: &Path) -> Result<()> {
     let dir = File::open(base).map_err(Error::io("unable to open", base))?;
-    rustix::fs::syncfs(&dir).map_err(|error| Error::io("unable to sync the file system of", base)(error.into()))
+    nix::unistd::syncfs(dir)
+        .map_err(|errno| Error::io("unable to sync the file system of", base)(errno.into()))
 }
 
 #[cfg(test)]

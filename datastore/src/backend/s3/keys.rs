@@ -2,7 +2,7 @@
 
 use api_types::digest::Digest;
 use api_types::names::DatastoreName;
-use s3_client::{DirPrefix, ListPrefix, ObjectKey, S3Error};
+use s3_client::{DirPrefix, ListPrefix, ObjectKey, KeyError};
 
 /// Folder of our own objects below the store's prefix; upstream ignores it.
 pub const EXTRA_DIR: &str = ".x-coffer";
@@ -18,7 +18,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// Never for a valid name; kept since the key length is checked in one place.
-    pub fn new(name: &DatastoreName) -> Result<Self, S3Error> {
+    pub fn new(name: &DatastoreName) -> Result<Self, KeyError> {
         Ok(Self { prefix: DirPrefix::new(name.as_str())? })
     }
 
@@ -32,7 +32,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// Never in practice: the length is far below the limit.
-    pub fn chunk(&self, digest: &Digest) -> Result<ObjectKey, S3Error> {
+    pub fn chunk(&self, digest: &Digest) -> Result<ObjectKey, KeyError> {
         let hex = digest.to_hex();
         self.prefix.join(&format!(".chunks/{}/{hex}", &hex[..4]))
     }
@@ -41,7 +41,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// Never in practice.
-    pub fn bad_chunk(&self, digest: &Digest, number: u8) -> Result<ObjectKey, S3Error> {
+    pub fn bad_chunk(&self, digest: &Digest, number: u8) -> Result<ObjectKey, KeyError> {
         let hex = digest.to_hex();
         self.prefix.join(&format!(".chunks/{}/{hex}.{number}.bad", &hex[..4]))
     }
@@ -50,7 +50,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// Never in practice.
-    pub fn chunks(&self) -> Result<DirPrefix, S3Error> {
+    pub fn chunks(&self) -> Result<DirPrefix, KeyError> {
         self.prefix.child(".chunks")
     }
 
@@ -58,15 +58,15 @@ impl StoreKeys {
     ///
     /// # Errors
     /// Never in practice.
-    pub fn chunk_shard(&self, hex: &str) -> Result<ListPrefix, S3Error> {
-        self.chunks()?.string_prefix(hex)
+    pub fn chunk_shard(&self, hex: &str) -> Result<ListPrefix, KeyError> {
+        Ok(self.chunks()?.string_prefix(hex))
     }
 
     /// `S/.cnt/`, the metadata.
     ///
     /// # Errors
     /// Never in practice.
-    pub fn content(&self) -> Result<DirPrefix, S3Error> {
+    pub fn content(&self) -> Result<DirPrefix, KeyError> {
         self.prefix.child(".cnt")
     }
 
@@ -74,7 +74,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// If the key would be too long.
-    pub fn content_dir(&self, relative: &str) -> Result<DirPrefix, S3Error> {
+    pub fn content_dir(&self, relative: &str) -> Result<DirPrefix, KeyError> {
         self.content()?.child(relative)
     }
 
@@ -82,7 +82,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// If the key would be too long.
-    pub fn content_file(&self, relative: &str) -> Result<ObjectKey, S3Error> {
+    pub fn content_file(&self, relative: &str) -> Result<ObjectKey, KeyError> {
         self.prefix.join(&format!(".cnt/{relative}"))
     }
 
@@ -96,7 +96,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// Never in practice.
-    pub fn in_use(&self) -> Result<ObjectKey, S3Error> {
+    pub fn in_use(&self) -> Result<ObjectKey, KeyError> {
         self.prefix.join(".in-use")
     }
 
@@ -104,7 +104,7 @@ impl StoreKeys {
     ///
     /// # Errors
     /// Never in practice.
-    pub fn epoch(&self) -> Result<ObjectKey, S3Error> {
+    pub fn epoch(&self) -> Result<ObjectKey, KeyError> {
         self.prefix.join(&format!("{EXTRA_DIR}/epoch"))
     }
 }

@@ -12,6 +12,7 @@ use s3_client::S3Client;
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Result};
+use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 
 use super::S3Backend;
@@ -103,9 +104,6 @@ impl S3Backend {
         self.env
             .blocking(move || {
                 let Some(raw) = this.local.read_chunk(&digest)? else { return Ok(None) };
-                if raw.is_empty() {
-                    return Ok(None);
-                }
                 let blob = DataBlob::from_bytes(raw).and_then(|blob| {
                     blob.verify_crc()?;
                     Ok(blob)
@@ -131,7 +129,7 @@ impl S3Backend {
         let filled = self
             .env
             .blocking(move || -> Result<bool> {
-                let prepared = match this.local.prepare_payload(&digest, &raw, false) {
+                let prepared = match this.local.prepare_payload(&digest, &raw, FileTime::now(&this.env), false) {
                     Ok(prepared) => prepared,
                     Err(error) => {
                         tracing::warn!(%digest, %error, "chunk not cached");
