@@ -36,6 +36,9 @@ struct Entry {
 struct Inner {
     next: u64,
     sessions: BTreeMap<u64, Entry>,
+    /// Marks under way, and the pins of sessions that ended meanwhile.
+    marks: usize,
+    ended_pins: Vec<Arc<Pin>>,
 }
 
 /// The running writers of one datastore in this process.
@@ -68,10 +71,20 @@ impl SessionRegistry {
         lowest.map_or(generation, |lowest| lowest.min(generation))
     }
 
-    /// The pinned index files of all sessions, to be read in every pass of the mark ◆.
+    /// The pinned index files of all sessions, to be read in every pass of the mark ◆; with those
+    /// of the sessions that ended since the mark began.
     #[must_use]
     pub fn pins(&self) -> Vec<Arc<Pin>> {
-        self.lock().sessions.values().flat_map(|entry| entry.pins.iter().cloned()).collect()
+        let inner = self.lock();
+        let running = inner.sessions.values().flat_map(|entry| entry.pins.iter());
+        running.chain(&inner.ended_pins).cloned().collect()
+    }
+
+    /// Keeps the pins of sessions that end from now on, while the guard lives.
+    #[must_use]
+    pub fn begin_mark(self: &Arc<Self>) -> MarkPins {
+        self.lock().marks += 1;
+        MarkPins { registry: Arc::clone(self) }
     }
 
     /// When the longest-running writer started, seconds since the epoch.
@@ -123,7 +136,27 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registry.lock().sessions.remove(&self.id);
+        let mut inner = self.registry.lock();
+        let Some(entry) = inner.sessions.remove(&self.id) else { return };
+        if inner.marks > 0 {
+            inner.ended_pins.extend(entry.pins);
+        }
+    }
+}
+
+/// A mark under way, see [`SessionRegistry::begin_mark`].
+#[derive(Debug)]
+pub struct MarkPins {
+    registry: Arc<SessionRegistry>,
+}
+
+impl Drop for MarkPins {
+    fn drop(&mut self) {
+        let mut inner = self.registry.lock();
+        inner.marks -= 1;
+        if inner.marks == 0 {
+            inner.ended_pins.clear();
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
+use crate::gc::mirror::IndexMd5s;
 use crate::locks::{MoveJournal, NamedLocks, ProcessLocker};
 use crate::session::registry::SessionRegistry;
 use crate::snapshot::SnapshotStore;
@@ -95,6 +96,7 @@ pub struct DataStore {
     /// Shared by whatever changes the set of snapshots, exclusive for a mark that does not end.
     pub(crate) metadata_epoch: Arc<tokio::sync::RwLock<()>>,
     pub(crate) gc_running: AtomicBool,
+    pub(crate) index_md5s: IndexMd5s,
     tuning: RwLock<DatastoreTuning>,
 }
 
@@ -138,6 +140,7 @@ impl DataStore {
             activation: tokio::sync::Mutex::default(),
             metadata_epoch: Arc::default(),
             gc_running: AtomicBool::new(false),
+            index_md5s: IndexMd5s::default(),
             tuning: RwLock::new(options.tuning),
             name: options.name,
             base: options.path,

@@ -1,0 +1,220 @@
+//! The bucket's own list of indexes (`gc.md` §6.2 P1b): whatever is visible there is marked too ◆.
+//!
+//! Local metadata can be older than the bucket (power loss, a restored disk, a crash between a
+//! manifest's PUT and its local rename), and then the marks of the local walk are not enough (H12).
+//! An index object that the walk has not read in the same version is read from the bucket. The one
+//! exception: an index without a manifest beside it, older than the grace period and with its
+//! snapshot lock free, is the leftover of a dead session; it is handed to the cleanup journal, or
+//! its chunks would stay for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api_types::names::{ArchiveName, SnapshotPath};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use s3_client::{ETag, ListOptions, ListPrefix, ListedObject, S3Client};
+
+use crate::backend::s3::S3Backend;
+use crate::error::{Error, Result};
+use crate::store::DataStore;
+use crate::task::{TaskContext, check_abort};
+
+use super::mark::Marker;
+
+/// Index objects fetched at once.
+const PARALLEL_GETS: usize = 8;
+
+/// What the mirror check found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MirrorReport {
+    /// Metadata objects listed.
+    pub objects: u64,
+    /// Indexes that only the bucket had, or had in another version; marked.
+    pub marked_from_bucket: Vec<String>,
+    /// Leftovers of dead sessions, handed to the cleanup journal.
+    pub orphans: Vec<String>,
+    /// Finished snapshots in the bucket.
+    pub snapshots: u64,
+}
+
+struct RemoteIndex {
+    relative: String,
+    object: ListedObject,
+    list_date: Option<i64>,
+}
+
+impl DataStore {
+    /// Lists the metadata objects and marks what the local walk has not read.
+    pub(super) async fn mirror_check(
+        self: &Arc<Self>,
+        backend: &Arc<S3Backend>,
+        client: &S3Client,
+        marker: &mut Marker,
+        grace_millis: i64,
+        task: &dyn TaskContext,
+    ) -> Result<MirrorReport> {
+        let mut report = MirrorReport::default();
+        let (indexes, finished) = list_indexes(backend, client, task, &mut report).await?;
+        report.snapshots = u64::try_from(finished.len()).unwrap_or(u64::MAX);
+        let mut unread = Vec::new();
+        for index in indexes {
+            if self.is_read(marker, &index).await {
+                continue;
+            }
+            let snapshot = index.relative.rsplit_once('/').map_or("", |(dir, _)| dir);
+            let orphan = !finished.contains(snapshot)
+                && age(&index).is_some_and(|age| age >= grace_millis)
+                && self.is_abandoned(snapshot);
+            if orphan {
+                report.orphans.push(index.relative);
+            } else {
+                unread.push(index);
+            }
+        }
+        let mut fetched = stream::iter(unread)
+            .map(|index| async move {
+                let object = client.get_object(&index.object.key).await?;
+                Ok::<_, Error>((index.relative, object))
+            })
+            .buffer_unordered(PARALLEL_GETS);
+        while let Some((relative, object)) = fetched.try_next().await? {
+            check_abort(task)?;
+            // Gone meanwhile: a removal that began after our listing.
+            let Some(object) = object else { continue };
+            marker.mark_bytes(Path::new(&relative), object.body)?;
+            report.marked_from_bucket.push(relative);
+        }
+        drop(fetched);
+        if !report.marked_from_bucket.is_empty() {
+            task.warn(&format!(
+                "{} index files are in the bucket but not, or differently, in the local tree; \
+                 their chunks are kept. Run 's3-refresh' to repair the local tree",
+                report.marked_from_bucket.len()
+            ));
+        }
+        Ok(report)
+    }
+
+    /// Whether the walk has read this very version of the index.
+    async fn is_read(&self, marker: &Marker, index: &RemoteIndex) -> bool {
+        if marker.size_read(Path::new(&index.relative)) != Some(index.object.size) {
+            return false;
+        }
+        let Some(expected) = index.object.etag.as_ref().and_then(ETag::md5) else { return true };
+        let path = self.base.join(&index.relative);
+        let known = self.index_md5s.get(&path);
+        match known {
+            Some(md5) => md5 == expected,
+            None => {
+                let local = path.clone();
+                let found = self.env.blocking(move || md5_of_file(&local)).await;
+                match found {
+                    Some((identity, md5)) => {
+                        self.index_md5s.put(path, identity, md5);
+                        md5 == expected
+                    }
+                    // Gone or unreadable meanwhile: the bucket's version is marked as well.
+                    None => false,
+                }
+            }
+        }
+    }
+
+    /// Whether no process holds the snapshot's lock and it has no local directory.
+    fn is_abandoned(&self, snapshot: &str) -> bool {
+        let Ok(path) = snapshot.parse::<SnapshotPath>() else { return false };
+        if self.base.join(snapshot).exists() {
+            return false;
+        }
+        match self.locks.snapshot_exclusive(&path.ns, &path.dir) {
+            Ok(lock) => {
+                // Nothing else refers to that snapshot: leave no lock file behind.
+                let _ = lock.remove();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+async fn list_indexes(
+    backend: &S3Backend,
+    client: &S3Client,
+    task: &dyn TaskContext,
+    report: &mut MirrorReport,
+) -> Result<(Vec<RemoteIndex>, BTreeSet<String>)> {
+    let prefix = ListPrefix::from(&backend.keys.content()?);
+    let mut listing = client.list(prefix, ListOptions::default());
+    let mut indexes = Vec::new();
+    let mut finished = BTreeSet::new();
+    while let Some(page) = listing.next_page().await {
+        check_abort(task)?;
+        let page = page.map_err(|error| {
+            Error::Refused(format!("the listing of the metadata is incomplete: {error}"))
+        })?;
+        for object in page.objects {
+            report.objects += 1;
+            let Some(relative) = backend.keys.content_path(&object.key) else { continue };
+            if let Some(snapshot) = relative.strip_suffix(&format!("/{}", ArchiveName::MANIFEST)) {
+                finished.insert(snapshot.to_owned());
+            } else if super::walk::index_kind(Path::new(relative)).is_some() {
+                let relative = relative.to_owned();
+                indexes.push(RemoteIndex { relative, object, list_date: page.server_date });
+            }
+        }
+    }
+    Ok((indexes, finished))
+}
+
+/// Age by the server's clock, milliseconds; `None` = unknown, so young.
+fn age(index: &RemoteIndex) -> Option<i64> {
+    let now = index.list_date?.saturating_mul(1000);
+    Some(now.saturating_sub(index.object.last_modified?))
+}
+
+/// What a file was when its MD5 was computed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct FileIdentity {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileIdentity {
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
+fn md5_of_file(path: &Path) -> Option<(FileIdentity, [u8; 16])> {
+    let identity = FileIdentity::of(path)?;
+    let bytes = std::fs::read(path).ok()?;
+    let md5 = openssl::hash::hash(openssl::hash::MessageDigest::md5(), &bytes).ok()?;
+    Some((identity, md5.as_ref().try_into().ok()?))
+}
+
+/// MD5s of local index files, so that a repeated run does not read each of them again.
+#[derive(Debug, Default)]
+pub(crate) struct IndexMd5s {
+    known: std::sync::Mutex<BTreeMap<PathBuf, (FileIdentity, [u8; 16])>>,
+}
+
+impl IndexMd5s {
+    fn get(&self, path: &Path) -> Option<[u8; 16]> {
+        let identity = FileIdentity::of(path)?;
+        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.get(path).filter(|(then, _)| *then == identity).map(|(_, md5)| *md5)
+    }
+
+    fn put(&self, path: PathBuf, identity: FileIdentity, md5: [u8; 16]) {
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.insert(path, (identity, md5));
+    }
+}

@@ -1,0 +1,178 @@
+//! Judging candidates under their locks, and condemning those that may go.
+
+use api_types::digest::Digest;
+
+use crate::backend::s3::delete::{CandidateEntry, Condemned, DeleteBatch};
+use crate::error::Result;
+use crate::gc::candidate::{
+    self, BadFacts, BadVerdict, CandidateFacts, DigestCondition, PendingReason, Verdict,
+};
+use crate::gc::merge::ObjectFacts;
+
+use super::{Sweep, SweepResult};
+
+/// A listed object that no index needs, or the evidence of a corrupt chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    digest: Digest,
+    object: ObjectFacts,
+    bad: Option<BadCandidate>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct BadCandidate {
+    number: u8,
+    marked: bool,
+    good_listed: bool,
+}
+
+impl Candidate {
+    pub fn chunk(digest: Digest, object: ObjectFacts) -> Self {
+        Self { digest, object, bad: None }
+    }
+
+    pub fn bad(
+        digest: Digest,
+        number: u8,
+        object: ObjectFacts,
+        marked: bool,
+        good_listed: bool,
+    ) -> Self {
+        Self { digest, object, bad: Some(BadCandidate { number, marked, good_listed }) }
+    }
+}
+
+impl Sweep {
+    /// Judges a page of candidates and adds the condemned ones to `batch`.
+    ///
+    /// The batch travels through the blocking pool, so that a dropped task finds every condemned
+    /// digest in the batch that its guard releases.
+    pub(super) async fn judge_page(
+        &self,
+        batch: DeleteBatch,
+        page: Vec<Candidate>,
+        result: &mut SweepResult,
+    ) -> Result<DeleteBatch> {
+        let this = self.clone();
+        let mut sum = std::mem::take(result);
+        let (batch, sum, judged) = self
+            .backend
+            .env
+            .blocking(move || {
+                let mut batch = batch;
+                let judged = page
+                    .iter()
+                    .try_for_each(|candidate| this.judge(candidate, &mut batch, &mut sum));
+                (batch, sum, judged)
+            })
+            .await;
+        *result = sum;
+        judged?;
+        Ok(batch)
+    }
+
+    fn judge(
+        &self,
+        candidate: &Candidate,
+        batch: &mut DeleteBatch,
+        result: &mut SweepResult,
+    ) -> Result<()> {
+        match candidate.bad {
+            None => self.judge_chunk(candidate, batch, result),
+            Some(bad) => self.judge_bad(candidate, bad, batch, result),
+        }
+    }
+
+    fn judge_chunk(
+        &self,
+        candidate: &Candidate,
+        batch: &mut DeleteBatch,
+        result: &mut SweepResult,
+    ) -> Result<()> {
+        let size = candidate.object.size;
+        let digest = candidate.digest;
+        let (condemned, verdict) = self.backend.condemn(batch.id(), &digest, |entry| {
+            let verdict = candidate::judge(&self.facts(candidate, entry));
+            (verdict == Verdict::Delete && !self.rules.dry_run, verdict)
+        })?;
+        match verdict {
+            Verdict::Delete if self.rules.dry_run => result.deleted.add(size),
+            Verdict::Delete if condemned => batch.push(Condemned { digest, size }),
+            Verdict::Delete => result.add_pending(PendingReason::Busy, size),
+            Verdict::Pending(reason) => {
+                if reason == PendingReason::FirstSeen {
+                    self.first_seen.record(digest, self.rules.generation);
+                }
+                result.add_pending(reason, size);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_bad(
+        &self,
+        candidate: &Candidate,
+        bad: BadCandidate,
+        batch: &mut DeleteBatch,
+        result: &mut SweepResult,
+    ) -> Result<()> {
+        let (digest, size) = (candidate.digest, candidate.object.size);
+        let entry = CandidateEntry { state: None, suspect: false, stamp: None, local: None };
+        let facts = BadFacts {
+            marked: bad.marked,
+            good_listed: bad.good_listed,
+            retention: self.rules.bad_retention,
+        };
+        match candidate::judge_bad(&facts, &self.facts(candidate, &entry)) {
+            BadVerdict::Delete => {
+                result.deleted_bad.add(size);
+                if !self.rules.dry_run {
+                    self.backend.local.remove_bad(&digest, bad.number)?;
+                    batch.push_evidence(self.backend.keys.bad_chunk(&digest, bad.number)?);
+                }
+            }
+            BadVerdict::KeepReferenced | BadVerdict::KeepEvidence | BadVerdict::Pending(_) => {
+                result.kept_bad.add(size);
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self, candidate: &Candidate, entry: &CandidateEntry) -> CandidateFacts {
+        let condition = if entry.state.is_some() {
+            DigestCondition::Busy
+        } else if entry.suspect {
+            DigestCondition::Suspect
+        } else {
+            DigestCondition::Ordinary
+        };
+        CandidateFacts {
+            condition,
+            stamp: entry.stamp,
+            floor: self.rules.floor,
+            last_modified: candidate.object.last_modified,
+            list_date: candidate.object.list_date,
+            local_atime: entry.local.map(|local| local.atime.millis()),
+            now: self.backend.env.unix_millis(),
+            grace: self.rules.grace,
+            first_seen: self.first_seen.generation_of(&candidate.digest),
+            generation: self.rules.generation,
+        }
+    }
+
+    /// Removes the local files of ordinary digests that are neither marked nor in the bucket.
+    pub(super) fn drop_stale(&self, digests: &[Digest]) -> Result<u64> {
+        let mut removed = 0;
+        if self.rules.dry_run {
+            return Ok(removed);
+        }
+        for digest in digests {
+            let floor = self.rules.floor;
+            let gone = self
+                .backend
+                .drop_stale_presence(digest, |entry| entry.stamp.is_none_or(|s| s < floor))?;
+            removed += u64::from(gone);
+        }
+        Ok(removed)
+    }
+}

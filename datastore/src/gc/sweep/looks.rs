@@ -1,0 +1,84 @@
+//! Looks at single objects that the merge asks for: markers after a HEAD, heals, missing chunks.
+
+use api_types::digest::Digest;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::backend::s3::confirm::Look;
+use crate::error::{Error, Result};
+use crate::task::check_abort;
+
+use super::shard::ShardOutput;
+use super::{Sweep, SweepResult};
+
+/// Most markers that one run creates after a HEAD; beyond that a refresh is cheaper.
+const MAX_PRESENCE_LOOKS: usize = 10_000;
+/// Most missing chunks that one run confirms by HEAD.
+const MAX_MISSING_LOOKS: usize = 10_000;
+/// Looks in flight.
+const PARALLEL_LOOKS: usize = 32;
+
+/// Digests to be looked at when the sweep is through.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    presence_unknown: Vec<Digest>,
+    marked_absent: Vec<Digest>,
+}
+
+impl Looks {
+    pub fn collect(&mut self, output: &ShardOutput) {
+        self.presence_unknown.extend_from_slice(&output.presence_unknown);
+        self.marked_absent.extend_from_slice(&output.marked_absent);
+    }
+
+    /// Looks at all of them, or at as many as one run may.
+    pub async fn resolve(mut self, sweep: &Sweep, result: &mut SweepResult) -> Result<()> {
+        result.presence_unknown = cut(&mut self.presence_unknown, MAX_PRESENCE_LOOKS);
+        result.missing_unconfirmed = cut(&mut self.marked_absent, MAX_MISSING_LOOKS);
+        if sweep.rules.dry_run {
+            result.presence_unknown += count(&self.presence_unknown);
+            result.missing_unconfirmed += count(&self.marked_absent);
+            return Ok(());
+        }
+        let mut present = stream::iter(self.presence_unknown)
+            .map(|digest| sweep.backend.confirm_presence(&sweep.client, digest))
+            .buffer_unordered(PARALLEL_LOOKS);
+        while let Some(look) = abortable(sweep, present.try_next()).await? {
+            result.presence_created += u64::from(look == Look::Present);
+        }
+        let mut absent = stream::iter(self.marked_absent)
+            .map(|digest| async move {
+                let look = sweep.backend.heal_or_confirm_missing(&sweep.client, digest).await?;
+                Ok((digest, look))
+            })
+            .buffer_unordered(PARALLEL_LOOKS);
+        while let Some((digest, look)) = abortable(sweep, absent.try_next()).await? {
+            match look {
+                Look::Healed => result.healed.push(digest),
+                Look::Missing => result.missing.push(digest),
+                // There after all (a stale listing), or in somebody's hands.
+                Look::Present | Look::Busy => {}
+            }
+        }
+        result.healed.sort_unstable();
+        result.missing.sort_unstable();
+        Ok(())
+    }
+}
+
+async fn abortable<T>(sweep: &Sweep, work: impl Future<Output = Result<T>>) -> Result<T> {
+    check_abort(&*sweep.task)?;
+    tokio::select! {
+        result = work => result,
+        () = sweep.task.cancel().cancelled() => Err(Error::Aborted),
+    }
+}
+
+fn cut(digests: &mut Vec<Digest>, most: usize) -> u64 {
+    let over = digests.len().saturating_sub(most);
+    digests.truncate(most);
+    u64::try_from(over).unwrap_or(u64::MAX)
+}
+
+fn count(digests: &[Digest]) -> u64 {
+    u64::try_from(digests.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,162 @@
+//! One shard: its listing, merged page by page with the marks and the local directory.
+
+use std::sync::Arc;
+
+use api_types::digest::Digest;
+use s3_client::{ListOptions, ListPage};
+
+use crate::chunk_store::EntryKind;
+use crate::error::{Error, Result};
+use crate::gc::GcResult;
+use crate::gc::error::GcError;
+use crate::gc::merge::{
+    ListingEnd, MarkSetShard, MergeCounts, MergeEvent, ObjectFacts, ShardMerge,
+};
+use crate::gc::shards::ShardPrefix;
+
+use super::Sweep;
+use super::condemn::Candidate;
+
+type LocalDigests = Box<dyn Iterator<Item = GcResult<Digest>> + Send>;
+type Merge = ShardMerge<MarkSetShard, LocalDigests>;
+
+/// What a completely listed shard hands over.
+#[derive(Debug, Default)]
+pub(super) struct ShardOutput {
+    pub counts: MergeCounts,
+    /// Objects to be judged.
+    pub candidates: Vec<Candidate>,
+    /// Marked and listed, without a local file.
+    pub presence_unknown: Vec<Digest>,
+    /// Marked and not listed.
+    pub marked_absent: Vec<Digest>,
+    pub stale_local_removed: u64,
+}
+
+/// Lists and merges one shard. An incomplete listing is an error: nothing of the shard is deleted,
+/// healed or reported missing then ◆.
+pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<ShardOutput> {
+    let backend = Arc::clone(&sweep.backend);
+    let chunks = backend.keys.chunks()?;
+    let mut listing = sweep
+        .client
+        .list(backend.keys.chunk_shard(&prefix.to_string())?, ListOptions::default());
+    let local: LocalDigests = Box::new(LocalChunks::new(&sweep, prefix));
+    let mut merge = Merge::new(prefix, MarkSetShard::new(&sweep.marks, prefix), local);
+    let mut output = ShardOutput::default();
+    while let Some(page) = listing.next_page().await {
+        let page = page.map_err(|error| {
+            Error::Refused(format!("listing of chunks '{prefix}' is incomplete: {error}"))
+        })?;
+        let chunks = chunks.clone();
+        (merge, output) = backend
+            .env
+            .blocking(move || -> Result<_> {
+                let mut events = Vec::new();
+                push_page(&mut merge, &chunks, &page, &mut events)?;
+                sort_events(events, &mut output);
+                Ok((merge, output))
+            })
+            .await?;
+    }
+    let sweep_end = sweep.clone();
+    backend
+        .env
+        .blocking(move || {
+            let mut events = Vec::new();
+            let counts = merge.finish(ListingEnd::Complete, &mut events)?;
+            let stale = sort_events(events, &mut output);
+            output.counts = counts;
+            output.stale_local_removed = sweep_end.drop_stale(&stale)?;
+            Ok(output)
+        })
+        .await
+}
+
+fn push_page(
+    merge: &mut Merge,
+    chunks: &s3_client::DirPrefix,
+    page: &ListPage,
+    events: &mut Vec<MergeEvent>,
+) -> Result<()> {
+    let list_date = page.server_date.map(|seconds| seconds.saturating_mul(1000));
+    for object in &page.objects {
+        let relative = object.key.relative_to(chunks).unwrap_or_else(|| object.key.as_str());
+        let facts =
+            ObjectFacts { size: object.size, last_modified: object.last_modified, list_date };
+        merge.push(relative, facts, events)?;
+    }
+    Ok(())
+}
+
+/// Sorts events into the shard's output; returns local files without object and mark.
+fn sort_events(events: Vec<MergeEvent>, output: &mut ShardOutput) -> Vec<Digest> {
+    let mut stale = Vec::new();
+    for event in events {
+        match event {
+            MergeEvent::Live { local: true, .. } => {}
+            MergeEvent::Live { digest, local: false, .. } => output.presence_unknown.push(digest),
+            MergeEvent::Candidate { digest, object, .. } => {
+                output.candidates.push(Candidate::chunk(digest, object));
+            }
+            MergeEvent::Bad { digest, number, object, marked, good_listed } => {
+                output.candidates.push(Candidate::bad(digest, number, object, marked, good_listed));
+            }
+            MergeEvent::MarkedAbsent { digest, .. } => output.marked_absent.push(digest),
+            MergeEvent::LocalOnly { digest } => stale.push(digest),
+        }
+    }
+    stale
+}
+
+/// The digests with a local chunk file in a shard, ascending; clears upstream's `.using` marks on
+/// the way.
+struct LocalChunks {
+    sweep: Sweep,
+    directories: std::ops::RangeInclusive<u16>,
+    current: std::vec::IntoIter<Digest>,
+}
+
+impl LocalChunks {
+    fn new(sweep: &Sweep, prefix: ShardPrefix) -> Self {
+        Self {
+            sweep: sweep.clone(),
+            directories: prefix.directories(),
+            current: Vec::new().into_iter(),
+        }
+    }
+
+    fn read_directory(&self, directory: u16) -> GcResult<Vec<Digest>> {
+        let local = &self.sweep.backend.local;
+        let listing =
+            local.list_prefix(directory).map_err(|error| GcError::Host(error.to_string()))?;
+        let mut digests = Vec::new();
+        for entry in listing.entries {
+            match (entry.kind, entry.digest) {
+                (EntryKind::Chunk, Some(digest)) => digests.push(digest),
+                (EntryKind::Using, Some(digest)) if !self.sweep.rules.dry_run => {
+                    local.remove_using(&digest).map_err(|e| GcError::Host(e.to_string()))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(digests)
+    }
+}
+
+impl Iterator for LocalChunks {
+    type Item = GcResult<Digest>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(digest) = self.current.next() {
+                return Some(Ok(digest));
+            }
+            let directory = self.directories.next()?;
+            match self.read_directory(directory) {
+                Ok(digests) => self.current = digests.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
