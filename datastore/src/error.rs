@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use s3_client::S3Error;
+use s3_client::{ListError, S3Error};
 
 use crate::format::FormatError;
+use crate::gc::GcError;
 use crate::local_error::LocalError;
 
 /// Result of this crate.
@@ -53,6 +54,9 @@ pub enum Error {
         /// The chunk.
         digest: api_types::digest::Digest,
     },
+    /// A garbage collection cannot go on.
+    #[error(transparent)]
+    Gc(Box<GcError>),
     /// Somebody else holds a lock.
     #[error("unable to lock {what}: {reason}")]
     Locked {
@@ -146,6 +150,24 @@ impl From<crate::task::Aborted> for Error {
     }
 }
 
+impl From<GcError> for Error {
+    fn from(error: GcError) -> Self {
+        match error {
+            GcError::Aborted(_) => Self::Aborted,
+            error => Self::Gc(Box::new(error)),
+        }
+    }
+}
+
+impl From<ListError> for Error {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Request(error) => error.into(),
+            incomplete @ ListError::Incomplete { .. } => Self::Refused(incomplete.to_string()),
+        }
+    }
+}
+
 impl From<s3_client::KeyError> for Error {
     fn from(error: s3_client::KeyError) -> Self {
         Self::Refused(error.to_string())
@@ -154,9 +176,6 @@ impl From<s3_client::KeyError> for Error {
 
 impl From<S3Error> for Error {
     fn from(error: S3Error) -> Self {
-        match error {
-            S3Error::Aborted { .. } => Self::Aborted,
-            error => Self::S3(Box::new(error)),
-        }
+        if error.is_aborted() { Self::Aborted } else { Self::S3(Box::new(error)) }
     }
 }

@@ -58,6 +58,12 @@ impl FileTime {
         }
     }
 
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub fn millis(self) -> i64 {
+        self.secs().saturating_mul(1000).saturating_add(i64::from(self.nanos() / 1_000_000))
+    }
+
     /// Whole seconds since the epoch.
     #[must_use]
     pub const fn secs(self) -> i64 {

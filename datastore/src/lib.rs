@@ -1,14 +1,37 @@
-//! Formats, chunk store, snapshots, sessions and garbage collection.
+//! Formats, chunk store, snapshots, sessions and garbage collection of a backup datastore.
+//!
+//! The folders, by what they are for:
+//!
+//! | module | job |
+//! |---|---|
+//! | [`format`] | bytes of blobs, indexes, manifests, keys, catalogs: pure |
+//! | [`chunk_store`], [`snapshot`], [`locks`] | the datastore's directory on the local disk |
+//! | [`digests`] | which digests are being uploaded, condemned, deleted, suspect; liveness stamps |
+//! | [`backend`] | chunks and metadata in a bucket |
+//! | [`store`] | an open datastore, and who may use it at the moment |
+//! | [`session`] | a backup being written |
+//! | [`gc`] | garbage collection: guards, mark, sweep, delete, report |
+//! | [`manage`], [`prune`], [`verify`], [`refresh`] | everything else that is done to a datastore |
+//! | [`task`] | what long work sees of the task that runs it |
 
 pub use s3_client::env;
 
 pub mod atomic_file;
+pub mod backend;
 pub mod chunk_store;
+pub mod digests;
+mod error;
 pub mod file_time;
 pub mod format;
 pub mod gc;
 pub mod local_error;
 pub mod locks;
+pub mod manage;
 pub mod prune;
+pub mod refresh;
+pub mod session;
 pub mod snapshot;
+pub mod store;
 pub mod task;
+
+pub use error::{Error, Result};

@@ -107,6 +107,13 @@ impl ProcessLocker {
         self.holders().shared.values().min().copied()
     }
 
+    /// Whether this process holds the lock in any way.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let holders = self.holders();
+        holders.exclusive || !holders.shared.is_empty()
+    }
+
     /// Shared holders of this process.
     #[must_use]
     pub fn shared_holders(&self) -> usize {

@@ -282,7 +282,7 @@ fn validate(entry: &Entry, body: &Bytes) -> std::result::Result<(), String> {
             .and_then(|blob| blob.verify_crc())
             .map_err(|error| error.to_string()),
         SnapshotFile::Manifest => DataBlob::from_bytes(body.clone())
-            .and_then(|blob| Manifest::from_blob(&blob))
+            .and_then(|blob| Manifest::from_blob(&blob, None))
             .map(|_| ())
             .map_err(|error| error.to_string()),
         SnapshotFile::Index => {

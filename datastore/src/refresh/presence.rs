@@ -115,7 +115,7 @@ async fn list_shard(
         check_abort(task)?;
         for object in page?.objects {
             let relative = object.key.relative_to(&chunks).unwrap_or_default();
-            if let ChunkKey::Chunk(digest) = ChunkKey::parse(relative) {
+            if let ChunkKey::Chunk(digest) = ChunkKey::classify(relative) {
                 digests.push(digest);
             }
         }

@@ -40,30 +40,36 @@ impl BaseSnapshot {
         options: &SessionOptions,
         registration: &Registration,
     ) -> Result<Option<Self>> {
-        let Some(info) = store.snapshots.last_finished(&options.ns, &options.group)? else {
+        let Some(dir) = store.snapshots.last_finished(&options.ns, &options.group)? else {
             return Ok(None);
         };
-        if info.dir.time >= options.time {
+        if dir.time >= options.time {
             return Err(Error::Refused(format!(
                 "backup time {} is not after that of the last snapshot, {}",
-                options.time, info.dir
+                options.time, dir
             )));
         }
-        let lock = store.locks.snapshot_shared(&options.ns, &info.dir)?;
-        let path = store.snapshots.snapshot_path(&options.ns, &info.dir);
+        let lock = store.locks.snapshot_shared(&options.ns, &dir)?;
+        let path = store.snapshots.snapshot_path(&options.ns, &dir);
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { return Ok(None) };
-        let Ok(manifest) = store.load_manifest(&options.ns, &info.dir).await else {
-            tracing::warn!(snapshot = %info.dir, "unreadable manifest: not used as base");
+        let Ok(manifest) = store.load_manifest(&options.ns, &dir).await else {
+            tracing::warn!(snapshot = %dir, "unreadable manifest: not used as base");
             return Ok(None);
         };
-        if manifest.verify_state().is_some_and(|state| state.state == VerifyState::Failed) {
-            return Ok(None);
+        // A state that cannot be read is as good as a failed one: the backup uploads everything.
+        match manifest.verify_state() {
+            Ok(None) => {}
+            Ok(Some(state)) if state.state == VerifyState::Ok => {}
+            Ok(Some(_)) | Err(_) => return Ok(None),
         }
+        let Some(info) = store.snapshots.snapshot_info(&options.ns, &dir)? else {
+            return Ok(None);
+        };
         let mut pins = Vec::new();
         for name in info.index_files() {
             let name: ArchiveName = name
                 .parse()
-                .map_err(|error| Error::Refused(format!("base {}: {error}", info.dir)))?;
+                .map_err(|error| Error::Refused(format!("base {dir}: {error}")))?;
             let Some(archive_type) = name.archive_type() else { continue };
             let file_path = path.join(name.as_str());
             let file = std::fs::File::open(&file_path)
@@ -71,7 +77,7 @@ impl BaseSnapshot {
             pins.push(Pin { file, archive_type, name: file_path.display().to_string() });
         }
         registration.pin(pins);
-        Ok(Some(Self { dir: info.dir, path, inode: metadata.ino(), manifest, _lock: lock }))
+        Ok(Some(Self { dir, path, inode: metadata.ino(), manifest, _lock: lock }))
     }
 
     /// Which snapshot it is.
@@ -125,7 +131,7 @@ impl WriterSession {
                     chunks.push((entry.digest, length));
                 }
                 let summary = entries.finish().map_err(Error::format(what.clone()))?;
-                if expected.is_some_and(|csum| csum != summary.csum) {
+                if expected.is_some_and(|csum| *csum.as_bytes() != summary.csum) {
                     return Err(Error::Refused(format!("{what} does not match its manifest")));
                 }
                 Ok((index, chunks))

@@ -24,12 +24,11 @@ impl WriterSession {
         self.check_chunks()?;
         let stats = self.state().stats.clone();
         manifest.set_chunk_upload_stats(&stats);
-        let name = ArchiveName::manifest();
         let raw = manifest
             .to_blob()
             .map_err(Error::format(format!("manifest of {}", self.dir)))?
             .into_raw();
-        self.store_manifest(&name, raw).await?;
+        self.store_manifest(raw).await?;
         if self.store.tuning().sync_level() == SyncLevel::Filesystem {
             let chunks = self.store.chunks.clone();
             self.store.env.blocking(move || chunks.sync_filesystem()).await?;
@@ -46,7 +45,7 @@ impl WriterSession {
         self.state().writers.clear();
         let (ns, dir) = (&self.options.ns, &self.dir);
         if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
-            let mut files: Vec<String> = vec![ArchiveName::manifest().to_string()];
+            let mut files: Vec<String> = vec![ArchiveName::MANIFEST.to_owned()];
             files.extend(self.state().files.iter().map(|file| file.name.to_string()));
             let relative: Vec<String> =
                 files.iter().map(|name| self.store.relative_file(ns, dir, name)).collect();
@@ -98,17 +97,12 @@ impl WriterSession {
         }
     }
 
-    async fn store_manifest(&self, name: &ArchiveName, raw: Bytes) -> Result<()> {
+    async fn store_manifest(&self, raw: Bytes) -> Result<()> {
         let (ns, dir) = (&self.options.ns, &self.dir);
         if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
-            let relative = self.store.relative_file(ns, dir, name.as_str());
+            let relative = self.store.relative_file(ns, dir, ArchiveName::MANIFEST);
             backend.put_manifest(client, &relative, raw.clone()).await?;
         }
-        let snapshots = self.store.snapshots.clone();
-        let (ns, dir, name) = (ns.clone(), dir.clone(), name.clone());
-        self.store
-            .env
-            .blocking(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw)?))
-            .await
+        self.write_local(ArchiveName::MANIFEST, raw).await
     }
 }

@@ -32,6 +32,7 @@ use s3_client::{S3Client, TaskKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::s3::insert::{InsertOutcome, Payload};
+use crate::atomic_file::Durability;
 use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
 use crate::format::manifest::ChunkUploadStats;
@@ -165,12 +166,12 @@ impl WriterSession {
         store.snapshots.create_group_dir(ns, group)?;
         let lock = store.locks.group(ns, group)?;
         match store.snapshots.owner(ns, group)? {
-            Some(current) if owner.may_use_group_of(&current) => Ok((false, lock)),
+            Some(current) if Authid::is_owner_ok(&current, owner) => Ok((false, lock)),
             Some(current) => Err(Error::Refused(format!(
                 "backup owner check failed: group {group} belongs to {current}, not to {owner}"
             ))),
             None => {
-                store.put_metadata_file(client, ns, group, owner).await?;
+                store.put_owner_object(client, ns, group, owner).await?;
                 store.snapshots.create_owner(ns, group, owner)?;
                 Ok((true, lock))
             }
@@ -281,7 +282,7 @@ impl WriterSession {
             filename: file.name.clone(),
             crypt_mode,
             size: file.size,
-            csum: file.csum,
+            csum: Digest::from_bytes(file.csum),
         }
     }
 
@@ -300,11 +301,17 @@ impl WriterSession {
             let relative = self.store.relative_file(ns, dir, name.as_str());
             backend.put_metadata(client, &relative, raw.clone()).await?;
         }
+        self.write_local(name.as_str(), raw).await
+    }
+
+    async fn write_local(&self, name: &str, raw: Bytes) -> Result<()> {
         let snapshots = self.store.snapshots.clone();
-        let (ns, dir, name) = (ns.clone(), dir.clone(), name.clone());
+        let (ns, dir, name) = (self.options.ns.clone(), self.dir.clone(), name.to_owned());
         self.store
             .env
-            .blocking(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw)?))
+            .blocking(move || {
+                Ok(snapshots.write_file(&ns, &dir, &name, &raw, Durability::Lazy)?)
+            })
             .await
     }
 

@@ -11,7 +11,6 @@ use crate::backend::s3::keys::StoreKeys;
 use crate::backend::s3::ownership::Ownership;
 use crate::chunk_store::{AtimeProbe, ChunkStore, PrefixDirs};
 use crate::error::{Error, Result};
-use crate::format::blob::DataBlob;
 use crate::refresh::RefreshOptions;
 use crate::task::{TaskContext, check_abort};
 
@@ -34,9 +33,6 @@ impl Default for CreateOptions {
         Self { reuse: false, overwrite_in_use: false, prefix_dirs: PrefixDirs::All }
     }
 }
-
-/// Size of the plaintext of the all-zero chunk that the access time check uses.
-const ZERO_CHUNK_SIZE: usize = 4 << 20;
 
 impl DataStore {
     /// Creates a datastore and opens it.
@@ -149,24 +145,11 @@ impl DataStore {
         if !tuning.gc_atime_safety_check() {
             return Ok(());
         }
-        if self.backend.s3().is_some() {
-            self.chunks.check_atime_updates(&self.env, AtimeProbe::ScratchFile).await?;
-        } else {
-            let env = self.env.clone();
-            let (digest, raw) = self
-                .env
-                .blocking(move || {
-                    let zeros = vec![0; ZERO_CHUNK_SIZE];
-                    let digest =
-                        api_types::digest::Digest::from_bytes(openssl::sha::sha256(&zeros));
-                    DataBlob::encode(&zeros, None, true, &env)
-                        .map(|blob| (digest, blob.into_raw()))
-                        .map_err(Error::format("the all-zero chunk"))
-                })
-                .await?;
-            let probe = AtimeProbe::Chunk { digest: &digest, raw: &raw };
-            self.chunks.check_atime_updates(&self.env, probe).await?;
-        }
+        let probe = match self.backend.s3() {
+            Some(_) => AtimeProbe::ScratchFile,
+            None => AtimeProbe::ZeroChunk,
+        };
+        self.chunks.check_atime_updates(&self.env, probe).await?;
         task.log("Access time update check successful, proceeding with GC.");
         Ok(())
     }

@@ -183,7 +183,7 @@ impl S3Backend {
                 }
             }
             Repair::Put(body) => {
-                let size = u64::try_from(body.len()).ok();
+                let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
                 let md5 = openssl::hash::hash(openssl::hash::MessageDigest::md5(), &body);
                 let same = head.is_some_and(|head| {
                     let content = head.etag.as_ref().and_then(s3_client::ETag::md5);

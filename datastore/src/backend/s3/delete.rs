@@ -437,7 +437,9 @@ impl Pending {
                 self.fate = Fate::Refused;
                 self.reason = format!("{code}: {message}");
             }
-            Some(KeyOutcome::Retryable { code }) => self.reason.clone_from(code),
+            Some(KeyOutcome::Retryable { code, message }) => {
+                self.reason = format!("{code}: {message}");
+            }
             Some(KeyOutcome::Unresolved { .. }) | None => self.unresolved = true,
         }
     }

@@ -31,7 +31,7 @@ impl BlobKind {
     #[must_use]
     pub fn of(blob: &DataBlob) -> Self {
         Self {
-            encoded_size: u64::try_from(blob.raw().len()).unwrap_or(u64::MAX),
+            encoded_size: blob.raw_size(),
             encrypted: blob.is_encrypted(),
             compressed: blob.is_compressed(),
         }
@@ -150,7 +150,7 @@ impl S3Backend {
 
 /// Same length, and same MD5 where the ETag is one.
 fn looks_like(head: &ObjectHead, blob: &DataBlob) -> bool {
-    let same_size = head.size == u64::try_from(blob.raw().len()).ok();
+    let same_size = head.size == blob.raw_size();
     let same_content =
         head.etag.as_ref().and_then(s3_client::ETag::md5).is_none_or(|md5| md5 == md5_of(blob));
     same_size && same_content

@@ -6,7 +6,7 @@
 //! equal to the local tree once more when the quarantine is over (§17.1).
 
 use bytes::Bytes;
-use s3_client::{DeleteReport, ObjectKey, PutMode, S3Client, S3Error};
+use s3_client::{DeleteReport, KeyError, ObjectKey, PutMode, S3Client, S3Error};
 
 use crate::error::{Error, Result};
 
@@ -75,7 +75,7 @@ impl S3Backend {
         let keys: Vec<ObjectKey> = relatives
             .iter()
             .map(|relative| self.keys.content_file(relative))
-            .collect::<Result<_, S3Error>>()?;
+            .collect::<Result<_, KeyError>>()?;
         let report = match client.delete_objects(&keys).await {
             Ok(report) => report,
             Err(error) => {
@@ -93,7 +93,7 @@ impl S3Backend {
 
     fn failures(&self, report: &DeleteReport) -> Vec<(String, String)> {
         report
-            .errors
+            .failures
             .iter()
             .filter_map(|failure| {
                 let path = self.keys.content_path(&failure.key)?;

@@ -153,7 +153,7 @@ impl Ownership {
             return Err(Error::Fenced { owner: marker.owner(), action });
         }
         let offset = client.clock_offset().map_or(0, |millis| millis.div_euclid(1000));
-        let server_time = object.server_date.unwrap_or(local_time.saturating_add(offset));
+        let server_time = object.head.server_date.unwrap_or(local_time.saturating_add(offset));
         *self.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Look { at, server_time });
         Ok(Fence { signed_at: server_time })
     }
