@@ -94,7 +94,14 @@ where
 
 /// Replaces (or creates) `path` with `data`, with these permission bits, waiting for the disk.
 pub fn replace_durable(path: &Path, data: &[u8], mode: u32) -> LocalResult<()> {
-    replace(path, data, &ReplaceOptions { mode, ..ReplaceOptions::durable() })
+    replace(
+        path,
+        data,
+        &ReplaceOptions {
+            mode,
+            ..ReplaceOptions::durable()
+        },
+    )
 }
 
 /// Writes a temporary file beside `path`, to be [persisted](TempFile::persist) there later.

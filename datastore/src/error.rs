@@ -81,7 +81,9 @@ pub enum Error {
     #[error("{0}")]
     Refused(String),
     /// Another instance owns the bucket prefix: nothing may be deleted or committed.
-    #[error("the bucket prefix is in use by {owner}: refusing to {action}; if that server is gone for good, take the prefix over with 's3-refresh --overwrite-in-use'")]
+    #[error(
+        "the bucket prefix is in use by {owner}: refusing to {action}; if that server is gone for good, take the prefix over with 's3-refresh --overwrite-in-use'"
+    )]
     Fenced {
         /// The other instance as named by its marker.
         owner: String,
@@ -89,7 +91,9 @@ pub enum Error {
         action: &'static str,
     },
     /// The local state cannot be trusted until it is rebuilt from the bucket.
-    #[error("the local state does not match the bucket ({reason}); run 's3-refresh' on the datastore first")]
+    #[error(
+        "the local state does not match the bucket ({reason}); run 's3-refresh' on the datastore first"
+    )]
     NeedsRefresh {
         /// What gave it away.
         reason: String,
@@ -102,12 +106,19 @@ pub enum Error {
 impl Error {
     /// A failed file operation; to be used with `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Unreadable data; to be used with `map_err`.
     pub(crate) fn format(what: impl Into<String>) -> impl FnOnce(FormatError) -> Self {
-        move |source| Self::Format { what: what.into(), source }
+        move |source| Self::Format {
+            what: what.into(),
+            source,
+        }
     }
 
     /// Whether the operation may succeed unchanged a little later (network, throttling, locks).
@@ -136,9 +147,10 @@ impl From<LocalError> for Error {
     fn from(error: LocalError) -> Self {
         match error {
             LocalError::Aborted(_) => Self::Aborted,
-            LocalError::Busy { what, .. } | LocalError::Changed { what, .. } => {
-                Self::Locked { what: format!("{what} lock"), reason: error.to_string() }
-            }
+            LocalError::Busy { what, .. } | LocalError::Changed { what, .. } => Self::Locked {
+                what: format!("{what} lock"),
+                reason: error.to_string(),
+            },
             error => Self::Local(error),
         }
     }
@@ -176,6 +188,10 @@ impl From<s3_client::KeyError> for Error {
 
 impl From<S3Error> for Error {
     fn from(error: S3Error) -> Self {
-        if error.is_aborted() { Self::Aborted } else { Self::S3(Box::new(error)) }
+        if error.is_aborted() {
+            Self::Aborted
+        } else {
+            Self::S3(Box::new(error))
+        }
     }
 }

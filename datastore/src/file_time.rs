@@ -61,7 +61,9 @@ impl FileTime {
     /// Milliseconds since the epoch.
     #[must_use]
     pub fn millis(self) -> i64 {
-        self.secs().saturating_mul(1000).saturating_add(i64::from(self.nanos() / 1_000_000))
+        self.secs()
+            .saturating_mul(1000)
+            .saturating_add(i64::from(self.nanos() / 1_000_000))
     }
 
     /// Whole seconds since the epoch.

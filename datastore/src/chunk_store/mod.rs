@@ -31,8 +31,8 @@ use nix::sys::time::TimeSpec;
 pub use atime_check::AtimeProbe;
 pub use insert::InsertOutcome;
 pub use iterate::{ChunkEntry, ChunkPrefixes, EntryKind, PrefixListing};
-pub use prepared::PreparedPayload;
 pub use layout::{PrefixDirs, check_reuse};
+pub use prepared::PreparedPayload;
 pub use sweep::{SweepGate, SweepMode, SweepPermission, SweepTimes};
 
 use crate::atomic_file::{self, Durability, Owner, ReplaceOptions};

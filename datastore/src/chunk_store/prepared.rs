@@ -35,10 +35,12 @@ impl ChunkStore {
         }
         let mut options = self.file_options(durability(fsync));
         options.atime = Some(time);
-        let write = || atomic_file::write_beside(&path, &options, |file| {
-            use std::io::Write;
-            file.write_all(data)
-        });
+        let write = || {
+            atomic_file::write_beside(&path, &options, |file| {
+                use std::io::Write;
+                file.write_all(data)
+            })
+        };
         let temp = match write() {
             Err(error) if error.is_not_found() => {
                 self.create_prefix_dir(&path)?;
@@ -63,14 +65,15 @@ impl ChunkStore {
 
     /// Digests of all chunk files and markers, in order.
     pub fn iterate_chunks(&self) -> impl Iterator<Item = LocalResult<Digest>> + '_ {
-        self.iterate(0..=u16::MAX).flat_map(|listing| match listing {
-            Ok(listing) => listing
-                .entries
-                .into_iter()
-                .filter(|entry| entry.kind == super::EntryKind::Chunk)
-                .filter_map(|entry| entry.digest.map(Ok))
-                .collect::<Vec<_>>(),
-            Err(error) => vec![Err(error)],
-        })
+        self.iterate(0..=u16::MAX)
+            .flat_map(|listing| match listing {
+                Ok(listing) => listing
+                    .entries
+                    .into_iter()
+                    .filter(|entry| entry.kind == super::EntryKind::Chunk)
+                    .filter_map(|entry| entry.digest.map(Ok))
+                    .collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            })
     }
 }

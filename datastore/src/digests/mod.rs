@@ -124,7 +124,13 @@ impl DigestTable {
         let mut found = Vec::new();
         for shard in &self.shards {
             let inner = lock(shard);
-            found.extend(inner.suspicions.iter().filter(|(_, s)| wanted(s)).map(|(d, _)| *d));
+            found.extend(
+                inner
+                    .suspicions
+                    .iter()
+                    .filter(|(_, s)| wanted(s))
+                    .map(|(d, _)| *d),
+            );
         }
         found.sort_unstable();
         found
@@ -133,7 +139,10 @@ impl DigestTable {
     /// The earliest end of a quarantine, if any digest is suspect.
     #[must_use]
     pub fn next_quarantine_end(&self) -> Option<Instant> {
-        self.shards.iter().filter_map(|s| lock(s).suspicions.values().map(|s| s.until).min()).min()
+        self.shards
+            .iter()
+            .filter_map(|s| lock(s).suspicions.values().map(|s| s.until).min())
+            .min()
     }
 
     /// Whether any digest is known to be missing.
@@ -149,8 +158,11 @@ impl DigestTable {
             .iter()
             .map(|shard| {
                 let inner = lock(shard);
-                let only_suspect =
-                    inner.suspicions.keys().filter(|d| !inner.states.contains_key(*d)).count();
+                let only_suspect = inner
+                    .suspicions
+                    .keys()
+                    .filter(|d| !inner.states.contains_key(*d))
+                    .count();
                 inner.states.len() + only_suspect
             })
             .sum()
@@ -186,7 +198,11 @@ impl UploadGuard {
     /// Guards an upload that [`Slot::begin_upload`] has just begun.
     #[must_use]
     pub fn new(table: Arc<DigestTable>, digest: Digest, token: UploadToken) -> Self {
-        Self { table, digest, token: Some(token) }
+        Self {
+            table,
+            digest,
+            token: Some(token),
+        }
     }
 
     /// Ends the upload: runs `work` under the shard lock and clears the state if it succeeds.

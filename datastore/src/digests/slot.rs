@@ -64,7 +64,12 @@ pub struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     pub(super) fn new(digest: &'a Digest, inner: &'a mut Inner, table: &'a DigestTable) -> Self {
-        Self { digest, inner, table, changed: false }
+        Self {
+            digest,
+            inner,
+            table,
+            changed: false,
+        }
     }
 
     pub(super) fn is_changed(&self) -> bool {
@@ -103,7 +108,9 @@ impl<'a> Slot<'a> {
 
     /// Stamps the digest with the current generation, read inside the critical section ◆.
     pub fn stamp_now(&mut self) {
-        self.inner.stamps.insert(*self.digest, self.table.generation());
+        self.inner
+            .stamps
+            .insert(*self.digest, self.table.generation());
     }
 
     /// Whether a collection found the chunk missing and nobody has uploaded it since.
@@ -131,7 +138,9 @@ impl<'a> Slot<'a> {
             return None;
         }
         let token = UploadToken(self.table.next_token());
-        self.inner.states.insert(*self.digest, State::Uploading(token));
+        self.inner
+            .states
+            .insert(*self.digest, State::Uploading(token));
         self.changed = true;
         Some(token)
     }
@@ -151,7 +160,9 @@ impl<'a> Slot<'a> {
         if !self.is_ordinary() {
             return false;
         }
-        self.inner.states.insert(*self.digest, State::Condemned { batch, had });
+        self.inner
+            .states
+            .insert(*self.digest, State::Condemned { batch, had });
         self.changed = true;
         true
     }
@@ -160,9 +171,15 @@ impl<'a> Slot<'a> {
     ///
     /// `None` unless the state is `Condemned`. The caller restores what was taken, no more ◆.
     pub fn take_back(&mut self) -> Option<TakenBack> {
-        let Some(State::Condemned { had, .. }) = self.state() else { return None };
+        let Some(State::Condemned { had, .. }) = self.state() else {
+            return None;
+        };
         self.clear_state();
-        Some(if had { TakenBack::HadPresence } else { TakenBack::HadNone })
+        Some(if had {
+            TakenBack::HadPresence
+        } else {
+            TakenBack::HadNone
+        })
     }
 
     /// Gives up the condemnation by `batch` before sending: the digest becomes ordinary, without
@@ -180,7 +197,9 @@ impl<'a> Slot<'a> {
     pub fn start_deleting(&mut self, batch: BatchId) -> bool {
         match self.state() {
             Some(State::Condemned { batch: b, had }) if b == batch => {
-                self.inner.states.insert(*self.digest, State::Deleting { batch, had });
+                self.inner
+                    .states
+                    .insert(*self.digest, State::Deleting { batch, had });
                 self.changed = true;
                 true
             }
@@ -203,7 +222,11 @@ impl<'a> Slot<'a> {
     /// Flags the digest: a delete may still be applied until `until`. Survives uploads; a second
     /// suspicion only prolongs the first.
     pub fn suspect(&mut self, until: Instant) {
-        let suspicion = self.inner.suspicions.entry(*self.digest).or_insert(Suspicion { until });
+        let suspicion = self
+            .inner
+            .suspicions
+            .entry(*self.digest)
+            .or_insert(Suspicion { until });
         suspicion.until = suspicion.until.max(until);
         self.changed = true;
     }

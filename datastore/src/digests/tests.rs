@@ -48,7 +48,10 @@ fn a_digest_taken_back_is_not_sent() {
     let batch = BatchId(7);
     assert!(table.with(&d, |slot| slot.condemn(batch, true)));
     assert!(!table.with(&d, |slot| slot.condemn(BatchId(8), true)));
-    assert_eq!(table.with(&d, |slot| slot.take_back()), Some(TakenBack::HadPresence));
+    assert_eq!(
+        table.with(&d, |slot| slot.take_back()),
+        Some(TakenBack::HadPresence)
+    );
     assert!(!table.with(&d, |slot| slot.start_deleting(batch)));
 }
 
@@ -61,7 +64,10 @@ fn only_the_own_batch_ends_a_delete() {
     assert!(table.with(&d, |slot| slot.start_deleting(BatchId(1))));
     assert_eq!(table.with(&d, |slot| slot.take_back()), None);
     assert_eq!(table.with(&d, |slot| slot.end_deleting(BatchId(2))), None);
-    assert_eq!(table.with(&d, |slot| slot.end_deleting(BatchId(1))), Some(false));
+    assert_eq!(
+        table.with(&d, |slot| slot.end_deleting(BatchId(1))),
+        Some(false)
+    );
 }
 
 #[test]

@@ -34,8 +34,16 @@ impl FirstSeen {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Error::io("unable to read", &path)(error)),
         };
-        let seen = text.lines().take(MAX_ENTRIES).filter_map(parse_line).collect();
-        Ok(Self { path, seen, new: Mutex::default() })
+        let seen = text
+            .lines()
+            .take(MAX_ENTRIES)
+            .filter_map(parse_line)
+            .collect();
+        Ok(Self {
+            path,
+            seen,
+            new: Mutex::default(),
+        })
     }
 
     /// The generation of the first sighting in an earlier run.
@@ -46,7 +54,10 @@ impl FirstSeen {
 
     /// Records a sighting in this run.
     pub fn record(&self, digest: Digest, generation: Generation) {
-        let first = self.generation_of(&digest).unwrap_or(generation).min(generation);
+        let first = self
+            .generation_of(&digest)
+            .unwrap_or(generation)
+            .min(generation);
         let mut new = self.new();
         if new.len() < MAX_ENTRIES {
             new.insert(digest, first);
@@ -62,9 +73,15 @@ impl FirstSeen {
         if new.is_empty() && self.seen.is_empty() {
             return Ok(());
         }
-        let text: String =
-            new.iter().map(|(digest, generation)| format!("{digest} {generation}\n")).collect();
-        Ok(atomic_file::replace_durable(&self.path, text.as_bytes(), 0o600)?)
+        let text: String = new
+            .iter()
+            .map(|(digest, generation)| format!("{digest} {generation}\n"))
+            .collect();
+        Ok(atomic_file::replace_durable(
+            &self.path,
+            text.as_bytes(),
+            0o600,
+        )?)
     }
 
     fn new(&self) -> MutexGuard<'_, BTreeMap<Digest, Generation>> {

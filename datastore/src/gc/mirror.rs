@@ -101,7 +101,9 @@ impl DataStore {
         if marker.size_read(Path::new(&index.relative)) != Some(index.object.size) {
             return false;
         }
-        let Some(expected) = index.object.etag.as_ref().and_then(ETag::md5) else { return true };
+        let Some(expected) = index.object.etag.as_ref().and_then(ETag::md5) else {
+            return true;
+        };
         let path = self.base.join(&index.relative);
         let known = self.index_md5s.get(&path);
         match known {
@@ -123,7 +125,9 @@ impl DataStore {
 
     /// Whether no process holds the snapshot's lock and it has no local directory.
     fn is_abandoned(&self, snapshot: &str) -> bool {
-        let Ok(path) = snapshot.parse::<SnapshotPath>() else { return false };
+        let Ok(path) = snapshot.parse::<SnapshotPath>() else {
+            return false;
+        };
         if self.base.join(snapshot).exists() {
             return false;
         }
@@ -151,16 +155,24 @@ async fn list_indexes(
     while let Some(page) = listing.next_page().await {
         check_abort(task)?;
         let page = page.map_err(|error| {
-            Error::Refused(format!("the listing of the metadata is incomplete: {error}"))
+            Error::Refused(format!(
+                "the listing of the metadata is incomplete: {error}"
+            ))
         })?;
         for object in page.objects {
             report.objects += 1;
-            let Some(relative) = backend.keys.content_path(&object.key) else { continue };
+            let Some(relative) = backend.keys.content_path(&object.key) else {
+                continue;
+            };
             if let Some(snapshot) = relative.strip_suffix(&format!("/{}", ArchiveName::MANIFEST)) {
                 finished.insert(snapshot.to_owned());
             } else if super::walk::index_kind(Path::new(relative)).is_some() {
                 let relative = relative.to_owned();
-                indexes.push(RemoteIndex { relative, object, list_date: page.server_date });
+                indexes.push(RemoteIndex {
+                    relative,
+                    object,
+                    list_date: page.server_date,
+                });
             }
         }
     }
@@ -209,12 +221,21 @@ pub(crate) struct IndexMd5s {
 impl IndexMd5s {
     fn get(&self, path: &Path) -> Option<[u8; 16]> {
         let identity = FileIdentity::of(path)?;
-        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.get(path).filter(|(then, _)| *then == identity).map(|(_, md5)| *md5)
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        known
+            .get(path)
+            .filter(|(then, _)| *then == identity)
+            .map(|(_, md5)| *md5)
     }
 
     fn put(&self, path: PathBuf, identity: FileIdentity, md5: [u8; 16]) {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         known.insert(path, (identity, md5));
     }
 }

@@ -104,6 +104,8 @@ pub struct GcReport {
     pub pending: BTreeMap<PendingReason, Tally>,
     /// Garbage that the provider refuses to delete.
     pub retained: Tally,
+    /// What the provider said, for the first few.
+    pub refusals: Vec<String>,
     /// Garbage whose deletion is not confirmed.
     pub suspect: Tally,
     /// Garbage whose deletion failed otherwise.

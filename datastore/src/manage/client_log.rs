@@ -33,9 +33,12 @@ impl DataStore {
         let (ns, dir) = (ns.clone(), dir.clone());
         let info = {
             let (ns, dir) = (ns.clone(), dir.clone());
-            self.local(move |snapshots| snapshots.snapshot_info(&ns, &dir)).await?
+            self.local(move |snapshots| snapshots.snapshot_info(&ns, &dir))
+                .await?
         };
-        let info = info.ok_or_else(|| Error::NotFound { what: format!("snapshot {dir}") })?;
+        let info = info.ok_or_else(|| Error::NotFound {
+            what: format!("snapshot {dir}"),
+        })?;
         if info.files.iter().any(|file| file == name) {
             return Err(Error::Refused("backup already contains a log.".into()));
         }

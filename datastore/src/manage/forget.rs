@@ -16,6 +16,7 @@
 //! metadata epoch.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use api_types::names::{ArchiveName, BackupGroup, BackupNamespace, SnapshotPath};
 use s3_client::S3Client;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::s3::S3Backend;
 use crate::error::{Error, Result};
+use crate::gc::history::{RemovalKind, RemovalRecord, RemovalTotals};
 use crate::locks::LockFile;
 use crate::store::DataStore;
 
@@ -53,8 +55,8 @@ pub struct Forgotten {
 /// A snapshot locked for its removal.
 struct Target {
     path: SnapshotPath,
-    /// Its index and blob files, the manifest among them if it is finished.
-    files: Vec<String>,
+    /// Its index and blob files with their lengths, the manifest among them if it is finished.
+    files: Vec<(String, u64)>,
     snapshot_lock: LockFile,
     manifest_lock: LockFile,
 }
@@ -70,7 +72,14 @@ impl DataStore {
         path: &SnapshotPath,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        let forgotten = self.forget_snapshots(client, std::slice::from_ref(path), cancel).await;
+        let forgotten = self
+            .forget_snapshots(
+                client,
+                std::slice::from_ref(path),
+                RemovalKind::Forget,
+                cancel,
+            )
+            .await;
         if !forgotten.protected.is_empty() {
             return Err(Error::Refused("cannot remove protected snapshot".into()));
         }
@@ -83,11 +92,15 @@ impl DataStore {
         &self,
         client: Option<&S3Client>,
         paths: &[SnapshotPath],
+        kind: RemovalKind,
         cancel: &CancellationToken,
     ) -> Forgotten {
-        let mut forgotten = self.remove_snapshots(client, paths, cancel).await;
-        let groups: BTreeSet<(&BackupNamespace, &BackupGroup)> =
-            forgotten.removed.iter().map(|path| (&path.ns, &path.dir.group)).collect();
+        let mut forgotten = self.remove_snapshots(client, paths, kind, cancel).await;
+        let groups: BTreeSet<(&BackupNamespace, &BackupGroup)> = forgotten
+            .removed
+            .iter()
+            .map(|path| (&path.ns, &path.dir.group))
+            .collect();
         let mut removed_groups = 0;
         for (ns, group) in groups {
             match self.remove_idle_group(client, ns, group).await {
@@ -106,11 +119,18 @@ impl DataStore {
         &self,
         client: Option<&S3Client>,
         paths: &[SnapshotPath],
+        kind: RemovalKind,
         cancel: &CancellationToken,
     ) -> Forgotten {
         let mut forgotten = Forgotten::default();
         for batch in paths.chunks(batch_size()) {
-            if let Err(error) = self.remove_batch(client, batch, cancel, &mut forgotten).await {
+            let generation = self.table.generation();
+            let mut totals = RemovalTotals::default();
+            let removed = self
+                .remove_batch(client, batch, cancel, &mut forgotten, &mut totals)
+                .await;
+            self.record_removal(kind, generation, totals).await;
+            if let Err(error) = removed {
                 forgotten.stopped = Some(error);
                 break;
             }
@@ -124,6 +144,7 @@ impl DataStore {
         batch: &[SnapshotPath],
         cancel: &CancellationToken,
         forgotten: &mut Forgotten,
+        totals: &mut RemovalTotals,
     ) -> Result<()> {
         let _epoch = self.share_metadata_epoch(cancel).await?;
         let mut targets = Vec::with_capacity(batch.len());
@@ -136,18 +157,49 @@ impl DataStore {
             }
         }
         if let Some((backend, client)) = self.remote(client) {
-            self.spare_protected(&backend, &client, &mut targets, forgotten).await?;
-            self.delete_manifests(&backend, &client, &mut targets, forgotten).await?;
+            self.spare_protected(&backend, &client, &mut targets, forgotten)
+                .await?;
+            self.delete_manifests(&backend, &client, &mut targets, forgotten)
+                .await?;
             forgotten.left_in_bucket += self.delete_rest(&backend, &client, &targets).await;
         }
         for target in targets {
             let path = target.path.clone();
+            let indexes = target.indexes();
             match self.remove_locally(target).await {
-                Ok(()) => forgotten.removed.push(path),
+                Ok(()) => {
+                    totals.snapshots += 1;
+                    totals.indexes += indexes.0;
+                    totals.index_bytes += indexes.1;
+                    forgotten.removed.push(path);
+                }
                 Err(error) => forgotten.failed.push((path, error)),
             }
         }
         Ok(())
+    }
+
+    /// Tells the next collection why index files are gone (`gc.md` §6.5).
+    async fn record_removal(&self, kind: RemovalKind, generation: u64, totals: RemovalTotals) {
+        if totals.snapshots == 0 {
+            return;
+        }
+        let RemovalTotals {
+            snapshots,
+            indexes,
+            index_bytes,
+        } = totals;
+        let record = RemovalRecord {
+            kind,
+            generation,
+            snapshots,
+            indexes,
+            index_bytes,
+        };
+        let log = Arc::clone(&self.removals);
+        if let Err(error) = self.env.blocking(move || log.append(&record)).await {
+            tracing::warn!(store = %self.name, %error, "the next collection may ask why snapshots are gone");
+        }
     }
 
     /// Shares the metadata epoch: whatever removes or moves index files holds it meanwhile.
@@ -174,18 +226,32 @@ impl DataStore {
         let manifest_lock = self.locks.manifest(&path.ns, &path.dir, cancel).await?;
         let info = {
             let path = path.clone();
-            self.local(move |snapshots| snapshots.snapshot_info(&path.ns, &path.dir)).await?
+            self.local(move |snapshots| {
+                let Some(info) = snapshots.snapshot_info(&path.ns, &path.dir)? else {
+                    return Ok(None);
+                };
+                let files = snapshots.file_sizes(&path.ns, &info)?;
+                Ok(Some((info.protected, files)))
+            })
+            .await?
         };
-        let Some(info) = info else {
+        let Some((protected, files)) = info else {
             // Nothing to lock: the files would stay behind.
             snapshot_lock.remove()?;
             manifest_lock.remove()?;
-            return Err(Error::NotFound { what: format!("snapshot {}", path.dir) });
+            return Err(Error::NotFound {
+                what: format!("snapshot {}", path.dir),
+            });
         };
-        if info.protected {
+        if protected {
             return Ok(None);
         }
-        Ok(Some(Target { path: path.clone(), files: info.files, snapshot_lock, manifest_lock }))
+        Ok(Some(Target {
+            path: path.clone(),
+            files,
+            snapshot_lock,
+            manifest_lock,
+        }))
     }
 
     async fn spare_protected(
@@ -222,7 +288,10 @@ impl DataStore {
         };
         let relatives: Vec<String> = targets.iter().map(manifest).collect();
         let deleted = match &relatives[..] {
-            [one] => backend.delete_metadata(&fenced, one).await.map(|()| Vec::new()),
+            [one] => backend
+                .delete_metadata(&fenced, one)
+                .await
+                .map(|()| Vec::new()),
             many => backend.delete_metadata_files(&fenced, many).await,
         };
         let resisted = match deleted {
@@ -268,8 +337,11 @@ impl DataStore {
         let mut relatives = Vec::new();
         for target in targets {
             let SnapshotPath { ns, dir } = &target.path;
-            let rest = target.files.iter().filter(|name| *name != ArchiveName::MANIFEST);
-            relatives.extend(rest.map(|name| self.relative_file(ns, dir, name)));
+            let rest = target
+                .files
+                .iter()
+                .filter(|(name, _)| name != ArchiveName::MANIFEST);
+            relatives.extend(rest.map(|(name, _)| self.relative_file(ns, dir, name)));
         }
         if relatives.is_empty() {
             return 0;
@@ -301,6 +373,15 @@ impl DataStore {
             target.snapshot_lock.remove()
         })
         .await
+    }
+}
+
+impl Target {
+    /// Number of index files, and bytes of them.
+    fn indexes(&self) -> (u64, u64) {
+        let is_index = |name: &str| name.parse().is_ok_and(|name: ArchiveName| name.is_index());
+        let indexes = self.files.iter().filter(|(name, _)| is_index(name));
+        indexes.fold((0, 0), |(count, bytes), (_, len)| (count + 1, bytes + len))
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::gc::history::RemovalKind;
 use crate::snapshot::{NOTES_FILE, OWNER_FILE};
 use crate::store::DataStore;
 
@@ -42,9 +43,13 @@ impl DataStore {
         group: &BackupGroup,
         owner: &Authid,
     ) -> Result<()> {
-        let Some((backend, client)) = self.remote(client) else { return Ok(()) };
+        let Some((backend, client)) = self.remote(client) else {
+            return Ok(());
+        };
         let relative = self.relative_group_file(ns, group, OWNER_FILE);
-        backend.put_metadata(&client, &relative, owner_text(owner)).await
+        backend
+            .put_metadata(&client, &relative, owner_text(owner))
+            .await
     }
 
     /// Changes the owner of a group.
@@ -76,7 +81,9 @@ impl DataStore {
     pub async fn group_notes(&self, ns: &BackupNamespace, group: &BackupGroup) -> Result<String> {
         self.check_group(ns, group).await?;
         let (ns, group) = (ns.clone(), group.clone());
-        let notes = self.local(move |snapshots| snapshots.group_notes(&ns, &group)).await?;
+        let notes = self
+            .local(move |snapshots| snapshots.group_notes(&ns, &group))
+            .await?;
         Ok(notes.unwrap_or_default())
     }
 
@@ -106,9 +113,12 @@ impl DataStore {
         }
         if let Some((backend, client)) = self.remote(client) {
             let fence = backend.ownership.check(&client, "remove notes").await?;
-            backend.delete_metadata(&client.signed_at(fence.signed_at), &relative).await?;
+            backend
+                .delete_metadata(&client.signed_at(fence.signed_at), &relative)
+                .await?;
         }
-        self.local(move |snapshots| snapshots.set_group_notes(&ns, &group, "")).await
+        self.local(move |snapshots| snapshots.set_group_notes(&ns, &group, ""))
+            .await
     }
 
     /// Removes a group with all its snapshots but the protected ones.
@@ -128,7 +138,9 @@ impl DataStore {
         let mut paths = self.snapshots_of(ns, group).await?;
         // Oldest first: what is left after a failure is a group that still has its newest ones.
         paths.reverse();
-        let forgotten = self.remove_snapshots(client, &paths, cancel).await;
+        let forgotten = self
+            .remove_snapshots(client, &paths, RemovalKind::Destroy, cancel)
+            .await;
         let mut stats = RemovalStats {
             removed_groups: 0,
             protected_snapshots: count(&forgotten.protected),
@@ -153,7 +165,9 @@ impl DataStore {
         group: &BackupGroup,
     ) -> Result<bool> {
         // A new backup may be on its way; it holds the lock from before its first snapshot on.
-        let Ok(lock) = self.locks.group(ns, group) else { return Ok(false) };
+        let Ok(lock) = self.locks.group(ns, group) else {
+            return Ok(false);
+        };
         let removed = self.remove_group_if_empty(client, ns, group).await?;
         if removed {
             lock.remove()?;
@@ -193,7 +207,8 @@ impl DataStore {
         }
         let removed = {
             let (ns, group) = (ns.clone(), group.clone());
-            self.local(move |snapshots| snapshots.remove_group_if_empty(&ns, &group)).await
+            self.local(move |snapshots| snapshots.remove_group_if_empty(&ns, &group))
+                .await
         };
         if let (Err(_) | Ok(false), Some((backend, client))) = (&removed, &remote) {
             backend.cleanup.add(&self.env, files.to_vec()).await?;
@@ -221,7 +236,8 @@ impl DataStore {
     async fn check_group(&self, ns: &BackupNamespace, group: &BackupGroup) -> Result<()> {
         let exists = {
             let (ns, group) = (ns.clone(), group.clone());
-            self.local(move |snapshots| snapshots.group_exists(&ns, &group)).await?
+            self.local(move |snapshots| snapshots.group_exists(&ns, &group))
+                .await?
         };
         if exists {
             return Ok(());

@@ -25,8 +25,13 @@ impl DataStore {
         max_depth: Option<usize>,
     ) -> Result<Vec<NamespaceListItem>> {
         let parent = parent.clone();
-        let found = self.local(move |snapshots| snapshots.namespaces(&parent, max_depth)).await?;
-        Ok(found.into_iter().map(|ns| NamespaceListItem { ns, comment: None }).collect())
+        let found = self
+            .local(move |snapshots| snapshots.namespaces(&parent, max_depth))
+            .await?;
+        Ok(found
+            .into_iter()
+            .map(|ns| NamespaceListItem { ns, comment: None })
+            .collect())
     }
 
     /// The groups of a namespace. One whose owner cannot be read is left out.
@@ -88,11 +93,18 @@ impl DataStore {
             .blocking(move || {
                 let info = snapshots
                     .snapshot_info(&ns, &dir)?
-                    .ok_or_else(|| Error::NotFound { what: format!("snapshot {dir}") })?;
+                    .ok_or_else(|| Error::NotFound {
+                        what: format!("snapshot {dir}"),
+                    })?;
                 if !info.is_finished() {
-                    return Err(Error::Refused(format!("manifest not found for snapshot '{dir}'")));
+                    return Err(Error::Refused(format!(
+                        "manifest not found for snapshot '{dir}'"
+                    )));
                 }
-                Ok(contents(&read_manifest(&snapshots, &ns, &dir)?, &info.files))
+                Ok(contents(
+                    &read_manifest(&snapshots, &ns, &dir)?,
+                    &info.files,
+                ))
             })
             .await
     }
@@ -102,7 +114,9 @@ fn check_namespace(snapshots: &SnapshotStore, ns: &BackupNamespace) -> Result<()
     if snapshots.namespace_exists(ns)? {
         return Ok(());
     }
-    Err(Error::NotFound { what: format!("namespace '{ns}'") })
+    Err(Error::NotFound {
+        what: format!("namespace '{ns}'"),
+    })
 }
 
 /// `None` if the owner cannot be read: nobody may be shown the group then.
@@ -126,7 +140,9 @@ fn group_item(
         backup_id: group.id.clone(),
         last_backup: summary.last.as_ref().map_or(0, |info| info.dir.time.secs()),
         backup_count: summary.count,
-        files: summary.last.map_or_else(Vec::new, |info| names(&info.files).collect()),
+        files: summary
+            .last
+            .map_or_else(Vec::new, |info| names(&info.files).collect()),
         owner: Some(owner),
         comment: comment.and_then(|notes| first_line(&notes)),
     }))
@@ -159,7 +175,9 @@ fn snapshot_item(
     ns: &BackupNamespace,
     info: BackupInfo,
 ) -> SnapshotListItem {
-    let stored = info.is_finished().then(|| read_manifest(snapshots, ns, &info.dir));
+    let stored = info
+        .is_finished()
+        .then(|| read_manifest(snapshots, ns, &info.dir));
     let mut item = SnapshotListItem {
         backup_type: info.dir.group.ty,
         backup_id: info.dir.group.id.clone(),
@@ -203,7 +221,11 @@ fn contents(stored: &StoredManifest, files: &[String]) -> Vec<BackupContent> {
         })
         .collect();
     let signed = manifest.signature().is_some();
-    let mode = if signed { CryptMode::SignOnly } else { CryptMode::None };
+    let mode = if signed {
+        CryptMode::SignOnly
+    } else {
+        CryptMode::None
+    };
     for filename in names(files) {
         if filename.is_manifest() {
             contents.push(BackupContent {
@@ -213,15 +235,18 @@ fn contents(stored: &StoredManifest, files: &[String]) -> Vec<BackupContent> {
             });
         }
     }
-    let others = names(files).filter(|name| {
-        !name.is_manifest() && manifest.lookup_file(name.as_str()).is_none()
-    });
+    let others = names(files)
+        .filter(|name| !name.is_manifest() && manifest.lookup_file(name.as_str()).is_none());
     contents.extend(others.map(name_only));
     contents
 }
 
 fn name_only(filename: ArchiveName) -> BackupContent {
-    BackupContent { filename, crypt_mode: None, size: None }
+    BackupContent {
+        filename,
+        crypt_mode: None,
+        size: None,
+    }
 }
 
 /// The names that the interface can express.
@@ -230,5 +255,9 @@ fn names(files: &[String]) -> impl Iterator<Item = ArchiveName> {
 }
 
 fn first_line(notes: &str) -> Option<String> {
-    notes.lines().next().filter(|line| !line.is_empty()).map(str::to_owned)
+    notes
+        .lines()
+        .next()
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
 }

@@ -31,7 +31,10 @@ pub(crate) fn read_manifest(
         .ok_or_else(|| Error::NotFound { what: what() })?;
     let blob = DataBlob::from_bytes(Bytes::from(raw)).map_err(Error::format(what()))?;
     let manifest = Manifest::from_blob(&blob, None).map_err(Error::format(what()))?;
-    Ok(StoredManifest { manifest, raw_size: blob.raw_size() })
+    Ok(StoredManifest {
+        manifest,
+        raw_size: blob.raw_size(),
+    })
 }
 
 impl DataStore {
@@ -70,7 +73,9 @@ impl DataStore {
         if manifest == before {
             return Ok(());
         }
-        let blob = manifest.to_blob().map_err(Error::format(format!("manifest of {dir}")))?;
+        let blob = manifest
+            .to_blob()
+            .map_err(Error::format(format!("manifest of {dir}")))?;
         let raw = blob.into_raw();
         let relative = self.relative_file(ns, dir, ArchiveName::MANIFEST);
         let remote = self.remote(client);

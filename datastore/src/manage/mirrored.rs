@@ -62,7 +62,10 @@ impl DataStore {
         client: &S3Client,
         relative: &str,
     ) -> Result<()> {
-        backend.cleanup.add(&self.env, vec![relative.to_owned()]).await?;
+        backend
+            .cleanup
+            .add(&self.env, vec![relative.to_owned()])
+            .await?;
         backend.reconcile_metadata(client).await?;
         Ok(())
     }

@@ -44,7 +44,9 @@ impl DataStore {
         ns: &BackupNamespace,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        let Some(parent) = ns.parent() else { return Ok(()) };
+        let Some(parent) = ns.parent() else {
+            return Ok(());
+        };
         let _epoch = self.share_metadata_epoch(cancel).await?;
         if !self.namespace_exists(&parent).await? {
             return Err(Error::Refused(format!(
@@ -57,11 +59,14 @@ impl DataStore {
         let relative = self.relative_namespace_marker(ns);
         let remote = self.remote(client);
         if let Some((backend, client)) = &remote {
-            backend.put_metadata(client, &relative, Bytes::new()).await?;
+            backend
+                .put_metadata(client, &relative, Bytes::new())
+                .await?;
         }
         let created = {
             let ns = ns.clone();
-            self.local(move |snapshots| snapshots.create_namespace(&ns).map(|_| ())).await
+            self.local(move |snapshots| snapshots.create_namespace(&ns).map(|_| ()))
+                .await
         };
         if let (Err(_), Some((backend, client))) = (&created, &remote) {
             backend.delete_metadata(client, &relative).await?;
@@ -83,11 +88,14 @@ impl DataStore {
         cancel: &CancellationToken,
     ) -> Result<NamespaceRemoval> {
         if !self.namespace_exists(ns).await? {
-            return Err(Error::NotFound { what: format!("namespace '{ns}'") });
+            return Err(Error::NotFound {
+                what: format!("namespace '{ns}'"),
+            });
         }
         let mut levels = {
             let ns = ns.clone();
-            self.local(move |snapshots| snapshots.namespaces(&ns, None)).await?
+            self.local(move |snapshots| snapshots.namespaces(&ns, None))
+                .await?
         };
         // Children come after their parents in the list.
         levels.reverse();
@@ -97,7 +105,8 @@ impl DataStore {
                 return Err(Error::Aborted);
             }
             if delete_groups {
-                self.destroy_groups_of(client, &level, cancel, &mut removal).await?;
+                self.destroy_groups_of(client, &level, cancel, &mut removal)
+                    .await?;
             }
             if !level.is_root() && self.remove_empty_level(client, &level, cancel).await? {
                 removal.removed_namespaces += 1;
@@ -145,11 +154,15 @@ impl DataStore {
         }
         let gone = {
             let ns = ns.clone();
-            self.local(move |snapshots| snapshots.remove_namespace_dir(&ns)).await?
+            self.local(move |snapshots| snapshots.remove_namespace_dir(&ns))
+                .await?
         };
         if let (true, Some((backend, client))) = (gone, &remote) {
             let relative = self.relative_namespace_marker(ns);
-            let fence = backend.ownership.check(client, "remove a namespace").await?;
+            let fence = backend
+                .ownership
+                .check(client, "remove a namespace")
+                .await?;
             let fenced = client.signed_at(fence.signed_at);
             if let Err(error) = backend.delete_metadata(&fenced, &relative).await {
                 backend.cleanup.add(&self.env, vec![relative]).await?;
@@ -166,9 +179,14 @@ impl DataStore {
         client: &S3Client,
         ns: &BackupNamespace,
     ) -> Result<()> {
-        let marker = backend.keys.content_file(&self.relative_namespace_marker(ns))?;
+        let marker = backend
+            .keys
+            .content_file(&self.relative_namespace_marker(ns))?;
         let dir = backend.keys.content_dir(&ns.path())?;
-        let options = ListOptions { max_keys: Some(2), ..ListOptions::default() };
+        let options = ListOptions {
+            max_keys: Some(2),
+            ..ListOptions::default()
+        };
         let mut listing = client.list(dir, options);
         while let Some(page) = listing.next_page().await {
             if let Some(other) = page?.objects.iter().find(|object| object.key != marker) {
@@ -185,21 +203,21 @@ impl DataStore {
     async fn is_locally_empty(&self, ns: &BackupNamespace) -> Result<bool> {
         let below = {
             let ns = ns.clone();
-            self.local(move |snapshots| snapshots.child_namespaces(&ns)).await?
+            self.local(move |snapshots| snapshots.child_namespaces(&ns))
+                .await?
         };
         Ok(below.is_empty() && self.groups_of(ns).await?.is_empty())
     }
 
     async fn namespace_exists(&self, ns: &BackupNamespace) -> Result<bool> {
         let ns = ns.clone();
-        self.local(move |snapshots| snapshots.namespace_exists(&ns)).await
+        self.local(move |snapshots| snapshots.namespace_exists(&ns))
+            .await
     }
 
-    async fn groups_of(
-        &self,
-        ns: &BackupNamespace,
-    ) -> Result<Vec<api_types::names::BackupGroup>> {
+    async fn groups_of(&self, ns: &BackupNamespace) -> Result<Vec<api_types::names::BackupGroup>> {
         let ns = ns.clone();
-        self.local(move |snapshots| snapshots.list_groups(&ns)).await
+        self.local(move |snapshots| snapshots.list_groups(&ns))
+            .await
     }
 }

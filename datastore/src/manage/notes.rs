@@ -30,6 +30,9 @@ impl DataStore {
         cancel: &CancellationToken,
     ) -> Result<()> {
         let notes = Some(notes).filter(|notes| !notes.is_empty());
-        self.update_manifest(client, ns, dir, cancel, |manifest| manifest.set_notes(notes)).await
+        self.update_manifest(client, ns, dir, cancel, |manifest| {
+            manifest.set_notes(notes)
+        })
+        .await
     }
 }

@@ -3,14 +3,17 @@
 
 use api_types::names::{BackupDir, BackupGroup, BackupNamespace};
 
+use crate::backend::s3::keys::NAMESPACE_MARKER;
 use crate::store::DataStore;
-
-/// File in the bucket that stands for a namespace.
-const NAMESPACE_MARKER: &str = ".namespace";
 
 impl DataStore {
     /// `ns/a/vm/100/<time>/<name>`
-    pub(crate) fn relative_file(&self, ns: &BackupNamespace, dir: &BackupDir, name: &str) -> String {
+    pub(crate) fn relative_file(
+        &self,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+        name: &str,
+    ) -> String {
         ns.path_of(&format!("{}/{name}", dir.path()))
     }
 

@@ -30,10 +30,14 @@ impl DataStore {
         let mut groups: BTreeMap<(&BackupNamespace, &BackupGroup), Vec<&SnapshotPath>> =
             BTreeMap::new();
         for path in candidates {
-            groups.entry((&path.ns, &path.dir.group)).or_default().push(path);
+            groups
+                .entry((&path.ns, &path.dir.group))
+                .or_default()
+                .push(path);
         }
-        let (few, many): (Vec<_>, Vec<_>) =
-            groups.into_iter().partition(|(_, paths)| paths.len() <= MAX_HEADS);
+        let (few, many): (Vec<_>, Vec<_>) = groups
+            .into_iter()
+            .partition(|(_, paths)| paths.len() <= MAX_HEADS);
         let heads: Vec<&SnapshotPath> = few.into_iter().flat_map(|(_, paths)| paths).collect();
         let mut protected: BTreeSet<SnapshotPath> = stream::iter(heads)
             .map(|path| self.is_marked(backend, client, path))
@@ -58,7 +62,9 @@ impl DataStore {
         path: &SnapshotPath,
     ) -> Result<Option<SnapshotPath>> {
         let relative = self.relative_file(&path.ns, &path.dir, PROTECTED_MARKER);
-        let head = client.head_object(&backend.keys.content_file(&relative)?).await?;
+        let head = client
+            .head_object(&backend.keys.content_file(&relative)?)
+            .await?;
         Ok(head.map(|_| path.clone()))
     }
 }
@@ -75,8 +81,12 @@ async fn list_marked(
     let mut marked = Vec::new();
     while let Some(page) = listing.next_page().await {
         for object in page?.objects {
-            let Some(relative) = object.key.relative_to(&dir) else { continue };
-            let Some((time, PROTECTED_MARKER)) = relative.split_once('/') else { continue };
+            let Some(relative) = object.key.relative_to(&dir) else {
+                continue;
+            };
+            let Some((time, PROTECTED_MARKER)) = relative.split_once('/') else {
+                continue;
+            };
             if let Ok(time) = time.parse() {
                 let dir = BackupDir::new(group.clone(), time);
                 marked.push(SnapshotPath::new(ns.clone(), dir));

@@ -20,10 +20,13 @@ impl DataStore {
         let (ns, dir) = (ns.clone(), dir.clone());
         let info = {
             let dir = dir.clone();
-            self.local(move |snapshots| snapshots.snapshot_info(&ns, &dir)).await?
+            self.local(move |snapshots| snapshots.snapshot_info(&ns, &dir))
+                .await?
         };
         info.map(|info| info.protected)
-            .ok_or_else(|| Error::NotFound { what: format!("snapshot {dir}") })
+            .ok_or_else(|| Error::NotFound {
+                what: format!("snapshot {dir}"),
+            })
     }
 
     /// Protects a snapshot from removal, or lifts the protection.
@@ -41,7 +44,9 @@ impl DataStore {
         let _lock = self.locks.snapshot_exclusive(ns, dir)?;
         self.protection(ns, dir).await?;
         self.set_local_marker(ns, dir, protect).await?;
-        let Some((backend, client)) = self.remote(client) else { return Ok(()) };
+        let Some((backend, client)) = self.remote(client) else {
+            return Ok(());
+        };
         let relative = self.relative_file(ns, dir, PROTECTED_MARKER);
         let done = if protect {
             backend.put_metadata(&client, &relative, Bytes::new()).await
@@ -67,7 +72,8 @@ impl DataStore {
         protect: bool,
     ) -> Result<()> {
         let (ns, dir) = (ns.clone(), dir.clone());
-        self.local(move |snapshots| snapshots.set_protected(&ns, &dir, protect)).await?;
+        self.local(move |snapshots| snapshots.set_protected(&ns, &dir, protect))
+            .await?;
         Ok(())
     }
 }

@@ -53,9 +53,10 @@ impl MetadataReport {
             "{} metadata objects: {} reused, {} fetched ({} bytes)",
             self.objects, self.reused, self.fetched, self.fetched_bytes
         ));
-        for (what, list) in
-            [("only in the local tree", &self.only_local), ("only in the bucket", &self.only_remote)]
-        {
+        for (what, list) in [
+            ("only in the local tree", &self.only_local),
+            ("only in the bucket", &self.only_remote),
+        ] {
             for snapshot in list.iter().take(MAX_LISTED) {
                 task.log(&format!("{what}: {snapshot}"));
             }
@@ -105,7 +106,12 @@ impl DataStore {
         while let Some(fetched) = results.try_next().await? {
             check_abort(task)?;
             done += 1;
-            task.progress(Progress::new("refresh metadata", done, Some(total), "objects"));
+            task.progress(Progress::new(
+                "refresh metadata",
+                done,
+                Some(total),
+                "objects",
+            ));
             match fetched {
                 None => report.reused += 1,
                 Some(fetched) => {
@@ -131,7 +137,9 @@ impl DataStore {
         task: &dyn TaskContext,
         report: &mut MetadataReport,
     ) -> Result<Vec<Entry>> {
-        let Some(backend) = self.backend.s3() else { return Ok(Vec::new()) };
+        let Some(backend) = self.backend.s3() else {
+            return Ok(Vec::new());
+        };
         let prefix = ListPrefix::from(&backend.keys.content()?);
         let mut listing = client.list(prefix, ListOptions::default());
         let mut entries = Vec::new();
@@ -141,7 +149,11 @@ impl DataStore {
                 report.objects += 1;
                 let relative = backend.keys.content_path(&object.key).map(str::to_owned);
                 match relative.and_then(|path| TreeKey::parse(&path).map(|kind| (path, kind))) {
-                    Some((relative, kind)) => entries.push(Entry { relative, kind, object }),
+                    Some((relative, kind)) => entries.push(Entry {
+                        relative,
+                        kind,
+                        object,
+                    }),
                     None => report.unknown.push(object.key.to_string()),
                 }
             }
@@ -166,10 +178,17 @@ impl DataStore {
     fn compare_snapshots(&self, entries: &[Entry], report: &mut MetadataReport) {
         let remote: BTreeSet<String> = entries.iter().filter_map(snapshot_of).collect();
         let mut local = BTreeSet::new();
-        if let Ok(namespaces) = self.snapshots.namespaces(&api_types::names::BackupNamespace::root(), None) {
+        if let Ok(namespaces) = self
+            .snapshots
+            .namespaces(&api_types::names::BackupNamespace::root(), None)
+        {
             for ns in namespaces {
                 for group in self.snapshots.list_groups(&ns).unwrap_or_default() {
-                    for info in self.snapshots.list_snapshots(&ns, &group).unwrap_or_default() {
+                    for info in self
+                        .snapshots
+                        .list_snapshots(&ns, &group)
+                        .unwrap_or_default()
+                    {
                         let path = self.snapshots.snapshot_path(&ns, &info.dir);
                         if let Ok(relative) = path.strip_prefix(&self.base) {
                             local.insert(relative.display().to_string());
@@ -210,7 +229,10 @@ impl DataStore {
             return Ok(None);
         }
         if dry_run {
-            return Ok(Some(Fetched { bytes: entry.object.size, problem: None }));
+            return Ok(Some(Fetched {
+                bytes: entry.object.size,
+                problem: None,
+            }));
         }
         let Some(object) = client.get_object(&entry.object.key).await? else {
             let problem = Some(format!("{} was listed but is gone", entry.object.key));
@@ -231,27 +253,38 @@ impl DataStore {
 
 fn snapshot_of(entry: &Entry) -> Option<String> {
     match entry.kind {
-        TreeKey::SnapshotFile(_) => entry.relative.rsplit_once('/').map(|(dir, _)| dir.to_owned()),
+        TreeKey::SnapshotFile(_) => entry
+            .relative
+            .rsplit_once('/')
+            .map(|(dir, _)| dir.to_owned()),
         TreeKey::Namespace | TreeKey::GroupFile => None,
     }
 }
 
 /// Links a local file into the new tree if its size and content are the object's.
 fn reuse(sources: &[PathBuf], object: &ListedObject, target: Option<&Path>) -> Result<bool> {
-    let Some(md5) = object.etag.as_ref().and_then(ETag::md5) else { return Ok(false) };
+    let Some(md5) = object.etag.as_ref().and_then(ETag::md5) else {
+        return Ok(false);
+    };
     for source in sources {
-        let Ok(metadata) = std::fs::symlink_metadata(source) else { continue };
+        let Ok(metadata) = std::fs::symlink_metadata(source) else {
+            continue;
+        };
         if !metadata.is_file() || metadata.len() != object.size {
             continue;
         }
-        let Ok(bytes) = std::fs::read(source) else { continue };
+        let Ok(bytes) = std::fs::read(source) else {
+            continue;
+        };
         let Ok(found) = openssl::hash::hash(openssl::hash::MessageDigest::md5(), &bytes) else {
             continue;
         };
         if found[..] != md5[..] {
             continue;
         }
-        let Some(target) = target else { return Ok(true) };
+        let Some(target) = target else {
+            return Ok(true);
+        };
         create_parent(target)?;
         // A link costs nothing; where the file system has none, the bytes are at hand.
         return match std::fs::hard_link(source, target) {
@@ -274,7 +307,9 @@ fn create_parent(target: &Path) -> Result<()> {
 
 /// Whether a fetched object is what its name says.
 fn validate(entry: &Entry, body: &Bytes) -> std::result::Result<(), String> {
-    let TreeKey::SnapshotFile(kind) = entry.kind else { return Ok(()) };
+    let TreeKey::SnapshotFile(kind) = entry.kind else {
+        return Ok(());
+    };
     let name = entry.relative.rsplit('/').next().unwrap_or_default();
     match kind {
         SnapshotFile::Protected => Ok(()),
@@ -286,8 +321,12 @@ fn validate(entry: &Entry, body: &Bytes) -> std::result::Result<(), String> {
             .map(|_| ())
             .map_err(|error| error.to_string()),
         SnapshotFile::Index => {
-            let name: ArchiveName = name.parse().map_err(|e: api_types::ParseError| e.to_string())?;
-            let Some(archive_type) = name.archive_type() else { return Ok(()) };
+            let name: ArchiveName = name
+                .parse()
+                .map_err(|e: api_types::ParseError| e.to_string())?;
+            let Some(archive_type) = name.archive_type() else {
+                return Ok(());
+            };
             AnyIndexReader::from_bytes(body.clone(), name.to_string(), archive_type)
                 .map(|_| ())
                 .map_err(|error| error.to_string())

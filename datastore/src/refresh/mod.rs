@@ -60,12 +60,16 @@ impl DataStore {
         let backend = self.backend.s3().ok_or_else(|| {
             Error::Refused(format!("datastore '{}' has no S3 backend", self.name))
         })?;
-        let client = backend.client.with_task(TaskKind::Refresh).with_cancel(task.cancel().clone());
+        let client = backend
+            .client
+            .with_task(TaskKind::Refresh)
+            .with_cancel(task.cancel().clone());
         let _lease = self.maintenance_lease().await?;
         if options.dry_run {
             return self.plan_refresh(backend, &client, task).await;
         }
-        self.settle_ownership(backend, &client, options, task).await?;
+        self.settle_ownership(backend, &client, options, task)
+            .await?;
         self.wait_for_late_deletes(backend, &client, task).await?;
         task.log("Start refresh phase1 (metadata)");
         let metadata = self.refresh_metadata(&client, task, false).await?;
@@ -88,7 +92,10 @@ impl DataStore {
         backend.ownership.check(client, "refresh it").await?;
         let metadata = self.refresh_metadata(client, task, true).await?;
         metadata.log(task);
-        Ok(RefreshReport { metadata, presence: PresenceReport::default() })
+        Ok(RefreshReport {
+            metadata,
+            presence: PresenceReport::default(),
+        })
     }
 
     /// Makes the prefix ours, or finds that it is.
@@ -100,10 +107,15 @@ impl DataStore {
         task: &dyn TaskContext,
     ) -> Result<()> {
         let marker = backend.ownership.read(client).await?;
-        let ours = marker.as_ref().is_some_and(|m| m.is_of(backend.ownership.instance()));
+        let ours = marker
+            .as_ref()
+            .is_some_and(|m| m.is_of(backend.ownership.instance()));
         if !ours {
             if let Some(owner) = marker.as_ref().filter(|_| !options.overwrite_in_use) {
-                return Err(Error::Fenced { owner: owner.owner(), action: "refresh it" });
+                return Err(Error::Fenced {
+                    owner: owner.owner(),
+                    action: "refresh it",
+                });
             }
             // Durable before the claim: whatever happens next, the quarantine is waited for.
             self.state.write_rebuild_needed(Some(&RebuildNeeded {
@@ -114,7 +126,10 @@ impl DataStore {
                 },
             }))?;
             task.log("claiming the bucket prefix");
-            backend.ownership.claim(client, options.overwrite_in_use).await?;
+            backend
+                .ownership
+                .claim(client, options.overwrite_in_use)
+                .await?;
         }
         let journal = self.state.delete_journal();
         if !journal.exists() {
@@ -162,7 +177,10 @@ impl DataStore {
         check_abort(task)?;
         let report = backend.resolve_quarantine(client).await?;
         if report.restored > 0 {
-            task.log(&format!("uploaded {} chunks again that a late delete took", report.restored));
+            task.log(&format!(
+                "uploaded {} chunks again that a late delete took",
+                report.restored
+            ));
         }
         if !backend.journal_is_empty() {
             return Err(Error::Refused(format!(
@@ -172,7 +190,10 @@ impl DataStore {
             )));
         }
         if let Some(needed) = needed {
-            self.state.write_rebuild_needed(Some(&RebuildNeeded { wait: false, ..needed }))?;
+            self.state.write_rebuild_needed(Some(&RebuildNeeded {
+                wait: false,
+                ..needed
+            }))?;
         }
         Ok(())
     }

@@ -55,9 +55,13 @@ impl DataStore {
         client: &S3Client,
         task: &dyn TaskContext,
     ) -> Result<PresenceReport> {
-        let Some(backend) = self.backend.s3() else { return Ok(PresenceReport::default()) };
+        let Some(backend) = self.backend.s3() else {
+            return Ok(PresenceReport::default());
+        };
         if !backend.journal_is_empty() {
-            return Err(Error::Refused("unable to rebuild presence: deletes are unresolved".into()));
+            return Err(Error::Refused(
+                "unable to rebuild presence: deletes are unresolved".into(),
+            ));
         }
         let prefixes = ShardCount::N16.prefixes();
         let mut shards = stream::iter(prefixes)
@@ -66,7 +70,12 @@ impl DataStore {
         let mut report = PresenceReport::default();
         while let Some(part) = shards.try_next().await? {
             report.add(part);
-            task.progress(Progress::new("rebuild presence", report.objects, None, "chunks"));
+            task.progress(Progress::new(
+                "rebuild presence",
+                report.objects,
+                None,
+                "chunks",
+            ));
         }
         Ok(report)
     }
@@ -84,8 +93,10 @@ impl DataStore {
             ..PresenceReport::default()
         };
         let this = Arc::clone(backend);
-        let (created, removed, payloads) =
-            self.env.blocking(move || correct_shard(&this, prefix, &listed)).await?;
+        let (created, removed, payloads) = self
+            .env
+            .blocking(move || correct_shard(&this, prefix, &listed))
+            .await?;
         report.created = created;
         report.removed = removed;
         for digest in payloads {
@@ -108,8 +119,10 @@ async fn list_shard(
     prefix: ShardPrefix,
 ) -> Result<Vec<Digest>> {
     let chunks = backend.keys.chunks()?;
-    let mut listing =
-        client.list(backend.keys.chunk_shard(&prefix.to_string())?, ListOptions::default());
+    let mut listing = client.list(
+        backend.keys.chunk_shard(&prefix.to_string())?,
+        ListOptions::default(),
+    );
     let mut digests = Vec::new();
     while let Some(page) = listing.next_page().await {
         check_abort(task)?;
@@ -136,11 +149,15 @@ fn correct_shard(
     let now = FileTime::now(&backend.env);
     for directory in backend.local.iterate(prefix.directories()) {
         for entry in directory?.entries {
-            let (EntryKind::Chunk, Some(digest)) = (entry.kind, entry.digest) else { continue };
+            let (EntryKind::Chunk, Some(digest)) = (entry.kind, entry.digest) else {
+                continue;
+            };
             if listed.binary_search(&digest).is_ok() {
                 continue;
             }
-            let Some(chunk) = backend.local.stat_chunk(&digest)? else { continue };
+            let Some(chunk) = backend.local.stat_chunk(&digest)? else {
+                continue;
+            };
             if chunk.is_marker() {
                 backend.local.remove_chunk(&digest)?;
                 removed += 1;

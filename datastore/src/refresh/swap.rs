@@ -134,7 +134,10 @@ mod tests {
         let state = store(dir.path());
         assert!(exchange(dir.path(), &state, || Err(Error::Aborted)).is_err());
         complete_interrupted(dir.path(), &state).unwrap();
-        assert_eq!(std::fs::read_to_string(dir.path().join("vm/1/owner")).unwrap(), "old");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("vm/1/owner")).unwrap(),
+            "old"
+        );
         // The next refresh may take over what was fetched.
         prepare(&state).unwrap();
         assert!(partial_tree(&state).join("vm/1/owner").exists());
@@ -147,7 +150,8 @@ mod tests {
             for half in [false, true] {
                 let dir = tempfile::tempdir().unwrap();
                 let state = store(dir.path());
-                atomic_file::replace(&commit_file(&state), b"", &ReplaceOptions::durable()).unwrap();
+                atomic_file::replace(&commit_file(&state), b"", &ReplaceOptions::durable())
+                    .unwrap();
                 let old = old_tree(&state);
                 std::fs::create_dir_all(&old).unwrap();
                 for (index, name) in TREE_DIRS.iter().enumerate() {

@@ -97,10 +97,22 @@ mod tests {
             ("vm/100/owner", Some(TreeKey::GroupFile)),
             ("ns/a/ns/b/ct/101/notes", Some(TreeKey::GroupFile)),
             ("ns/a/.namespace", Some(TreeKey::Namespace)),
-            ("vm/100/2025-07-14T14:20:02Z/index.json.blob", snapshot(Manifest)),
-            ("vm/100/2025-07-14T14:20:02Z/drive-scsi0.img.fidx", snapshot(Index)),
-            ("vm/100/2025-07-14T14:20:02Z/client.log.blob", snapshot(Blob)),
-            ("vm/100/2025-07-14T14:20:02Z/.protected", snapshot(Protected)),
+            (
+                "vm/100/2025-07-14T14:20:02Z/index.json.blob",
+                snapshot(Manifest),
+            ),
+            (
+                "vm/100/2025-07-14T14:20:02Z/drive-scsi0.img.fidx",
+                snapshot(Index),
+            ),
+            (
+                "vm/100/2025-07-14T14:20:02Z/client.log.blob",
+                snapshot(Blob),
+            ),
+            (
+                "vm/100/2025-07-14T14:20:02Z/.protected",
+                snapshot(Protected),
+            ),
             (".namespace", None),
             ("vm/100/2025-07-14T14:20:02Z/x.tmp_fidx", None),
             ("vm/../owner", None),

@@ -51,7 +51,9 @@ impl BaseSnapshot {
         }
         let lock = store.locks.snapshot_shared(&options.ns, &dir)?;
         let path = store.snapshots.snapshot_path(&options.ns, &dir);
-        let Ok(metadata) = std::fs::symlink_metadata(&path) else { return Ok(None) };
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+            return Ok(None);
+        };
         let Ok(manifest) = store.load_manifest(&options.ns, &dir).await else {
             tracing::warn!(snapshot = %dir, "unreadable manifest: not used as base");
             return Ok(None);
@@ -70,14 +72,26 @@ impl BaseSnapshot {
             let name: ArchiveName = name
                 .parse()
                 .map_err(|error| Error::Refused(format!("base {dir}: {error}")))?;
-            let Some(archive_type) = name.archive_type() else { continue };
+            let Some(archive_type) = name.archive_type() else {
+                continue;
+            };
             let file_path = path.join(name.as_str());
-            let file = std::fs::File::open(&file_path)
-                .map_err(Error::io("unable to open", &file_path))?;
-            pins.push(Pin { file, archive_type, name: file_path.display().to_string() });
+            let file =
+                std::fs::File::open(&file_path).map_err(Error::io("unable to open", &file_path))?;
+            pins.push(Pin {
+                file,
+                archive_type,
+                name: file_path.display().to_string(),
+            });
         }
         registration.pin(pins);
-        Ok(Some(Self { dir, path, inode: metadata.ino(), manifest, _lock: lock }))
+        Ok(Some(Self {
+            dir,
+            path,
+            inode: metadata.ino(),
+            manifest,
+            _lock: lock,
+        }))
     }
 
     /// Which snapshot it is.
@@ -110,11 +124,16 @@ impl WriterSession {
     /// # Errors
     /// If there is no base, or its index is missing, unreadable or does not match its manifest.
     pub async fn load_base_index(&self, name: &ArchiveName) -> Result<AnyIndexReader> {
-        let no_such = || Error::NotFound { what: format!("archive {name} of a base snapshot") };
+        let no_such = || Error::NotFound {
+            what: format!("archive {name} of a base snapshot"),
+        };
         let base = self.base.as_ref().ok_or_else(no_such)?;
         let archive_type = name.archive_type().ok_or_else(no_such)?;
         let path = base.file_path(name);
-        let expected = base.manifest.lookup_file(name.as_str()).map(|file| file.csum);
+        let expected = base
+            .manifest
+            .lookup_file(name.as_str())
+            .map(|file| file.csum);
         let (index, chunks) = self
             .store
             .env
@@ -132,7 +151,9 @@ impl WriterSession {
                 }
                 let summary = entries.finish().map_err(Error::format(what.clone()))?;
                 if expected.is_some_and(|csum| *csum.as_bytes() != summary.csum) {
-                    return Err(Error::Refused(format!("{what} does not match its manifest")));
+                    return Err(Error::Refused(format!(
+                        "{what} does not match its manifest"
+                    )));
                 }
                 Ok((index, chunks))
             })

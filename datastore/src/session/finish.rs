@@ -31,7 +31,10 @@ impl WriterSession {
         self.store_manifest(raw).await?;
         if self.store.tuning().sync_level() == SyncLevel::Filesystem {
             let chunks = self.store.chunks.clone();
-            self.store.env.blocking(move || chunks.sync_filesystem()).await?;
+            self.store
+                .env
+                .blocking(move || chunks.sync_filesystem())
+                .await?;
         }
         Ok(())
     }
@@ -47,15 +50,19 @@ impl WriterSession {
         if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
             let mut files: Vec<String> = vec![ArchiveName::MANIFEST.to_owned()];
             files.extend(self.state().files.iter().map(|file| file.name.to_string()));
-            let relative: Vec<String> =
-                files.iter().map(|name| self.store.relative_file(ns, dir, name)).collect();
+            let relative: Vec<String> = files
+                .iter()
+                .map(|name| self.store.relative_file(ns, dir, name))
+                .collect();
             if let Err(error) = backend.delete_metadata_files(client, &relative).await {
                 tracing::warn!(snapshot = %dir, %error, "leftovers of an aborted backup stay in the bucket for now");
             }
         }
         self.store.snapshots.remove_snapshot_dir(ns, dir)?;
         if self.group_is_new {
-            self.store.remove_group_if_empty(self.client.as_ref(), ns, &self.options.group).await?;
+            self.store
+                .remove_group_if_empty(self.client.as_ref(), ns, &self.options.group)
+                .await?;
         }
         Ok(())
     }
@@ -70,7 +77,10 @@ impl WriterSession {
             )));
         }
         if state.files.is_empty() {
-            return Err(Error::Refused(format!("unable to finish {}: it is empty", self.dir)));
+            return Err(Error::Refused(format!(
+                "unable to finish {}: it is empty",
+                self.dir
+            )));
         }
         Ok(())
     }

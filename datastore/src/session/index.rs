@@ -119,7 +119,11 @@ impl WriterSession {
     pub async fn append(&self, id: WriterId, chunks: Vec<(u64, Digest)>) -> Result<()> {
         let (writer, chunks) = {
             let state = self.state();
-            let writer = state.writers.get(&id).cloned().ok_or_else(|| unknown_writer(id))?;
+            let writer = state
+                .writers
+                .get(&id)
+                .cloned()
+                .ok_or_else(|| unknown_writer(id))?;
             let known: Result<Vec<_>> = chunks
                 .into_iter()
                 .map(|(start, digest)| match state.known.get(&digest) {
@@ -158,7 +162,11 @@ impl WriterSession {
         id: WriterId,
         expected: ExpectedIndex,
     ) -> Result<ClosedArchive> {
-        let writer = self.state().writers.remove(&id).ok_or_else(|| unknown_writer(id))?;
+        let writer = self
+            .state()
+            .writers
+            .remove(&id)
+            .ok_or_else(|| unknown_writer(id))?;
         let Ok(open) = Arc::try_unwrap(writer) else {
             return Err(Error::Refused(format!(
                 "unable to close index writer {}: an append to it is still under way",
@@ -169,12 +177,18 @@ impl WriterSession {
         let closed = self.close_writer(&name, writer).await?;
         check_expected(&name, &closed, expected)?;
         if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
-            let relative = self.store.relative_file(&self.options.ns, &self.dir, name.as_str());
+            let relative = self
+                .store
+                .relative_file(&self.options.ns, &self.dir, name.as_str());
             let body = closed.read().map_err(Error::format(name.to_string()))?;
             backend.put_metadata(client, &relative, body).await?;
         }
         let archive = ClosedArchive {
-            file: SessionFile { name: name.clone(), size: closed.size(), csum: closed.csum() },
+            file: SessionFile {
+                name: name.clone(),
+                size: closed.size(),
+                csum: closed.csum(),
+            },
             chunk_count: closed.index_count(),
         };
         self.store
@@ -203,28 +217,44 @@ impl WriterSession {
         wanted: ArchiveType,
     ) -> Result<(std::path::PathBuf, IndexIdentity)> {
         if name.archive_type() != Some(wanted) {
-            return Err(Error::Refused(format!("'{name}' is not the name of such an index")));
+            return Err(Error::Refused(format!(
+                "'{name}' is not the name of such an index"
+            )));
         }
         self.claim_name(name)?;
         let state = self.state();
         if state.writers.len() >= MAX_WRITERS {
-            return Err(Error::Refused(format!("more than {MAX_WRITERS} open index writers")));
+            return Err(Error::Refused(format!(
+                "more than {MAX_WRITERS} open index writers"
+            )));
         }
-        let taken = state.writers.values().any(|writer| {
-            writer.lock().unwrap_or_else(PoisonError::into_inner).name == *name
-        });
+        let taken = state
+            .writers
+            .values()
+            .any(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner).name == *name);
         if taken {
-            return Err(Error::Exists { what: format!("archive {name} of this backup") });
+            return Err(Error::Exists {
+                what: format!("archive {name} of this backup"),
+            });
         }
-        let path = self.store.snapshots.snapshot_path(&self.options.ns, &self.dir);
-        Ok((path.join(name.as_str()), IndexIdentity::new(&self.store.env)))
+        let path = self
+            .store
+            .snapshots
+            .snapshot_path(&self.options.ns, &self.dir);
+        Ok((
+            path.join(name.as_str()),
+            IndexIdentity::new(&self.store.env),
+        ))
     }
 
     fn register_writer(&self, name: &ArchiveName, writer: IndexWriter) -> Result<WriterId> {
         let mut state = self.state();
         state.next_writer += 1;
         let id = WriterId(state.next_writer);
-        let open = OpenIndex { name: name.clone(), writer };
+        let open = OpenIndex {
+            name: name.clone(),
+            writer,
+        };
         state.writers.insert(id, Arc::new(Mutex::new(open)));
         Ok(id)
     }
@@ -237,13 +267,20 @@ fn check_expected(name: &ArchiveName, closed: &ClosedIndex, expected: ExpectedIn
         )))
     };
     match expected {
-        ExpectedIndex { chunk_count: Some(count), .. } if count != closed.index_count() => {
-            differs("chunk count", closed.index_count().to_string(), count.to_string())
-        }
-        ExpectedIndex { size: Some(size), .. } if size != closed.size() => {
-            differs("size", closed.size().to_string(), size.to_string())
-        }
-        ExpectedIndex { csum: Some(csum), .. } if csum != closed.csum() => {
+        ExpectedIndex {
+            chunk_count: Some(count),
+            ..
+        } if count != closed.index_count() => differs(
+            "chunk count",
+            closed.index_count().to_string(),
+            count.to_string(),
+        ),
+        ExpectedIndex {
+            size: Some(size), ..
+        } if size != closed.size() => differs("size", closed.size().to_string(), size.to_string()),
+        ExpectedIndex {
+            csum: Some(csum), ..
+        } if csum != closed.csum() => {
             differs("checksum", hex::encode(closed.csum()), hex::encode(csum))
         }
         _ => Ok(()),
@@ -251,5 +288,7 @@ fn check_expected(name: &ArchiveName, closed: &ClosedIndex, expected: ExpectedIn
 }
 
 fn unknown_writer(id: WriterId) -> Error {
-    Error::NotFound { what: format!("index writer {}", id.0) }
+    Error::NotFound {
+        what: format!("index writer {}", id.0),
+    }
 }

@@ -31,8 +31,8 @@ use bytes::Bytes;
 use s3_client::{S3Client, TaskKind};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::atomic_file::Durability;
+use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
 use crate::format::manifest::ChunkUploadStats;
@@ -132,12 +132,17 @@ impl WriterSession {
         let client = store.client(options.kind, cancel);
         let dir = BackupDir::new(options.group.clone(), options.time.clone());
         if !store.snapshots.namespace_exists(&options.ns)? {
-            return Err(Error::NotFound { what: format!("namespace '{}'", options.ns) });
+            return Err(Error::NotFound {
+                what: format!("namespace '{}'", options.ns),
+            });
         }
-        let (group_is_new, group_lock) = Self::enter_group(store, client.as_ref(), &options).await?;
+        let (group_is_new, group_lock) =
+            Self::enter_group(store, client.as_ref(), &options).await?;
         let base = BaseSnapshot::find(store, &options, &registration).await?;
         if store.snapshots.snapshot_exists(&options.ns, &dir)? {
-            return Err(Error::Exists { what: format!("snapshot {dir}") });
+            return Err(Error::Exists {
+                what: format!("snapshot {dir}"),
+            });
         }
         store.snapshots.create_snapshot_dir(&options.ns, &dir)?;
         let snapshot_lock = store.locks.snapshot_exclusive(&options.ns, &dir)?;
@@ -162,7 +167,9 @@ impl WriterSession {
         client: Option<&S3Client>,
         options: &SessionOptions,
     ) -> Result<(bool, LockFile)> {
-        let SessionOptions { ns, group, owner, .. } = options;
+        let SessionOptions {
+            ns, group, owner, ..
+        } = options;
         store.snapshots.create_group_dir(ns, group)?;
         let lock = store.locks.group(ns, group)?;
         match store.snapshots.owner(ns, group)? {
@@ -221,7 +228,10 @@ impl WriterSession {
             })
             .await?;
         let payload = self.options.payload;
-        let outcome = self.store.insert_chunk(self.client.as_ref(), digest, &blob, payload).await?;
+        let outcome = self
+            .store
+            .insert_chunk(self.client.as_ref(), digest, &blob, payload)
+            .await?;
         let mut state = self.state();
         state.known.insert(digest, plain_size);
         state.stats.count += 1;
@@ -250,12 +260,17 @@ impl WriterSession {
     /// If the name is not a blob's or is taken, the blob is damaged, or it cannot be stored.
     pub async fn add_blob(&self, name: &ArchiveName, raw: Bytes) -> Result<SessionFile> {
         if !name.as_str().ends_with(".blob") || name.is_manifest() {
-            return Err(Error::Refused(format!("'{name}' is not the name of a blob of a snapshot")));
+            return Err(Error::Refused(format!(
+                "'{name}' is not the name of a blob of a snapshot"
+            )));
         }
         let blob = DataBlob::from_bytes(raw.clone()).map_err(Error::format(name.to_string()))?;
         blob.verify_crc().map_err(Error::format(name.to_string()))?;
-        let file =
-            SessionFile { name: name.clone(), size: blob.raw_size(), csum: blob.raw_csum() };
+        let file = SessionFile {
+            name: name.clone(),
+            size: blob.raw_size(),
+            csum: blob.raw_csum(),
+        };
         self.claim_name(name)?;
         let stored = self.store_file(name, raw).await;
         let mut state = self.state();
@@ -277,7 +292,10 @@ impl WriterSession {
 
     /// The manifest entry of a stored archive.
     #[must_use]
-    pub fn file_info(file: &SessionFile, crypt_mode: CryptMode) -> crate::format::manifest::FileInfo {
+    pub fn file_info(
+        file: &SessionFile,
+        crypt_mode: CryptMode,
+    ) -> crate::format::manifest::FileInfo {
         crate::format::manifest::FileInfo {
             filename: file.name.clone(),
             crypt_mode,
@@ -289,7 +307,9 @@ impl WriterSession {
     /// Refuses a name that an archive of this session already has.
     fn claim_name(&self, name: &ArchiveName) -> Result<()> {
         if self.state().files.iter().any(|file| file.name == *name) {
-            return Err(Error::Exists { what: format!("archive {name} of this backup") });
+            return Err(Error::Exists {
+                what: format!("archive {name} of this backup"),
+            });
         }
         Ok(())
     }
@@ -309,9 +329,7 @@ impl WriterSession {
         let (ns, dir, name) = (self.options.ns.clone(), self.dir.clone(), name.to_owned());
         self.store
             .env
-            .blocking(move || {
-                Ok(snapshots.write_file(&ns, &dir, &name, &raw, Durability::Lazy)?)
-            })
+            .blocking(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw, Durability::Lazy)?))
             .await
     }
 

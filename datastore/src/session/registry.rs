@@ -57,9 +57,20 @@ impl SessionRegistry {
         // Read under the register's lock: a collection that raised the generation before its look
         // at the register either sees this entry or this entry has the new generation.
         let start_generation = table.generation();
-        inner.sessions.insert(id, Entry { start_generation, started: now, pins: Vec::new() });
+        inner.sessions.insert(
+            id,
+            Entry {
+                start_generation,
+                started: now,
+                pins: Vec::new(),
+            },
+        );
         drop(inner);
-        Registration { registry: Arc::clone(self), id, start_generation }
+        Registration {
+            registry: Arc::clone(self),
+            id,
+            start_generation,
+        }
     }
 
     /// The floor of a collection with generation `generation`: computed once, a constant of the
@@ -67,7 +78,11 @@ impl SessionRegistry {
     #[must_use]
     pub fn floor(&self, generation: Generation) -> Generation {
         let inner = self.lock();
-        let lowest = inner.sessions.values().map(|entry| entry.start_generation).min();
+        let lowest = inner
+            .sessions
+            .values()
+            .map(|entry| entry.start_generation)
+            .min();
         lowest.map_or(generation, |lowest| lowest.min(generation))
     }
 
@@ -84,13 +99,19 @@ impl SessionRegistry {
     #[must_use]
     pub fn begin_mark(self: &Arc<Self>) -> MarkPins {
         self.lock().marks += 1;
-        MarkPins { registry: Arc::clone(self) }
+        MarkPins {
+            registry: Arc::clone(self),
+        }
     }
 
     /// When the longest-running writer started, seconds since the epoch.
     #[must_use]
     pub fn oldest_start(&self) -> Option<i64> {
-        self.lock().sessions.values().map(|entry| entry.started).min()
+        self.lock()
+            .sessions
+            .values()
+            .map(|entry| entry.started)
+            .min()
     }
 
     /// Number of running writers.
@@ -137,7 +158,9 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut inner = self.registry.lock();
-        let Some(entry) = inner.sessions.remove(&self.id) else { return };
+        let Some(entry) = inner.sessions.remove(&self.id) else {
+            return;
+        };
         if inner.marks > 0 {
             inner.ended_pins.extend(entry.pins);
         }

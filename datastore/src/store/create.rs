@@ -30,7 +30,11 @@ pub struct CreateOptions {
 
 impl Default for CreateOptions {
     fn default() -> Self {
-        Self { reuse: false, overwrite_in_use: false, prefix_dirs: PrefixDirs::All }
+        Self {
+            reuse: false,
+            overwrite_in_use: false,
+            prefix_dirs: PrefixDirs::All,
+        }
     }
 }
 
@@ -50,9 +54,11 @@ impl DataStore {
     ) -> Result<Arc<Self>> {
         let client = match &options.backend {
             BackendOptions::Filesystem => None,
-            BackendOptions::S3 { client, .. } => {
-                Some(client.with_task(TaskKind::Other).with_cancel(task.cancel().clone()))
-            }
+            BackendOptions::S3 { client, .. } => Some(
+                client
+                    .with_task(TaskKind::Other)
+                    .with_cancel(task.cancel().clone()),
+            ),
         };
         let previous_owner = match &client {
             Some(client) => Self::claim_prefix(&options, create, client, task).await?,
@@ -89,14 +95,20 @@ impl DataStore {
     ) -> Result<Option<String>> {
         client.head_bucket().await?;
         let keys = StoreKeys::new(&options.name)?;
-        let ownership =
-            Ownership::new(options.env.clone(), keys.in_use()?, options.instance.clone());
+        let ownership = Ownership::new(
+            options.env.clone(),
+            keys.in_use()?,
+            options.instance.clone(),
+        );
         let previous = ownership.read(client).await?;
         if let Some(marker) = &previous
             && !marker.is_of(&options.instance)
             && !create.overwrite_in_use
         {
-            return Err(Error::Fenced { owner: marker.owner(), action: "create a datastore on it" });
+            return Err(Error::Fenced {
+                owner: marker.owner(),
+                action: "create a datastore on it",
+            });
         }
         if !create.reuse && !is_empty(client, &keys).await? {
             return Err(Error::Refused(format!(
@@ -160,7 +172,9 @@ impl DataStore {
     /// # Errors
     /// If the store is in use or deletes of an earlier run are unresolved.
     pub async fn release_prefix(&self, task: &dyn TaskContext) -> Result<()> {
-        let Some(backend) = self.backend.s3() else { return Ok(()) };
+        let Some(backend) = self.backend.s3() else {
+            return Ok(());
+        };
         let _lease = self.sweeper_lease(task.cancel()).await?;
         if !self.sessions.is_empty() {
             return Err(Error::Locked {
@@ -185,7 +199,10 @@ impl DataStore {
 /// Whether there is neither metadata nor a chunk below the prefix.
 async fn is_empty(client: &S3Client, keys: &StoreKeys) -> Result<bool> {
     for dir in [keys.content()?, keys.chunks()?] {
-        let options = ListOptions { max_keys: Some(1), ..ListOptions::default() };
+        let options = ListOptions {
+            max_keys: Some(1),
+            ..ListOptions::default()
+        };
         let mut listing = client.list(ListPrefix::from(&dir), options);
         if let Some(page) = listing.next_page().await
             && !page?.objects.is_empty()

@@ -113,9 +113,13 @@ impl DataStore {
         cancel: &CancellationToken,
     ) -> Result<()> {
         self.table.raise_generation(self.state.read_generation()?);
-        let Some(backend) = self.backend.s3() else { return Ok(()) };
+        let Some(backend) = self.backend.s3() else {
+            return Ok(());
+        };
         if let Some(needed) = self.state.read_rebuild_needed()? {
-            return Err(Error::NeedsRefresh { reason: needed.reason });
+            return Err(Error::NeedsRefresh {
+                reason: needed.reason,
+            });
         }
         let adopted = {
             let backend = Arc::clone(backend);
@@ -141,13 +145,13 @@ impl DataStore {
 
 /// A bucket ahead of the disk means that the disk was rolled back: its markers may name objects
 /// deleted since ◆.
-async fn compare_epoch(
-    backend: &S3Backend,
-    client: &S3Client,
-    generation: u64,
-) -> Result<()> {
-    let Some(object) = client.get_object(&backend.keys.epoch()?).await? else { return Ok(()) };
-    let epoch = std::str::from_utf8(&object.body).ok().and_then(|text| text.trim().parse().ok());
+async fn compare_epoch(backend: &S3Backend, client: &S3Client, generation: u64) -> Result<()> {
+    let Some(object) = client.get_object(&backend.keys.epoch()?).await? else {
+        return Ok(());
+    };
+    let epoch = std::str::from_utf8(&object.body)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     match epoch {
         Some(epoch) if generation >= epoch => Ok(()),
         Some(epoch) => Err(Error::NeedsRefresh {
@@ -156,6 +160,8 @@ async fn compare_epoch(
                  restoring an old copy of the disk"
             ),
         }),
-        None => Err(Error::NeedsRefresh { reason: "the epoch in the bucket is unreadable".into() }),
+        None => Err(Error::NeedsRefresh {
+            reason: "the epoch in the bucket is unreadable".into(),
+        }),
     }
 }

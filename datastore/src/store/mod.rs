@@ -32,6 +32,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
+use crate::gc::history::RemovalLog;
 use crate::gc::mirror::IndexMd5s;
 use crate::locks::{MoveJournal, NamedLocks, ProcessLocker};
 use crate::session::registry::SessionRegistry;
@@ -96,6 +97,7 @@ pub struct DataStore {
     /// Shared by whatever changes the set of snapshots, exclusive for a mark that does not end.
     pub(crate) metadata_epoch: Arc<tokio::sync::RwLock<()>>,
     pub(crate) gc_running: AtomicBool,
+    pub(crate) removals: Arc<RemovalLog>,
     pub(crate) index_md5s: IndexMd5s,
     tuning: RwLock<DatastoreTuning>,
 }
@@ -117,7 +119,10 @@ impl DataStore {
         });
         let backend = match options.backend {
             BackendOptions::Filesystem => Backend::Filesystem,
-            BackendOptions::S3 { client, max_cache_bytes } => {
+            BackendOptions::S3 {
+                client,
+                max_cache_bytes,
+            } => {
                 let parts = S3BackendParts {
                     env: options.env.clone(),
                     table: Arc::clone(&table),
@@ -140,6 +145,7 @@ impl DataStore {
             activation: tokio::sync::Mutex::default(),
             metadata_epoch: Arc::default(),
             gc_running: AtomicBool::new(false),
+            removals: Arc::new(RemovalLog::new(&state.removal_log())),
             index_md5s: IndexMd5s::default(),
             tuning: RwLock::new(options.tuning),
             name: options.name,
@@ -203,7 +209,10 @@ impl DataStore {
     /// The tuning options in force.
     #[must_use]
     pub fn tuning(&self) -> DatastoreTuning {
-        self.tuning.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tuning
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Changes the tuning options without touching running sessions (R14).
@@ -240,7 +249,10 @@ impl DataStore {
                     slot.stamp_now();
                     slot.set_lost(false);
                     let (duplicate, stored_size) = (outcome.duplicate, outcome.stored_size);
-                    Ok(InsertOutcome { duplicate, stored_size })
+                    Ok(InsertOutcome {
+                        duplicate,
+                        stored_size,
+                    })
                 })
             })
             .await
@@ -292,7 +304,9 @@ impl DataStore {
                     digest,
                     reason: error.to_string(),
                 };
-                let raw = chunks.read_chunk(&digest)?.ok_or(Error::MissingChunk { digest })?;
+                let raw = chunks
+                    .read_chunk(&digest)?
+                    .ok_or(Error::MissingChunk { digest })?;
                 let blob = DataBlob::from_bytes(raw).map_err(corrupt)?;
                 blob.verify_crc().map_err(corrupt)?;
                 Ok(blob)

@@ -29,7 +29,9 @@ impl StateDir {
     /// The state directory of the datastore at `base`.
     #[must_use]
     pub fn of(base: &Path) -> Self {
-        Self { dir: base.join(".x-coffer") }
+        Self {
+            dir: base.join(".x-coffer"),
+        }
     }
 
     /// Creates the directory if it is missing.
@@ -87,6 +89,12 @@ impl StateDir {
         self.dir.join("gc-history")
     }
 
+    /// Removals of snapshots since the last collection.
+    #[must_use]
+    pub fn removal_log(&self) -> PathBuf {
+        self.dir.join("removals")
+    }
+
     /// Objects seen without any local record, with the generation of the first sighting.
     #[must_use]
     pub fn first_seen(&self) -> PathBuf {
@@ -133,7 +141,11 @@ impl StateDir {
     /// If the file cannot be written.
     pub fn write_generation(&self, generation: Generation) -> Result<()> {
         let text = format!("{generation}\n");
-        Ok(atomic_file::replace(&self.generation(), text.as_bytes(), &ReplaceOptions::durable())?)
+        Ok(atomic_file::replace(
+            &self.generation(),
+            text.as_bytes(),
+            &ReplaceOptions::durable(),
+        )?)
     }
 
     /// Whether the local state has to be rebuilt first, and why.
@@ -146,7 +158,10 @@ impl StateDir {
             Ok(text) => {
                 let (first, rest) = text.split_once('\n').unwrap_or((text.as_str(), ""));
                 // Anything but a clear "no" means waiting.
-                Ok(Some(RebuildNeeded { wait: first != "now", reason: rest.trim().to_owned() }))
+                Ok(Some(RebuildNeeded {
+                    wait: first != "now",
+                    reason: rest.trim().to_owned(),
+                }))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("unable to read", &path)(error)),
@@ -163,7 +178,11 @@ impl StateDir {
             Some(needed) => {
                 let first = if needed.wait { "wait" } else { "now" };
                 let text = format!("{first}\n{}\n", needed.reason);
-                Ok(atomic_file::replace(&path, text.as_bytes(), &ReplaceOptions::durable())?)
+                Ok(atomic_file::replace(
+                    &path,
+                    text.as_bytes(),
+                    &ReplaceOptions::durable(),
+                )?)
             }
             None => match std::fs::remove_file(&path) {
                 Ok(()) => Ok(atomic_file::sync_dir(&self.dir)?),
@@ -188,7 +207,10 @@ mod tests {
         assert_eq!(state.read_generation().unwrap(), 7);
         assert_eq!(state.read_rebuild_needed().unwrap(), None);
         for wait in [true, false] {
-            let needed = RebuildNeeded { wait, reason: "takeover".into() };
+            let needed = RebuildNeeded {
+                wait,
+                reason: "takeover".into(),
+            };
             state.write_rebuild_needed(Some(&needed)).unwrap();
             assert_eq!(state.read_rebuild_needed().unwrap(), Some(needed));
         }

@@ -35,7 +35,11 @@ impl BadList {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Error::io("unable to read the list of bad chunks", &path)(error)),
+            Err(error) => {
+                return Err(Error::io("unable to read the list of bad chunks", &path)(
+                    error,
+                ));
+            }
         };
         let digests = text
             .lines()
@@ -48,7 +52,12 @@ impl BadList {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { inner: Arc::new(Inner { path, digests: Mutex::new(digests) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                digests: Mutex::new(digests),
+            }),
+        })
     }
 
     /// Whether `digest` is on the list.
@@ -74,7 +83,8 @@ impl BadList {
     /// # Errors
     /// If the file cannot be written; the digest is on the list in memory all the same.
     pub async fn add(&self, env: &Env, digest: Digest) -> Result<()> {
-        self.change(env, move |digests| digests.insert(digest)).await
+        self.change(env, move |digests| digests.insert(digest))
+            .await
     }
 
     /// Takes `digest` off the list, durably.
@@ -82,7 +92,8 @@ impl BadList {
     /// # Errors
     /// If the file cannot be written.
     pub async fn remove(&self, env: &Env, digest: Digest) -> Result<()> {
-        self.change(env, move |digests| digests.remove(&digest)).await
+        self.change(env, move |digests| digests.remove(&digest))
+            .await
     }
 
     async fn change(
@@ -98,12 +109,19 @@ impl BadList {
                 return Ok(());
             }
             let text: String = digests.iter().map(|digest| format!("{digest}\n")).collect();
-            Ok(atomic_file::replace_durable(&inner.path, text.as_bytes(), 0o600)?)
+            Ok(atomic_file::replace_durable(
+                &inner.path,
+                text.as_bytes(),
+                0o600,
+            )?)
         })
         .await
     }
 
     fn digests(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
-        self.inner.digests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .digests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -47,7 +47,11 @@ impl PayloadCache {
     /// An account for the payloads below `base`, of at most `max_bytes`.
     #[must_use]
     pub fn new(max_bytes: Option<u64>, base: PathBuf) -> Self {
-        Self { max_bytes, base, account: Mutex::new(Account::default()) }
+        Self {
+            max_bytes,
+            base,
+            account: Mutex::new(Account::default()),
+        }
     }
 
     /// Whether a payload of `size` bytes could be kept at all.
@@ -113,7 +117,13 @@ impl Account {
         self.remove(&digest);
         self.tick += 1;
         self.bytes += size;
-        self.by_digest.insert(digest, Cached { size, tick: self.tick });
+        self.by_digest.insert(
+            digest,
+            Cached {
+                size,
+                tick: self.tick,
+            },
+        );
         self.by_age.insert(self.tick, digest);
     }
 
@@ -150,7 +160,9 @@ impl S3Backend {
     /// Exchanges an ordinary digest's payload for a marker; others are accounted for again ◆.
     fn evict(&self, digest: &Digest) -> Result<()> {
         self.table.with(digest, |slot| {
-            let Some(chunk) = self.local.stat_chunk(digest)? else { return Ok(()) };
+            let Some(chunk) = self.local.stat_chunk(digest)? else {
+                return Ok(());
+            };
             if chunk.size == 0 {
                 return Ok(());
             }

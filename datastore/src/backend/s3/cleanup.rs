@@ -20,6 +20,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 
 use super::S3Backend;
+use super::keys::NAMESPACE_MARKER;
 
 /// Paths to reconcile, each with the end of its quarantine (unknown until first reconciled).
 #[derive(Clone, Debug)]
@@ -55,11 +56,20 @@ impl CleanupJournal {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Error::io("unable to read the cleanup journal", &path)(error)),
+            Err(error) => {
+                return Err(Error::io("unable to read the cleanup journal", &path)(
+                    error,
+                ));
+            }
         };
-        let entries = text.lines().filter(|line| is_safe(line)).map(|l| (l.to_owned(), None));
+        let entries = text
+            .lines()
+            .filter(|line| is_safe(line))
+            .map(|l| (l.to_owned(), None));
         let entries = Mutex::new(entries.collect());
-        Ok(Self { inner: Arc::new(Inner { path, entries }) })
+        Ok(Self {
+            inner: Arc::new(Inner { path, entries }),
+        })
     }
 
     /// Adds paths relative to the datastore, durably.
@@ -90,7 +100,10 @@ impl CleanupJournal {
     }
 
     fn snapshot(&self) -> Vec<(String, Option<Instant>)> {
-        self.entries().iter().map(|(path, until)| (path.clone(), *until)).collect()
+        self.entries()
+            .iter()
+            .map(|(path, until)| (path.clone(), *until))
+            .collect()
     }
 
     async fn change(
@@ -103,13 +116,20 @@ impl CleanupJournal {
             let mut entries = inner.entries.lock().unwrap_or_else(PoisonError::into_inner);
             change(&mut entries);
             let text: String = entries.keys().map(|path| format!("{path}\n")).collect();
-            Ok(atomic_file::replace_durable(&inner.path, text.as_bytes(), 0o600)?)
+            Ok(atomic_file::replace_durable(
+                &inner.path,
+                text.as_bytes(),
+                0o600,
+            )?)
         })
         .await
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Option<Instant>>> {
-        self.inner.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,7 +137,9 @@ impl CleanupJournal {
 fn is_safe(path: &str) -> bool {
     !path.is_empty()
         && !path.contains(['\0', '\n'])
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 enum Repair {
@@ -141,7 +163,7 @@ impl S3Backend {
         for (path, until) in entries {
             match self.reconcile_path(client, &path, &mut report).await {
                 Ok(()) => match until {
-                    Some(until) if until <= self.env.now() => done.push(path),
+                    Some(until) if until <= self.env.now() => done.push((path, until)),
                     Some(_) => {}
                     None => waiting.push(path),
                 },
@@ -154,8 +176,11 @@ impl S3Backend {
         let until = self.env.now() + self.quarantine;
         self.cleanup
             .change(&self.env, move |entries| {
-                for path in done {
-                    entries.remove(&path);
+                for (path, until) in done {
+                    // Added again meanwhile: it has to be looked at once more.
+                    if entries.get(&path) == Some(&Some(until)) {
+                        entries.remove(&path);
+                    }
                 }
                 for path in waiting {
                     entries.insert(path, Some(until));
@@ -201,6 +226,18 @@ impl S3Backend {
 }
 
 fn wanted(local: &Path) -> Result<Repair> {
+    // A namespace's marker exists in the bucket only: it stands for the directory.
+    if local
+        .file_name()
+        .is_some_and(|name| name == NAMESPACE_MARKER)
+    {
+        let exists = local.parent().is_some_and(Path::is_dir);
+        return Ok(if exists {
+            Repair::Put(Bytes::new())
+        } else {
+            Repair::Delete
+        });
+    }
     match std::fs::read(local) {
         Ok(bytes) => Ok(Repair::Put(Bytes::from(bytes))),
         Err(error)

@@ -56,14 +56,20 @@ impl S3Backend {
                 Ok(this.hold_ordinary(slot))
             })
             .await?;
-        let Some(guard) = guard else { return Ok(Look::Busy) };
-        let exists = client.head_object(&self.keys.chunk(&digest)?).await?.is_some();
+        let Some(guard) = guard else {
+            return Ok(Look::Busy);
+        };
+        let exists = client
+            .head_object(&self.keys.chunk(&digest)?)
+            .await?
+            .is_some();
         let this = Arc::clone(self);
         self.env
             .blocking(move || {
                 guard.finish(|slot| {
                     if exists {
-                        this.local.create_marker(slot.digest(), FileTime::now(&this.env))?;
+                        this.local
+                            .create_marker(slot.digest(), FileTime::now(&this.env))?;
                         slot.set_lost(false);
                     }
                     Ok(if exists { Look::Present } else { Look::Busy })
@@ -84,7 +90,9 @@ impl S3Backend {
     ) -> Result<Look> {
         let held = self
             .with_slot(digest, |this, slot| -> Result<Held> {
-                let Some(guard) = this.hold_ordinary(slot) else { return Ok(Held::Busy) };
+                let Some(guard) = this.hold_ordinary(slot) else {
+                    return Ok(Held::Busy);
+                };
                 Ok(match this.valid_payload(slot.digest())? {
                     Some(blob) => Held::Payload { guard, blob },
                     None => Held::Object { guard },
@@ -98,7 +106,8 @@ impl S3Backend {
                 // The listing may be stale: an object that is there after all is kept.
                 let absent = client.head_object(&key).await?.is_none();
                 if absent {
-                    self.put_validated(client, digest, &blob, PutMode::CreateOnly).await?;
+                    self.put_validated(client, digest, &blob, PutMode::CreateOnly)
+                        .await?;
                     self.count_healed();
                 }
                 (guard, Some(absent))
@@ -133,13 +142,24 @@ impl S3Backend {
             return None;
         }
         let token = slot.begin_upload()?;
-        Some(UploadGuard::new(Arc::clone(&self.table), *slot.digest(), token))
+        Some(UploadGuard::new(
+            Arc::clone(&self.table),
+            *slot.digest(),
+            token,
+        ))
     }
 
     /// The cached payload of a digest if it decodes and fits the digest.
     pub(super) fn valid_payload(&self, digest: &Digest) -> Result<Option<DataBlob>> {
-        let Some(raw) = self.local.read_chunk(digest)? else { return Ok(None) };
-        let Ok(blob) = DataBlob::from_bytes(raw) else { return Ok(None) };
-        Ok(blob.verify_unencrypted(digest, None).is_ok().then_some(blob))
+        let Some(raw) = self.local.read_chunk(digest)? else {
+            return Ok(None);
+        };
+        let Ok(blob) = DataBlob::from_bytes(raw) else {
+            return Ok(None);
+        };
+        Ok(blob
+            .verify_unencrypted(digest, None)
+            .is_ok()
+            .then_some(blob))
     }
 }

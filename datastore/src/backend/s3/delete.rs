@@ -66,10 +66,10 @@ pub struct BatchOutcome {
     pub retained: Vec<(Condemned, String)>,
     /// Answered ambiguously: suspect until the end of their quarantine.
     pub suspect: Vec<Condemned>,
-    /// Objects that are not chunks (evidence of bad chunks), deleted.
-    pub evidence_deleted: usize,
-    /// Such objects that could not be deleted.
-    pub evidence_failed: usize,
+    /// Sizes of the objects deleted that are not chunks (evidence of bad chunks).
+    pub evidence_deleted: Vec<u64>,
+    /// Sizes of such objects that could not be deleted.
+    pub evidence_failed: Vec<u64>,
 }
 
 /// Condemned digests on their way to one delete request.
@@ -80,7 +80,7 @@ pub struct DeleteBatch {
     backend: Arc<S3Backend>,
     id: BatchId,
     digests: Vec<Condemned>,
-    evidence: Vec<ObjectKey>,
+    evidence: Vec<Evidence>,
     /// Set once the record is written: from then on a dropped batch leaves suspects.
     sent: Option<RecordId>,
 }
@@ -109,9 +109,15 @@ impl DeleteBatch {
         self.digests.push(condemned);
     }
 
-    /// Adds an object that is no chunk: the evidence of a bad one.
-    pub fn push_evidence(&mut self, key: ObjectKey) {
-        self.evidence.push(key);
+    /// Adds an object of `size` bytes that is no chunk: the evidence of a bad one.
+    pub fn push_evidence(&mut self, key: ObjectKey, size: u64) {
+        self.evidence.push(Evidence { key, size });
+    }
+
+    /// The chunks in it.
+    #[must_use]
+    pub fn chunks(&self) -> &[Condemned] {
+        &self.digests
     }
 
     /// Number of keys.
@@ -142,7 +148,9 @@ impl Drop for DeleteBatch {
             let backend = &self.backend;
             let mut journal = backend.journal();
             for condemned in &self.digests {
-                let suspect = backend.table.with(&condemned.digest, |slot| slot.suspicion());
+                let suspect = backend
+                    .table
+                    .with(&condemned.digest, |slot| slot.suspicion());
                 if suspect.is_none() {
                     journal.resolve(record, &condemned.digest);
                 }
@@ -172,6 +180,12 @@ impl Drop for FreshRecord {
             self.backend.journal().resolve(self.id, digest);
         }
     }
+}
+
+#[derive(Clone, Debug)]
+struct Evidence {
+    key: ObjectKey,
+    size: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -275,7 +289,9 @@ impl S3Backend {
             }
         };
         let client = client.signed_at(fence.signed_at);
-        let pending = self.attempt(&client, pending, &batch.evidence, &mut outcome).await;
+        let pending = self
+            .attempt(&client, pending, &batch.evidence, &mut outcome)
+            .await;
         self.settle(&mut batch, pending, &mut outcome).await?;
         Ok(outcome)
     }
@@ -290,7 +306,11 @@ impl S3Backend {
             .env
             .blocking(move || -> Result<FreshRecord> {
                 let id = this.journal().append(&digests)?;
-                Ok(FreshRecord { backend: Arc::clone(&this), id, digests })
+                Ok(FreshRecord {
+                    backend: Arc::clone(&this),
+                    id,
+                    digests,
+                })
             })
             .await?;
         batch.sent = Some(record.into_id());
@@ -298,11 +318,18 @@ impl S3Backend {
     }
 
     /// The final re-check: what is still condemned becomes `Deleting`, the rest leaves the batch.
-    fn last_look(&self, batch: &mut DeleteBatch, outcome: &mut BatchOutcome) -> Result<Vec<Pending>> {
+    fn last_look(
+        &self,
+        batch: &mut DeleteBatch,
+        outcome: &mut BatchOutcome,
+    ) -> Result<Vec<Pending>> {
         let mut pending = Vec::with_capacity(batch.digests.len());
         let mut kept = Vec::with_capacity(batch.digests.len());
         for condemned in std::mem::take(&mut batch.digests) {
-            if self.table.with(&condemned.digest, |slot| slot.start_deleting(batch.id)) {
+            if self
+                .table
+                .with(&condemned.digest, |slot| slot.start_deleting(batch.id))
+            {
                 kept.push(condemned);
             } else {
                 if let Some(record) = batch.sent {
@@ -326,7 +353,8 @@ impl S3Backend {
 
     fn give_up_unsent(&self, batch: &DeleteBatch) {
         for condemned in &batch.digests {
-            self.table.with(&condemned.digest, |slot| slot.end_deleting(batch.id));
+            self.table
+                .with(&condemned.digest, |slot| slot.end_deleting(batch.id));
         }
     }
 
@@ -335,15 +363,16 @@ impl S3Backend {
         &self,
         client: &S3Client,
         mut pending: Vec<Pending>,
-        evidence: &[ObjectKey],
+        evidence: &[Evidence],
         outcome: &mut BatchOutcome,
     ) -> Vec<Pending> {
         let deadline = self.env.now() + MAX_DURATION;
-        let mut evidence_left: Vec<ObjectKey> = evidence.to_vec();
+        let mut evidence_left: Vec<Evidence> = evidence.to_vec();
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=MAX_ATTEMPTS {
-            let open: Vec<usize> =
-                (0..pending.len()).filter(|&i| pending[i].fate == Fate::Open).collect();
+            let open: Vec<usize> = (0..pending.len())
+                .filter(|&i| pending[i].fate == Fate::Open)
+                .collect();
             if open.is_empty() && evidence_left.is_empty() {
                 break;
             }
@@ -357,25 +386,30 @@ impl S3Backend {
             let keys: Vec<ObjectKey> = open
                 .iter()
                 .map(|&i| pending[i].key.clone())
-                .chain(evidence_left.iter().cloned())
+                .chain(evidence_left.iter().map(|evidence| evidence.key.clone()))
                 .collect();
             let answers = client.delete_objects_attempt(&keys).await.outcomes;
             for (position, &index) in open.iter().enumerate() {
                 pending[index].note(answers.get(position));
             }
             let mut still_left = Vec::new();
-            for (key, answer) in evidence_left.into_iter().zip(answers.iter().skip(open.len())) {
+            for (evidence, answer) in evidence_left
+                .into_iter()
+                .zip(answers.iter().skip(open.len()))
+            {
                 match answer {
-                    KeyOutcome::Deleted => outcome.evidence_deleted += 1,
-                    KeyOutcome::Refused { .. } => outcome.evidence_failed += 1,
+                    KeyOutcome::Deleted => outcome.evidence_deleted.push(evidence.size),
+                    KeyOutcome::Refused { .. } => outcome.evidence_failed.push(evidence.size),
                     KeyOutcome::Retryable { .. } | KeyOutcome::Unresolved { .. } => {
-                        still_left.push(key);
+                        still_left.push(evidence);
                     }
                 }
             }
             evidence_left = still_left;
         }
-        outcome.evidence_failed += evidence_left.len();
+        outcome
+            .evidence_failed
+            .extend(evidence_left.iter().map(|evidence| evidence.size));
         pending
     }
 
@@ -402,7 +436,8 @@ impl S3Backend {
                         if !certain {
                             slot.suspect(until);
                         } else if key.fate != Fate::Deleted && had == Some(true) {
-                            this.local.create_marker(&digest, FileTime::now(&this.env))?;
+                            this.local
+                                .create_marker(&digest, FileTime::now(&this.env))?;
                         }
                         Ok(())
                     })?;
@@ -447,5 +482,8 @@ impl Pending {
 
 /// The error for a store that another instance took over in the middle of a run.
 pub(crate) fn is_fatal(error: &Error) -> bool {
-    matches!(error, Error::Fenced { .. } | Error::NeedsRefresh { .. } | Error::Aborted)
+    matches!(
+        error,
+        Error::Fenced { .. } | Error::NeedsRefresh { .. } | Error::Aborted
+    )
 }

@@ -128,11 +128,15 @@ impl S3Backend {
         blob: &DataBlob,
     ) -> Result<Verdict> {
         let key = self.keys.chunk(&digest)?;
-        let Some(head) = client.head_object(&key).await? else { return Ok(Verdict::Gone) };
+        let Some(head) = client.head_object(&key).await? else {
+            return Ok(Verdict::Gone);
+        };
         if looks_like(&head, blob) {
             return Ok(Verdict::Keep);
         }
-        let Some(object) = client.get_object(&key).await? else { return Ok(Verdict::Gone) };
+        let Some(object) = client.get_object(&key).await? else {
+            return Ok(Verdict::Gone);
+        };
         let Ok(stored) = DataBlob::from_bytes(object.body) else {
             return Ok(Verdict::Replace { damaged: true });
         };
@@ -151,8 +155,11 @@ impl S3Backend {
 /// Same length, and same MD5 where the ETag is one.
 fn looks_like(head: &ObjectHead, blob: &DataBlob) -> bool {
     let same_size = head.size == blob.raw_size();
-    let same_content =
-        head.etag.as_ref().and_then(s3_client::ETag::md5).is_none_or(|md5| md5 == md5_of(blob));
+    let same_content = head
+        .etag
+        .as_ref()
+        .and_then(s3_client::ETag::md5)
+        .is_none_or(|md5| md5 == md5_of(blob));
     same_size && same_content
 }
 
@@ -171,7 +178,11 @@ mod tests {
     use super::*;
 
     fn kind(encoded_size: u64, encrypted: bool, compressed: bool) -> BlobKind {
-        BlobKind { encoded_size, encrypted, compressed }
+        BlobKind {
+            encoded_size,
+            encrypted,
+            compressed,
+        }
     }
 
     #[test]
@@ -181,10 +192,19 @@ mod tests {
         assert_eq!(Clash::between(plain(10), plain(9)), Clash::Smaller);
         assert_eq!(Clash::between(plain(9), plain(10)), Clash::KeepStored);
         let encrypted = |size, compressed| kind(size, true, compressed);
-        assert!(matches!(Clash::between(plain(10), encrypted(9, true)), Clash::Forged(_)));
+        assert!(matches!(
+            Clash::between(plain(10), encrypted(9, true)),
+            Clash::Forged(_)
+        ));
         let forged = Clash::between(encrypted(10, false), encrypted(9, false));
         assert!(matches!(forged, Clash::Forged(_)));
-        assert_eq!(Clash::between(encrypted(10, true), encrypted(9, false)), Clash::KeepStored);
-        assert_eq!(Clash::between(encrypted(10, false), encrypted(9, true)), Clash::KeepStored);
+        assert_eq!(
+            Clash::between(encrypted(10, true), encrypted(9, false)),
+            Clash::KeepStored
+        );
+        assert_eq!(
+            Clash::between(encrypted(10, false), encrypted(9, true)),
+            Clash::KeepStored
+        );
     }
 }

@@ -69,18 +69,30 @@ impl S3Backend {
         loop {
             let mut changed = pin!(self.table.changed(&digest));
             changed.as_mut().enable();
-            let plan =
-                self.with_slot(digest, move |this, slot| this.plan_insert(slot, kind)).await?;
+            let plan = self
+                .with_slot(digest, move |this, slot| this.plan_insert(slot, kind))
+                .await?;
             match plan {
                 Plan::Wait => changed.await,
                 Plan::Duplicate { stored_size } => {
                     let stored_size = stored_size.unwrap_or(kind.encoded_size);
-                    return Ok(InsertOutcome { duplicate: true, stored_size });
+                    return Ok(InsertOutcome {
+                        duplicate: true,
+                        stored_size,
+                    });
                 }
-                Plan::Upload { guard, mode, keep_durably } => {
+                Plan::Upload {
+                    guard,
+                    mode,
+                    keep_durably,
+                } => {
                     self.upload_chunk(client, digest, blob, mode).await?;
-                    self.record_upload(guard, digest, blob, payload, keep_durably).await?;
-                    return Ok(InsertOutcome { duplicate: false, stored_size: kind.encoded_size });
+                    self.record_upload(guard, digest, blob, payload, keep_durably)
+                        .await?;
+                    return Ok(InsertOutcome {
+                        duplicate: false,
+                        stored_size: kind.encoded_size,
+                    });
                 }
             }
         }
@@ -104,7 +116,10 @@ impl S3Backend {
                     Some(State::Condemned { had: true, .. }) => {
                         slot.take_back();
                         this.restore_presence(slot)?;
-                        this.local.stat_chunk(slot.digest()).map(Some).map_err(Error::from)
+                        this.local
+                            .stat_chunk(slot.digest())
+                            .map(Some)
+                            .map_err(Error::from)
                     }
                     None => this.touch_ordinary(slot).map(Some),
                 })
@@ -141,9 +156,15 @@ impl S3Backend {
         } else {
             PutMode::CreateOnly
         };
-        let Some(token) = slot.begin_upload() else { return Ok(Plan::Wait) };
+        let Some(token) = slot.begin_upload() else {
+            return Ok(Plan::Wait);
+        };
         let guard = UploadGuard::new(Arc::clone(&self.table), *slot.digest(), token);
-        Ok(Plan::Upload { guard, mode, keep_durably: suspect })
+        Ok(Plan::Upload {
+            guard,
+            mode,
+            keep_durably: suspect,
+        })
     }
 
     /// The duplicate answer for an ordinary digest: touch and stamp in one step ◆.
@@ -153,7 +174,9 @@ impl S3Backend {
         if !slot.is_ordinary() || self.bad_list.contains(slot.digest()) {
             return Ok(None);
         }
-        let known = self.local.cond_touch_chunk(slot.digest(), FileTime::now(&self.env))?;
+        let known = self
+            .local
+            .cond_touch_chunk(slot.digest(), FileTime::now(&self.env))?;
         if known.is_some() {
             slot.stamp_now();
         }
@@ -162,7 +185,8 @@ impl S3Backend {
 
     /// Gives a digest taken back from its batch the presence that the condemnation removed.
     fn restore_presence(&self, slot: &mut Slot<'_>) -> Result<()> {
-        self.local.create_marker(slot.digest(), FileTime::now(&self.env))?;
+        self.local
+            .create_marker(slot.digest(), FileTime::now(&self.env))?;
         slot.stamp_now();
         Ok(())
     }
@@ -172,7 +196,9 @@ impl S3Backend {
         if chunk.size == 0 || chunk.size == new.encoded_size {
             return Ok(());
         }
-        let Some(stored) = self.local.read_chunk(digest)? else { return Ok(()) };
+        let Some(stored) = self.local.read_chunk(digest)? else {
+            return Ok(());
+        };
         match DataBlob::from_bytes(stored) {
             Ok(stored) => Clash::between(BlobKind::of(&stored), new).refuse_forgery(digest),
             // An undecodable payload is the reader's business: it fetches the object again.

@@ -62,7 +62,12 @@ impl DeleteJournal {
     /// A journal that has not been read yet: [`reload`](Self::reload) reads it.
     #[must_use]
     pub fn unread(path: PathBuf) -> Self {
-        Self { path, open: BTreeMap::new(), next_id: 1, seen: None }
+        Self {
+            path,
+            open: BTreeMap::new(),
+            next_id: 1,
+            seen: None,
+        }
     }
 
     /// Reads the file if another process may have changed it since the last look; returns the
@@ -76,9 +81,15 @@ impl DeleteJournal {
         let identity = match std::fs::metadata(&self.path) {
             Ok(metadata) => FileIdentity::of(&metadata),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::NeedsRefresh { reason: "the delete journal is missing".into() });
+                return Err(Error::NeedsRefresh {
+                    reason: "the delete journal is missing".into(),
+                });
             }
-            Err(error) => return Err(Error::io("unable to read the delete journal", &self.path)(error)),
+            Err(error) => {
+                return Err(Error::io("unable to read the delete journal", &self.path)(
+                    error,
+                ));
+            }
         };
         if self.seen == Some(identity) {
             return Ok(Vec::new());
@@ -95,7 +106,13 @@ impl DeleteJournal {
             self.next_id = self.next_id.max(id.saturating_add(1));
             unknown.extend_from_slice(&digests);
             let unresolved = digests.iter().copied().collect();
-            self.open.insert(id, Record { digests, unresolved });
+            self.open.insert(
+                id,
+                Record {
+                    digests,
+                    unresolved,
+                },
+            );
         }
         if parsed.torn {
             self.rewrite()?;
@@ -113,13 +130,18 @@ impl DeleteJournal {
         let id = self.next_id;
         let line = format_record(id, digests);
         let failed = || Error::io("unable to append to the delete journal", &self.path);
-        let mut file = OpenOptions::new().append(true).open(&self.path).map_err(failed())?;
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(&self.path)
+            .map_err(failed())?;
         file.write_all(line.as_bytes()).map_err(failed())?;
         file.sync_data().map_err(failed())?;
         self.seen = Some(FileIdentity::of(&file.metadata().map_err(failed())?));
         self.next_id += 1;
-        let record =
-            Record { digests: digests.to_vec(), unresolved: digests.iter().copied().collect() };
+        let record = Record {
+            digests: digests.to_vec(),
+            unresolved: digests.iter().copied().collect(),
+        };
         self.open.insert(id, record);
         Ok(id)
     }
@@ -144,7 +166,11 @@ impl DeleteJournal {
     /// # Errors
     /// If syncing or rewriting fails; the records stay then.
     pub fn checkpoint(&mut self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
-        if self.open.values().all(|record| !record.unresolved.is_empty()) {
+        if self
+            .open
+            .values()
+            .all(|record| !record.unresolved.is_empty())
+        {
             return Ok(());
         }
         sync()?;
@@ -194,7 +220,11 @@ fn format_record(id: RecordId, digests: &[Digest]) -> String {
     for digest in digests {
         let _ = write!(list, " {digest}");
     }
-    format!("batch {id} {} {:08x}{list}\n", digests.len(), crc32fast::hash(list.as_bytes()))
+    format!(
+        "batch {id} {} {:08x}{list}\n",
+        digests.len(),
+        crc32fast::hash(list.as_bytes())
+    )
 }
 
 struct Parsed {
@@ -230,8 +260,10 @@ fn parse_record(line: &str) -> Option<(RecordId, Vec<Digest>)> {
     if crc32fast::hash(format!(" {list}").as_bytes()) != crc {
         return None;
     }
-    let digests: Vec<Digest> =
-        list.split(' ').map(|word| Digest::from_hex(word).ok()).collect::<Option<_>>()?;
+    let digests: Vec<Digest> = list
+        .split(' ')
+        .map(|word| Digest::from_hex(word).ok())
+        .collect::<Option<_>>()?;
     (digests.len() == count).then_some((id, digests))
 }
 
@@ -271,7 +303,10 @@ mod tests {
         first.resolve(id, &digest(2));
 
         let mut second = DeleteJournal::unread(dir.path().join("delete-journal"));
-        assert_eq!(second.reload().unwrap(), vec![digest(1), digest(2), digest(3)]);
+        assert_eq!(
+            second.reload().unwrap(),
+            vec![digest(1), digest(2), digest(3)]
+        );
 
         first.checkpoint(|| Ok(())).unwrap();
         assert_eq!(first.open_records(), 1);

@@ -2,10 +2,13 @@
 
 use api_types::digest::Digest;
 use api_types::names::DatastoreName;
-use s3_client::{DirPrefix, ListPrefix, ObjectKey, KeyError};
+use s3_client::{DirPrefix, KeyError, ListPrefix, ObjectKey};
 
 /// Folder of our own objects below the store's prefix; upstream ignores it.
 pub const EXTRA_DIR: &str = ".x-coffer";
+
+/// Name of the object that stands for a namespace; there is no such local file.
+pub const NAMESPACE_MARKER: &str = ".namespace";
 
 /// Builds the keys below one datastore's prefix.
 #[derive(Clone, Debug)]
@@ -19,7 +22,9 @@ impl StoreKeys {
     /// # Errors
     /// Never for a valid name; kept since the key length is checked in one place.
     pub fn new(name: &DatastoreName) -> Result<Self, KeyError> {
-        Ok(Self { prefix: DirPrefix::new(name.as_str())? })
+        Ok(Self {
+            prefix: DirPrefix::new(name.as_str())?,
+        })
     }
 
     /// The store's prefix, `S/`.
@@ -43,7 +48,8 @@ impl StoreKeys {
     /// Never in practice.
     pub fn bad_chunk(&self, digest: &Digest, number: u8) -> Result<ObjectKey, KeyError> {
         let hex = digest.to_hex();
-        self.prefix.join(&format!(".chunks/{}/{hex}.{number}.bad", &hex[..4]))
+        self.prefix
+            .join(&format!(".chunks/{}/{hex}.{number}.bad", &hex[..4]))
     }
 
     /// `S/.chunks/`.
@@ -89,7 +95,9 @@ impl StoreKeys {
     /// The path relative to the datastore of a key below `S/.cnt/`.
     #[must_use]
     pub fn content_path<'a>(&self, key: &'a ObjectKey) -> Option<&'a str> {
-        key.as_str().strip_prefix(self.prefix.as_str())?.strip_prefix(".cnt/")
+        key.as_str()
+            .strip_prefix(self.prefix.as_str())?
+            .strip_prefix(".cnt/")
     }
 
     /// `S/.in-use`, the ownership marker.

@@ -17,12 +17,7 @@ impl S3Backend {
     ///
     /// # Errors
     /// If the bucket refuses it; after an ambiguous answer the path is in the cleanup journal.
-    pub async fn put_metadata(
-        &self,
-        client: &S3Client,
-        relative: &str,
-        body: Bytes,
-    ) -> Result<()> {
+    pub async fn put_metadata(&self, client: &S3Client, relative: &str, body: Bytes) -> Result<()> {
         let key = self.keys.content_file(relative)?;
         let answer = client.put_object(&key, body, PutMode::Replace).await;
         self.note_ambiguity(relative, answer.map(|_| ())).await
@@ -33,14 +28,10 @@ impl S3Backend {
     ///
     /// # Errors
     /// [`Error::Fenced`] if another instance owns the prefix, else as for `put_metadata`.
-    pub async fn put_manifest(
-        &self,
-        client: &S3Client,
-        relative: &str,
-        body: Bytes,
-    ) -> Result<()> {
+    pub async fn put_manifest(&self, client: &S3Client, relative: &str, body: Bytes) -> Result<()> {
         let fence = self.ownership.check(client, "commit a snapshot").await?;
-        self.put_metadata(&client.signed_at(fence.signed_at), relative, body).await
+        self.put_metadata(&client.signed_at(fence.signed_at), relative, body)
+            .await
     }
 
     /// Reads a metadata file from the bucket; `None` = proven absent.
@@ -97,7 +88,10 @@ impl S3Backend {
             .iter()
             .filter_map(|failure| {
                 let path = self.keys.content_path(&failure.key)?;
-                Some((path.to_owned(), format!("{}: {}", failure.code, failure.message)))
+                Some((
+                    path.to_owned(),
+                    format!("{}: {}", failure.code, failure.message),
+                ))
             })
             .collect()
     }
@@ -111,7 +105,9 @@ impl S3Backend {
             Ok(()) => Ok(()),
             Err(error) => {
                 if error.may_have_been_applied() {
-                    self.cleanup.add(&self.env, vec![relative.to_owned()]).await?;
+                    self.cleanup
+                        .add(&self.env, vec![relative.to_owned()])
+                        .await?;
                 }
                 Err(Error::from(error))
             }

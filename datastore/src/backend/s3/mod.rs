@@ -184,6 +184,8 @@ impl S3Backend {
         F: FnOnce(&Arc<Self>, &mut Slot<'_>) -> R + Send + 'static,
     {
         let this = Arc::clone(self);
-        self.env.blocking(move || this.table.with(&digest, |slot| work(&this, slot))).await
+        self.env
+            .blocking(move || this.table.with(&digest, |slot| work(&this, slot)))
+            .await
     }
 }

@@ -103,7 +103,12 @@ impl Ownership {
     /// The marker at `key`, looked at on behalf of `instance`.
     #[must_use]
     pub fn new(env: Env, key: ObjectKey, instance: Instance) -> Self {
-        Self { env, key, instance, look: Mutex::new(None) }
+        Self {
+            env,
+            key,
+            instance,
+            look: Mutex::new(None),
+        }
     }
 
     /// This installation.
@@ -117,7 +122,10 @@ impl Ownership {
     /// # Errors
     /// If the bucket does not answer.
     pub async fn read(&self, client: &S3Client) -> Result<Option<InUse>> {
-        Ok(client.get_object(&self.key).await?.map(|object| InUse::parse(&object.body)))
+        Ok(client
+            .get_object(&self.key)
+            .await?
+            .map(|object| InUse::parse(&object.body)))
     }
 
     /// Confirms that the prefix is ours, by a look that is less than a minute old.
@@ -129,7 +137,9 @@ impl Ownership {
         if let Some(look) = self.last_look()
             && now.saturating_duration_since(look.at) < LOOK_VALID
         {
-            return Ok(Fence { signed_at: look.server_time });
+            return Ok(Fence {
+                signed_at: look.server_time,
+            });
         }
         self.look_now(client, action).await
     }
@@ -150,12 +160,22 @@ impl Ownership {
         };
         let marker = InUse::parse(&object.body);
         if !marker.is_of(&self.instance) {
-            return Err(Error::Fenced { owner: marker.owner(), action });
+            return Err(Error::Fenced {
+                owner: marker.owner(),
+                action,
+            });
         }
-        let offset = client.clock_offset().map_or(0, |millis| millis.div_euclid(1000));
-        let server_time = object.head.server_date.unwrap_or(local_time.saturating_add(offset));
+        let offset = client
+            .clock_offset()
+            .map_or(0, |millis| millis.div_euclid(1000));
+        let server_time = object
+            .head
+            .server_date
+            .unwrap_or(local_time.saturating_add(offset));
         *self.look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Look { at, server_time });
-        Ok(Fence { signed_at: server_time })
+        Ok(Fence {
+            signed_at: server_time,
+        })
     }
 
     /// Claims the prefix.
@@ -172,7 +192,10 @@ impl Ownership {
             && !overwrite
             && !marker.is_of(&self.instance)
         {
-            return Err(Error::Fenced { owner: marker.owner(), action: "claim it" });
+            return Err(Error::Fenced {
+                owner: marker.owner(),
+                action: "claim it",
+            });
         }
         let marker = InUse {
             hostname: Some(self.instance.hostname.clone()),
@@ -180,10 +203,17 @@ impl Ownership {
             since: Some(self.env.unix_secs()),
             product: Some("coffer".to_owned()),
         };
-        let body = serde_json::to_vec(&marker)
-            .map_err(|error| Error::Refused(format!("unable to encode the in-use marker: {error}")))?;
-        let mode = if previous.is_none() { PutMode::CreateOnly } else { PutMode::Replace };
-        let outcome = client.put_object(&self.key, Bytes::from(body), mode).await?;
+        let body = serde_json::to_vec(&marker).map_err(|error| {
+            Error::Refused(format!("unable to encode the in-use marker: {error}"))
+        })?;
+        let mode = if previous.is_none() {
+            PutMode::CreateOnly
+        } else {
+            PutMode::Replace
+        };
+        let outcome = client
+            .put_object(&self.key, Bytes::from(body), mode)
+            .await?;
         if matches!(outcome, PutOutcome::AlreadyExists) {
             // Our own lost-and-retried PUT answers the same way: the look below decides.
             tracing::info!(key = %self.key, "the in-use marker appeared while it was being claimed");
@@ -200,7 +230,10 @@ impl Ownership {
     pub async fn release(&self, client: &S3Client) -> Result<()> {
         let fence = self.look_now(client, "release it").await?;
         self.forget();
-        client.signed_at(fence.signed_at).delete_object(&self.key).await?;
+        client
+            .signed_at(fence.signed_at)
+            .delete_object(&self.key)
+            .await?;
         Ok(())
     }
 
@@ -218,7 +251,10 @@ mod tests {
     use super::*;
 
     fn us() -> Instance {
-        Instance { id: "11".into(), hostname: "vm".into() }
+        Instance {
+            id: "11".into(),
+            hostname: "vm".into(),
+        }
     }
 
     #[test]

@@ -47,10 +47,7 @@ impl S3Backend {
     ///
     /// # Errors
     /// Only if the journal cannot be written; a digest that cannot be resolved stays suspect.
-    pub async fn resolve_quarantine(
-        self: &Arc<Self>,
-        client: &S3Client,
-    ) -> Result<ResolveReport> {
+    pub async fn resolve_quarantine(self: &Arc<Self>, client: &S3Client) -> Result<ResolveReport> {
         let mut report = ResolveReport::default();
         for digest in self.table.due_suspects(self.env.now()) {
             match self.resolve_digest(client, digest).await {
@@ -96,24 +93,41 @@ impl S3Backend {
         let held = self
             .with_slot(digest, |this, slot| -> Result<Option<Held>> {
                 // An upload under way: its payload is not on disk yet, look again later.
-                let Some(token) = slot.begin_upload() else { return Ok(None) };
+                let Some(token) = slot.begin_upload() else {
+                    return Ok(None);
+                };
                 let guard = UploadGuard::new(Arc::clone(&this.table), *slot.digest(), token);
                 let payload = this.valid_payload(slot.digest())?;
                 let has_file = this.local.stat_chunk(slot.digest())?.is_some();
-                Ok(Some(Held { guard, payload, has_file }))
+                Ok(Some(Held {
+                    guard,
+                    payload,
+                    has_file,
+                }))
             })
             .await?;
-        let Some(Held { guard, payload, has_file }) = held else {
+        let Some(Held {
+            guard,
+            payload,
+            has_file,
+        }) = held
+        else {
             let until = self.env.now() + RETRY_AFTER;
             self.table.with(&digest, |slot| slot.suspect(until));
             return Ok(false);
         };
         let mut restored = false;
         let mut drop_file = false;
-        if has_file && client.head_object(&self.keys.chunk(&digest)?).await?.is_none() {
+        if has_file
+            && client
+                .head_object(&self.keys.chunk(&digest)?)
+                .await?
+                .is_none()
+        {
             match &payload {
                 Some(blob) => {
-                    self.put_validated(client, digest, blob, PutMode::Replace).await?;
+                    self.put_validated(client, digest, blob, PutMode::Replace)
+                        .await?;
                     self.keep_rescued(digest);
                     restored = true;
                 }
@@ -157,6 +171,8 @@ impl S3Backend {
     }
 
     fn rescued(&self) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
-        self.rescued.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.rescued
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

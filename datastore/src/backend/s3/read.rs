@@ -32,14 +32,15 @@ impl ReadsInFlight {
     /// Forgets a finished read, unless another one has begun under the same digest.
     fn finish(&self, digest: &Digest, cell: &Arc<OnceCell<Option<DataBlob>>>) {
         let mut cells = self.lock();
-        if cells.get(digest).is_some_and(|current| Arc::ptr_eq(current, cell)) {
+        if cells
+            .get(digest)
+            .is_some_and(|current| Arc::ptr_eq(current, cell))
+        {
             cells.remove(digest);
         }
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Option<DataBlob>>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Option<DataBlob>>>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,7 +84,9 @@ impl S3Backend {
     /// [`Error::CorruptChunk`] if the object is damaged, else what the bucket answered.
     pub async fn fetch(&self, client: &S3Client, digest: Digest) -> Result<Option<DataBlob>> {
         let key = self.keys.chunk(&digest)?;
-        let Some(object) = client.get_object(&key).await? else { return Ok(None) };
+        let Some(object) = client.get_object(&key).await? else {
+            return Ok(None);
+        };
         self.env
             .blocking(move || {
                 let corrupt = |error: crate::format::FormatError| Error::CorruptChunk {
@@ -103,7 +106,9 @@ impl S3Backend {
         let this = Arc::clone(self);
         self.env
             .blocking(move || {
-                let Some(raw) = this.local.read_chunk(&digest)? else { return Ok(None) };
+                let Some(raw) = this.local.read_chunk(&digest)? else {
+                    return Ok(None);
+                };
                 let blob = DataBlob::from_bytes(raw).and_then(|blob| {
                     blob.verify_crc()?;
                     Ok(blob)
@@ -129,13 +134,17 @@ impl S3Backend {
         let filled = self
             .env
             .blocking(move || -> Result<bool> {
-                let prepared = match this.local.prepare_payload(&digest, &raw, FileTime::now(&this.env), false) {
-                    Ok(prepared) => prepared,
-                    Err(error) => {
-                        tracing::warn!(%digest, %error, "chunk not cached");
-                        return Ok(false);
-                    }
-                };
+                let prepared =
+                    match this
+                        .local
+                        .prepare_payload(&digest, &raw, FileTime::now(&this.env), false)
+                    {
+                        Ok(prepared) => prepared,
+                        Err(error) => {
+                            tracing::warn!(%digest, %error, "chunk not cached");
+                            return Ok(false);
+                        }
+                    };
                 this.table.with(&digest, |slot| {
                     let present = this.local.stat_chunk(&digest)?.is_some();
                     if !slot.is_ordinary() || !present {
@@ -161,7 +170,11 @@ impl S3Backend {
             if !slot.is_ordinary() {
                 return Ok(());
             }
-            if this.local.stat_chunk(slot.digest())?.is_some_and(|chunk| chunk.size == 0) {
+            if this
+                .local
+                .stat_chunk(slot.digest())?
+                .is_some_and(|chunk| chunk.size == 0)
+            {
                 this.local.remove_chunk(slot.digest())?;
             }
             Ok(())

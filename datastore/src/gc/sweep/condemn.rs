@@ -9,7 +9,9 @@ use crate::gc::candidate::{
 };
 use crate::gc::merge::ObjectFacts;
 
-use super::{Sweep, SweepResult};
+use crate::gc::report::GcReport;
+
+use super::Sweep;
 
 /// A listed object that no index needs, or the evidence of a corrupt chunk.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,11 @@ struct BadCandidate {
 
 impl Candidate {
     pub fn chunk(digest: Digest, object: ObjectFacts) -> Self {
-        Self { digest, object, bad: None }
+        Self {
+            digest,
+            object,
+            bad: None,
+        }
     }
 
     pub fn bad(
@@ -38,7 +44,15 @@ impl Candidate {
         marked: bool,
         good_listed: bool,
     ) -> Self {
-        Self { digest, object, bad: Some(BadCandidate { number, marked, good_listed }) }
+        Self {
+            digest,
+            object,
+            bad: Some(BadCandidate {
+                number,
+                marked,
+                good_listed,
+            }),
+        }
     }
 }
 
@@ -51,10 +65,10 @@ impl Sweep {
         &self,
         batch: DeleteBatch,
         page: Vec<Candidate>,
-        result: &mut SweepResult,
+        report: &mut GcReport,
     ) -> Result<DeleteBatch> {
         let this = self.clone();
-        let mut sum = std::mem::take(result);
+        let mut sum = std::mem::take(report);
         let (batch, sum, judged) = self
             .backend
             .env
@@ -66,7 +80,7 @@ impl Sweep {
                 (batch, sum, judged)
             })
             .await;
-        *result = sum;
+        *report = sum;
         judged?;
         Ok(batch)
     }
@@ -75,11 +89,11 @@ impl Sweep {
         &self,
         candidate: &Candidate,
         batch: &mut DeleteBatch,
-        result: &mut SweepResult,
+        report: &mut GcReport,
     ) -> Result<()> {
         match candidate.bad {
-            None => self.judge_chunk(candidate, batch, result),
-            Some(bad) => self.judge_bad(candidate, bad, batch, result),
+            None => self.judge_chunk(candidate, batch, report),
+            Some(bad) => self.judge_bad(candidate, bad, batch, report),
         }
     }
 
@@ -87,7 +101,7 @@ impl Sweep {
         &self,
         candidate: &Candidate,
         batch: &mut DeleteBatch,
-        result: &mut SweepResult,
+        report: &mut GcReport,
     ) -> Result<()> {
         let size = candidate.object.size;
         let digest = candidate.digest;
@@ -96,14 +110,14 @@ impl Sweep {
             (verdict == Verdict::Delete && !self.rules.dry_run, verdict)
         })?;
         match verdict {
-            Verdict::Delete if self.rules.dry_run => result.deleted.add(size),
+            Verdict::Delete if self.rules.dry_run => report.deleted.add(size),
             Verdict::Delete if condemned => batch.push(Condemned { digest, size }),
-            Verdict::Delete => result.add_pending(PendingReason::Busy, size),
+            Verdict::Delete => report.add_pending(PendingReason::Busy, size),
             Verdict::Pending(reason) => {
                 if reason == PendingReason::FirstSeen {
                     self.first_seen.record(digest, self.rules.generation);
                 }
-                result.add_pending(reason, size);
+                report.add_pending(reason, size);
             }
         }
         Ok(())
@@ -114,10 +128,15 @@ impl Sweep {
         candidate: &Candidate,
         bad: BadCandidate,
         batch: &mut DeleteBatch,
-        result: &mut SweepResult,
+        report: &mut GcReport,
     ) -> Result<()> {
         let (digest, size) = (candidate.digest, candidate.object.size);
-        let entry = CandidateEntry { state: None, suspect: false, stamp: None, local: None };
+        let entry = CandidateEntry {
+            state: None,
+            suspect: false,
+            stamp: None,
+            local: None,
+        };
         let facts = BadFacts {
             marked: bad.marked,
             good_listed: bad.good_listed,
@@ -125,14 +144,16 @@ impl Sweep {
         };
         match candidate::judge_bad(&facts, &self.facts(candidate, &entry)) {
             BadVerdict::Delete => {
-                result.deleted_bad.add(size);
-                if !self.rules.dry_run {
+                if self.rules.dry_run {
+                    report.removed_bad.add(size);
+                } else {
                     self.backend.local.remove_bad(&digest, bad.number)?;
-                    batch.push_evidence(self.backend.keys.bad_chunk(&digest, bad.number)?);
+                    let key = self.backend.keys.bad_chunk(&digest, bad.number)?;
+                    batch.push_evidence(key, size);
                 }
             }
             BadVerdict::KeepReferenced | BadVerdict::KeepEvidence | BadVerdict::Pending(_) => {
-                result.kept_bad.add(size);
+                report.kept_bad.add(size);
             }
         }
         Ok(())

@@ -7,8 +7,9 @@ use crate::backend::s3::confirm::Look;
 use crate::error::{Error, Result};
 use crate::task::check_abort;
 
+use super::Sweep;
 use super::shard::ShardOutput;
-use super::{Sweep, SweepResult};
+use crate::gc::report::GcReport;
 
 /// Most markers that one run creates after a HEAD; beyond that a refresh is cheaper.
 const MAX_PRESENCE_LOOKS: usize = 10_000;
@@ -26,41 +27,45 @@ pub(super) struct Looks {
 
 impl Looks {
     pub fn collect(&mut self, output: &ShardOutput) {
-        self.presence_unknown.extend_from_slice(&output.presence_unknown);
+        self.presence_unknown
+            .extend_from_slice(&output.presence_unknown);
         self.marked_absent.extend_from_slice(&output.marked_absent);
     }
 
     /// Looks at all of them, or at as many as one run may.
-    pub async fn resolve(mut self, sweep: &Sweep, result: &mut SweepResult) -> Result<()> {
-        result.presence_unknown = cut(&mut self.presence_unknown, MAX_PRESENCE_LOOKS);
-        result.missing_unconfirmed = cut(&mut self.marked_absent, MAX_MISSING_LOOKS);
+    pub async fn resolve(mut self, sweep: &Sweep, report: &mut GcReport) -> Result<()> {
+        report.presence_unknown = cut(&mut self.presence_unknown, MAX_PRESENCE_LOOKS);
+        report.missing = cut(&mut self.marked_absent, MAX_MISSING_LOOKS);
         if sweep.rules.dry_run {
-            result.presence_unknown += count(&self.presence_unknown);
-            result.missing_unconfirmed += count(&self.marked_absent);
+            report.presence_unknown += count(&self.presence_unknown);
+            report.missing += count(&self.marked_absent);
             return Ok(());
         }
         let mut present = stream::iter(self.presence_unknown)
             .map(|digest| sweep.backend.confirm_presence(&sweep.client, digest))
             .buffer_unordered(PARALLEL_LOOKS);
         while let Some(look) = abortable(sweep, present.try_next()).await? {
-            result.presence_created += u64::from(look == Look::Present);
+            report.presence_created += u64::from(look == Look::Present);
         }
         let mut absent = stream::iter(self.marked_absent)
             .map(|digest| async move {
-                let look = sweep.backend.heal_or_confirm_missing(&sweep.client, digest).await?;
+                let look = sweep
+                    .backend
+                    .heal_or_confirm_missing(&sweep.client, digest)
+                    .await?;
                 Ok((digest, look))
             })
             .buffer_unordered(PARALLEL_LOOKS);
         while let Some((digest, look)) = abortable(sweep, absent.try_next()).await? {
             match look {
-                Look::Healed => result.healed.push(digest),
-                Look::Missing => result.missing.push(digest),
+                Look::Healed => report.healed += 1,
+                Look::Missing => report.missing_confirmed.push(digest),
                 // There after all (a stale listing), or in somebody's hands.
                 Look::Present | Look::Busy => {}
             }
         }
-        result.healed.sort_unstable();
-        result.missing.sort_unstable();
+        report.missing_confirmed.sort_unstable();
+        report.missing += count(&report.missing_confirmed);
         Ok(())
     }
 }

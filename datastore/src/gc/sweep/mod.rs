@@ -17,7 +17,6 @@
 mod condemn;
 mod gate;
 mod looks;
-mod result;
 mod shard;
 
 use std::collections::VecDeque;
@@ -33,18 +32,21 @@ use crate::digests::Generation;
 use crate::error::{Error, Result};
 use crate::task::TaskContext;
 
+use super::candidate::PendingReason;
 use super::first_seen::FirstSeen;
 use super::mark_set::MarkSet;
+use super::report::{GcReport, Tally};
 use super::shards::ShardPrefix;
+use super::tripwire::DeleteGate;
 
 use condemn::Candidate;
 use gate::Gate;
 use shard::ShardOutput;
 
-pub use result::SweepResult;
-
 /// Most keys in one delete request (the API's limit).
 const BATCH_KEYS: usize = 1000;
+/// Refusals that are reported one by one.
+const MAX_REFUSALS: u64 = 20;
 /// A batch that does not fill up is sent after this long.
 const MAX_BATCH_AGE: Duration = Duration::from_secs(60);
 
@@ -61,8 +63,8 @@ pub(super) struct SweepRules {
     pub bad_retention: i64,
     /// Judge only.
     pub dry_run: bool,
-    /// Whether a large share of garbage stops the run.
-    pub guarded: bool,
+    /// Stops the run if there is more garbage than anything explains; `None` = forced.
+    pub gate: Option<DeleteGate>,
     /// Shards listed at once.
     pub list_concurrency: usize,
     /// Delete requests in flight.
@@ -90,10 +92,12 @@ impl Sweep {
     pub async fn run(
         &self,
         prefixes: Vec<ShardPrefix>,
-        mut progress: impl FnMut(&SweepResult),
-    ) -> Result<SweepResult> {
-        let mut result = SweepResult::default();
-        let mut gate = Gate::new(prefixes.len(), self.rules.guarded && !self.rules.dry_run);
+        report: &mut GcReport,
+        mut progress: impl FnMut(u64, &GcReport),
+    ) -> Result<()> {
+        let mut shards_done = 0;
+        let wire = self.rules.gate.clone().filter(|_| !self.rules.dry_run);
+        let mut gate = Gate::new(prefixes.len(), wire);
         let mut admitted: VecDeque<Candidate> = VecDeque::new();
         let mut batch = DeleteBatch::new(&self.backend);
         let mut batch_due = None;
@@ -108,7 +112,7 @@ impl Sweep {
             if !admitted.is_empty() && deletes.len() < self.rules.delete_concurrency.max(1) {
                 let room = BATCH_KEYS.saturating_sub(batch.len()).min(admitted.len());
                 let page: Vec<Candidate> = admitted.drain(..room).collect();
-                batch = self.judge_page(batch, page, &mut result).await?;
+                batch = self.judge_page(batch, page, report).await?;
                 if !batch.is_empty() {
                     batch_due.get_or_insert(self.backend.env.now() + MAX_BATCH_AGE);
                 }
@@ -130,32 +134,34 @@ impl Sweep {
                 biased;
                 () = self.task.cancel().cancelled() => return Err(Error::Aborted),
                 Some(outcome) = deletes.next(), if !deletes.is_empty() => {
-                    Self::account(outcome, &mut result)?;
+                    Self::account(outcome, report)?;
                 }
                 output = shards.next(), if !listing_over && admitted.is_empty() => match output {
                     Some(output) => {
-                        let output = Self::shard_or_error(output, &mut result)?;
+                        let output = Self::shard_or_error(output, report)?;
                         admitted.extend(gate.shard_done(output.as_ref())?);
+                        shards_done += 1;
                         if let Some(output) = output {
                             looks.collect(&output);
-                            result.add_shard(output);
-                            progress(&result);
+                            report.listing.add(&output.counts);
+                            report.local_removed += output.stale_local_removed;
+                            progress(shards_done, report);
                         }
                     }
-                    None => {
-                        listing_over = true;
-                        admitted.extend(gate.listing_over()?);
-                    }
+                    None => listing_over = true,
                 },
                 () = self.wait_until(batch_due), if batch_due.is_some() => {}
             }
         }
-        looks.resolve(self, &mut result).await?;
-        Ok(result)
+        looks.resolve(self, report).await
     }
 
-    async fn send(&self, batch: DeleteBatch) -> (usize, Result<BatchOutcome>) {
-        (batch.len(), self.backend.send_batch(&self.client, batch).await)
+    async fn send(&self, batch: DeleteBatch) -> (Tally, Result<BatchOutcome>) {
+        let mut chunks = Tally::default();
+        for chunk in batch.chunks() {
+            chunks.add(chunk.size);
+        }
+        (chunks, self.backend.send_batch(&self.client, batch).await)
     }
 
     async fn wait_until(&self, due: Option<tokio::time::Instant>) {
@@ -165,28 +171,63 @@ impl Sweep {
 
     fn shard_or_error(
         output: Result<ShardOutput>,
-        result: &mut SweepResult,
+        report: &mut GcReport,
     ) -> Result<Option<ShardOutput>> {
         match output {
             Ok(output) => Ok(Some(output)),
             Err(error) if is_fatal(&error) => Err(error),
             Err(error) => {
-                result.errors.push(error.to_string());
+                report.errors.push(error.to_string());
                 Ok(None)
             }
         }
     }
 
     fn account(
-        (keys, outcome): (usize, Result<BatchOutcome>),
-        result: &mut SweepResult,
+        (chunks, outcome): (Tally, Result<BatchOutcome>),
+        report: &mut GcReport,
     ) -> Result<()> {
-        match outcome {
-            Ok(outcome) => result.add_batch(&outcome),
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
             Err(error) if is_fatal(&error) => return Err(error),
             Err(error) => {
-                result.errors.push(format!("a batch of {keys} chunks was not deleted: {error}"));
+                report.failed.merge(chunks);
+                let count = chunks.count;
+                report.errors.push(format!(
+                    "a batch of {count} chunks was not deleted: {error}"
+                ));
+                return Ok(());
             }
+        };
+        for condemned in &outcome.deleted {
+            report.deleted.add(condemned.size);
+        }
+        for (condemned, reason) in &outcome.retained {
+            if report.retained.count < MAX_REFUSALS {
+                let digest = condemned.digest;
+                report
+                    .refusals
+                    .push(format!("chunk {digest} was not deleted: {reason}"));
+            }
+            report.retained.add(condemned.size);
+        }
+        for condemned in &outcome.suspect {
+            report.suspect.add(condemned.size);
+        }
+        for condemned in &outcome.taken_back {
+            report.add_pending(PendingReason::Session, condemned.size);
+        }
+        for size in &outcome.evidence_deleted {
+            report.removed_bad.add(*size);
+        }
+        for size in &outcome.evidence_failed {
+            report.kept_bad.add(*size);
+        }
+        if !outcome.evidence_failed.is_empty() {
+            let count = outcome.evidence_failed.len();
+            report.refusals.push(format!(
+                "{count} corrupt chunk objects could not be deleted"
+            ));
         }
         Ok(())
     }

@@ -38,15 +38,18 @@ pub(super) struct ShardOutput {
 pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<ShardOutput> {
     let backend = Arc::clone(&sweep.backend);
     let chunks = backend.keys.chunks()?;
-    let mut listing = sweep
-        .client
-        .list(backend.keys.chunk_shard(&prefix.to_string())?, ListOptions::default());
+    let mut listing = sweep.client.list(
+        backend.keys.chunk_shard(&prefix.to_string())?,
+        ListOptions::default(),
+    );
     let local: LocalDigests = Box::new(LocalChunks::new(&sweep, prefix));
     let mut merge = Merge::new(prefix, MarkSetShard::new(&sweep.marks, prefix), local);
     let mut output = ShardOutput::default();
     while let Some(page) = listing.next_page().await {
         let page = page.map_err(|error| {
-            Error::Refused(format!("listing of chunks '{prefix}' is incomplete: {error}"))
+            Error::Refused(format!(
+                "listing of chunks '{prefix}' is incomplete: {error}"
+            ))
         })?;
         let chunks = chunks.clone();
         (merge, output) = backend
@@ -81,9 +84,15 @@ fn push_page(
 ) -> Result<()> {
     let list_date = page.server_date.map(|seconds| seconds.saturating_mul(1000));
     for object in &page.objects {
-        let relative = object.key.relative_to(chunks).unwrap_or_else(|| object.key.as_str());
-        let facts =
-            ObjectFacts { size: object.size, last_modified: object.last_modified, list_date };
+        let relative = object
+            .key
+            .relative_to(chunks)
+            .unwrap_or_else(|| object.key.as_str());
+        let facts = ObjectFacts {
+            size: object.size,
+            last_modified: object.last_modified,
+            list_date,
+        };
         merge.push(relative, facts, events)?;
     }
     Ok(())
@@ -95,12 +104,24 @@ fn sort_events(events: Vec<MergeEvent>, output: &mut ShardOutput) -> Vec<Digest>
     for event in events {
         match event {
             MergeEvent::Live { local: true, .. } => {}
-            MergeEvent::Live { digest, local: false, .. } => output.presence_unknown.push(digest),
+            MergeEvent::Live {
+                digest,
+                local: false,
+                ..
+            } => output.presence_unknown.push(digest),
             MergeEvent::Candidate { digest, object, .. } => {
                 output.candidates.push(Candidate::chunk(digest, object));
             }
-            MergeEvent::Bad { digest, number, object, marked, good_listed } => {
-                output.candidates.push(Candidate::bad(digest, number, object, marked, good_listed));
+            MergeEvent::Bad {
+                digest,
+                number,
+                object,
+                marked,
+                good_listed,
+            } => {
+                output
+                    .candidates
+                    .push(Candidate::bad(digest, number, object, marked, good_listed));
             }
             MergeEvent::MarkedAbsent { digest, .. } => output.marked_absent.push(digest),
             MergeEvent::LocalOnly { digest } => stale.push(digest),
@@ -128,14 +149,17 @@ impl LocalChunks {
 
     fn read_directory(&self, directory: u16) -> GcResult<Vec<Digest>> {
         let local = &self.sweep.backend.local;
-        let listing =
-            local.list_prefix(directory).map_err(|error| GcError::Host(error.to_string()))?;
+        let listing = local
+            .list_prefix(directory)
+            .map_err(|error| GcError::Host(error.to_string()))?;
         let mut digests = Vec::new();
         for entry in listing.entries {
             match (entry.kind, entry.digest) {
                 (EntryKind::Chunk, Some(digest)) => digests.push(digest),
                 (EntryKind::Using, Some(digest)) if !self.sweep.rules.dry_run => {
-                    local.remove_using(&digest).map_err(|e| GcError::Host(e.to_string()))?;
+                    local
+                        .remove_using(&digest)
+                        .map_err(|e| GcError::Host(e.to_string()))?;
                 }
                 _ => {}
             }

@@ -1,0 +1,180 @@
+//! The end of a collection: what is missing and whom it concerns, the status file, the facts for
+//! the next run's tripwires, the closing lines of the task log (`gc.md` §6.2 P5).
+
+use api_types::auth::Authid;
+use api_types::status::{SnapshotVerifyState, VerifyState};
+
+use api_types::upid::{Upid, UpidParts};
+
+use crate::backend::s3::S3Backend;
+use crate::error::Result;
+
+use super::history::RunFacts;
+use super::mark::Marked;
+use super::mirror::MirrorReport;
+use super::price::{PriceTable, RequestCounts};
+use super::report::{GcReport, closing_lines};
+use super::run::Run;
+use super::status_file::write_status;
+
+/// Missing chunks named per snapshot.
+const MAX_SAMPLES: usize = 10;
+
+impl Run {
+    pub(super) async fn conclude(
+        &self,
+        marked: &Marked,
+        mirror: Option<MirrorReport>,
+        report: &mut GcReport,
+    ) -> Result<()> {
+        report.affected =
+            marked.affected_snapshots(&report.missing_confirmed, MAX_SAMPLES, &*self.task)?;
+        if let Some(mirror) = mirror {
+            report.orphan_metadata = mirror.orphans;
+        }
+        if let Some(backend) = self.store.backend.s3() {
+            self.finish_bucket(backend, report).await?;
+        }
+        for line in report
+            .missing_lines()
+            .into_iter()
+            .chain(report.refusals.clone())
+        {
+            self.task.warn(&line);
+        }
+        if report.healed > 0 {
+            self.task.warn(&format!(
+                "{} missing chunks were uploaded again from the local cache",
+                report.healed
+            ));
+        }
+        for line in closing_lines(&report.status)
+            .into_iter()
+            .chain(report.detail_lines())
+        {
+            self.task.log(&line);
+        }
+        if self.options.dry_run {
+            let prices = self
+                .options
+                .prices
+                .clone()
+                .unwrap_or_else(PriceTable::typical);
+            for line in report.dry_run_lines(&prices) {
+                self.task.log(&line);
+            }
+        } else if report.errors.is_empty() {
+            self.remember(marked, report)?;
+        }
+        Ok(())
+    }
+
+    async fn finish_bucket(&self, backend: &S3Backend, report: &mut GcReport) -> Result<()> {
+        if !self.options.dry_run {
+            self.fail_snapshots(report).await;
+            if !report.orphan_metadata.is_empty() {
+                let orphans = report.orphan_metadata.clone();
+                backend.cleanup.add(&self.store.env, orphans).await?;
+                if let Some(client) = &self.client {
+                    backend.reconcile_metadata(client).await?;
+                }
+            }
+        }
+        if let Some(client) = &self.client {
+            let counters = client.counters_of(s3_client::TaskKind::Gc);
+            report.requests = requests_of(&counters.since(&self.counters_at_start));
+            report.price = self
+                .options
+                .prices
+                .as_ref()
+                .map(|p| p.requests(&report.requests));
+        }
+        Ok(())
+    }
+
+    /// A snapshot with missing chunks must not become a base: a client never uploads a chunk that
+    /// it knows from its base ◆.
+    async fn fail_snapshots(&self, report: &GcReport) {
+        let Some(upid) = self.verify_upid() else {
+            self.task
+                .warn("unable to mark the affected snapshots as failed: the task has no id");
+            return;
+        };
+        let state = SnapshotVerifyState {
+            state: VerifyState::Failed,
+            upid,
+        };
+        for affected in &report.affected {
+            let Some(path) = &affected.snapshot else {
+                continue;
+            };
+            let updated = self
+                .store
+                .update_manifest(
+                    self.client.as_ref(),
+                    &path.ns,
+                    &path.dir,
+                    self.task.cancel(),
+                    |manifest| manifest.set_verify_state(Some(&state)),
+                )
+                .await;
+            if let Err(error) = updated {
+                self.task.warn(&format!(
+                    "unable to mark snapshot {path} as failed, though chunks of it are missing: {error}"
+                ));
+            }
+        }
+    }
+
+    /// The task's id, or one made up for a collection that runs in no worker task.
+    fn verify_upid(&self) -> Option<Upid> {
+        if let Some(upid) = self.task.upid().and_then(|text| text.parse().ok()) {
+            return Some(upid);
+        }
+        let parts = UpidParts {
+            node: "localhost".into(),
+            pid: std::process::id(),
+            pstart: 0,
+            task_id: 0,
+            starttime: u32::try_from(self.start_time).ok()?,
+            worker_type: "garbage_collection".into(),
+            worker_id: Some(self.store.name.to_string()),
+            auth_id: Authid::root(),
+        };
+        Upid::new(parts).ok()
+    }
+
+    fn remember(&self, marked: &Marked, report: &GcReport) -> Result<()> {
+        write_status(&self.store.base, &report.status)?;
+        let left = report.left();
+        let facts = RunFacts {
+            generation: self.generation,
+            finished: self.store.env.unix_secs(),
+            index_files: marked.counts.index_files,
+            chunks_left: report.status.disk_chunks.saturating_add(left.count),
+            bytes_left: report.status.disk_bytes.saturating_add(left.bytes),
+            candidates_left: left.count,
+            clock_offset: self
+                .client
+                .as_ref()
+                .and_then(s3_client::S3Client::clock_offset),
+        };
+        facts.write(&self.store.state.gc_history())?;
+        self.store.removals.forget_before(self.generation)?;
+        Ok(())
+    }
+}
+
+fn requests_of(counters: &s3_client::CounterSnapshot) -> RequestCounts {
+    use s3_client::Operation;
+    let of = |operation| counters.of(operation).attempts;
+    let total = counters.total();
+    RequestCounts {
+        write: of(Operation::PutObject) + of(Operation::CopyObject),
+        list: of(Operation::ListObjects) + of(Operation::ListBuckets),
+        read: of(Operation::GetObject) + of(Operation::HeadObject) + of(Operation::HeadBucket),
+        delete: of(Operation::DeleteObject) + of(Operation::DeleteObjects),
+        uploaded_bytes: total.bytes_out,
+        downloaded_bytes: total.bytes_in,
+    }
+}
