@@ -263,8 +263,13 @@ impl Progress {
         server_date: Option<i64>,
     ) -> Result<ListPage, IncompleteReason> {
         self.pages += 1;
-        self.done = !document.is_truncated;
-        if document.is_truncated {
+        // A server that leaves the flag out and gives a token has more to say: taking its page for
+        // the last one would cut the listing short without anybody noticing.
+        let more = document
+            .is_truncated
+            .unwrap_or(document.next_token.is_some());
+        self.done = !more;
+        if more {
             let token = document.next_token.ok_or(IncompleteReason::NoToken)?;
             let mut hasher = DefaultHasher::new();
             token.hash(&mut hasher);
@@ -503,6 +508,17 @@ mod tests {
         );
         assert_eq!(accept(&mut progress, &["h"], None), Ok(PageOrder::Sorted));
         assert!(progress.done);
+    }
+
+    #[test]
+    fn a_token_without_the_flag_is_followed() {
+        let xml = "<ListBucketResult><NextContinuationToken>t</NextContinuationToken>\
+            <Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>";
+        let (document, objects) = read_page(&response(200, &[], xml), "", false).unwrap();
+        let mut progress = Progress::default();
+        progress.accept(document, objects, None).unwrap();
+        assert!(!progress.done);
+        assert_eq!(progress.token.as_deref(), Some("t"));
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub struct ListEntry {
 /// `ListBucketResult`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListDocument {
-    /// Whether more follows; false when the server does not say.
-    pub is_truncated: bool,
+    /// Whether more follows; `None` when the server does not say.
+    pub is_truncated: Option<bool>,
     /// Token of the next page.
     pub next_token: Option<String>,
     /// The objects.
@@ -179,7 +179,7 @@ pub fn parse_list(body: &[u8]) -> Result<ListDocument, XmlError> {
     let mut size = None;
     document(body, "ListBucketResult", |path, text| {
         match *path {
-            ["IsTruncated"] => list.is_truncated = flag(text),
+            ["IsTruncated"] => list.is_truncated = Some(flag(text)),
             ["NextContinuationToken"] => list.next_token = non_empty(text),
             ["Contents", "Key"] => text.clone_into(&mut entry.key),
             ["Contents", "Size"] => size = text.trim().parse().ok(),
@@ -334,7 +334,7 @@ mod tests {
         let xml = b"<ListBucketResult><Contents><Size>7</Size><Key> a&amp;b </Key></Contents>\
             <CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes></ListBucketResult>";
         let list = parse_list(xml).unwrap();
-        assert!(!list.is_truncated && list.next_token.is_none());
+        assert!(list.is_truncated != Some(true) && list.next_token.is_none());
         assert_eq!((&*list.entries[0].key, list.entries[0].size), (" a&b ", 7));
         assert_eq!(list.common_prefixes, ["p/"]);
     }
@@ -348,7 +348,7 @@ mod tests {
 <ETag>&#34;abc&#34;</ETag><Size>1</Size><Owner><ID>x</ID></Owner><StorageClass>STANDARD</StorageClass>
 </Contents></ListBucketResult>"#;
         let list = parse_list(xml).unwrap();
-        assert!(list.is_truncated);
+        assert_eq!(list.is_truncated, Some(true));
         assert_eq!(list.next_token.as_deref(), Some("t/1="));
         let entry = &list.entries[0];
         assert_eq!(entry.last_modified, Some(1_752_502_802_123));
