@@ -58,7 +58,7 @@ impl FirstSeen {
             .generation_of(&digest)
             .unwrap_or(generation)
             .min(generation);
-        let mut new = self.new();
+        let mut new = self.sightings();
         if new.len() < MAX_ENTRIES {
             new.insert(digest, first);
         }
@@ -69,7 +69,7 @@ impl FirstSeen {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self) -> Result<()> {
-        let new = self.new();
+        let new = self.sightings();
         if new.is_empty() && self.seen.is_empty() {
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl FirstSeen {
         )?)
     }
 
-    fn new(&self) -> MutexGuard<'_, BTreeMap<Digest, Generation>> {
+    fn sightings(&self) -> MutexGuard<'_, BTreeMap<Digest, Generation>> {
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

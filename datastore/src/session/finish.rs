@@ -22,7 +22,7 @@ impl WriterSession {
     pub async fn commit(&self, mut manifest: Manifest) -> Result<()> {
         self.check_complete()?;
         self.check_chunks()?;
-        let stats = self.state().stats.clone();
+        let stats = self.state().stats;
         manifest.set_chunk_upload_stats(&stats);
         let raw = manifest
             .to_blob()

@@ -130,7 +130,7 @@ impl WriterSession {
         let lease = store.writer_lease(cancel).await?;
         let registration = store.sessions.register(&store.table, store.env.unix_secs());
         let client = store.client(options.kind, cancel);
-        let dir = BackupDir::new(options.group.clone(), options.time.clone());
+        let dir = BackupDir::new(options.group.clone(), options.time);
         if !store.snapshots.namespace_exists(&options.ns)? {
             return Err(Error::NotFound {
                 what: format!("namespace '{}'", options.ns),
