@@ -33,5 +33,8 @@ pub mod session;
 pub mod snapshot;
 pub mod store;
 pub mod task;
+#[cfg(test)]
+pub(crate) mod test_store;
+pub mod verify;
 
 pub use error::{Error, Result};

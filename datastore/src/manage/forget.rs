@@ -163,6 +163,10 @@ impl DataStore {
                 .await?;
             forgotten.left_in_bucket += self.delete_rest(&backend, &client, &targets).await;
         }
+        let relatives: Vec<String> = targets
+            .iter()
+            .flat_map(|target| self.relatives(target))
+            .collect();
         for target in targets {
             let path = target.path.clone();
             let indexes = target.indexes();
@@ -176,7 +180,20 @@ impl DataStore {
                 Err(error) => forgotten.failed.push((path, error)),
             }
         }
+        if let Some((backend, _)) = self.remote(client) {
+            backend.cleanup.renew(&self.env, relatives).await?;
+        }
         Ok(())
+    }
+
+    /// All files of a snapshot by their paths in the bucket.
+    fn relatives(&self, target: &Target) -> Vec<String> {
+        let SnapshotPath { ns, dir } = &target.path;
+        target
+            .files
+            .iter()
+            .map(|(name, _)| self.relative_file(ns, dir, name))
+            .collect()
     }
 
     /// Tells the next collection why index files are gone (`gc.md` §6.5).
@@ -334,15 +351,12 @@ impl DataStore {
         client: &S3Client,
         targets: &[Target],
     ) -> usize {
-        let mut relatives = Vec::new();
-        for target in targets {
-            let SnapshotPath { ns, dir } = &target.path;
-            let rest = target
-                .files
-                .iter()
-                .filter(|(name, _)| name != ArchiveName::MANIFEST);
-            relatives.extend(rest.map(|(name, _)| self.relative_file(ns, dir, name)));
-        }
+        let mut relatives: Vec<String> = targets
+            .iter()
+            .flat_map(|target| self.relatives(target))
+            .collect();
+        let manifest = format!("/{}", ArchiveName::MANIFEST);
+        relatives.retain(|relative| !relative.ends_with(&manifest));
         if relatives.is_empty() {
             return 0;
         }

@@ -162,7 +162,7 @@ fn snapshot_items(
         }
     };
     let infos = snapshots.list_snapshots(ns, group)?;
-    let item = |info| snapshot_item(snapshots, ns, info);
+    let item = |info| snapshot_item(snapshots, ns, &info);
     let owned = |mut item: SnapshotListItem| {
         item.owner = Some(owner.clone());
         item
@@ -173,7 +173,7 @@ fn snapshot_items(
 fn snapshot_item(
     snapshots: &SnapshotStore,
     ns: &BackupNamespace,
-    info: BackupInfo,
+    info: &BackupInfo,
 ) -> SnapshotListItem {
     let stored = info
         .is_finished()

@@ -31,7 +31,7 @@ impl DataStore {
     ) -> Result<()> {
         let notes = Some(notes).filter(|notes| !notes.is_empty());
         self.update_manifest(client, ns, dir, cancel, |manifest| {
-            manifest.set_notes(notes)
+            manifest.set_notes(notes);
         })
         .await
     }

@@ -87,6 +87,22 @@ impl CleanupJournal {
         .await
     }
 
+    /// Starts over with those of `paths` that are in the journal: their local files have changed
+    /// since a round that may be under way looked at them.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub async fn renew(&self, env: &Env, mut paths: Vec<String>) -> Result<()> {
+        {
+            let entries = self.entries();
+            paths.retain(|path| entries.contains_key(path));
+        }
+        if paths.is_empty() {
+            return Ok(());
+        }
+        self.add(env, paths).await
+    }
+
     /// Number of paths.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -137,7 +137,7 @@ impl S3Backend {
     }
 
     /// Holds an ordinary digest like an upload would; `None` if it is not ordinary.
-    pub(super) fn hold_ordinary(&self, slot: &mut Slot<'_>) -> Option<UploadGuard> {
+    pub(crate) fn hold_ordinary(&self, slot: &mut Slot<'_>) -> Option<UploadGuard> {
         if !slot.is_ordinary() {
             return None;
         }
@@ -150,7 +150,7 @@ impl S3Backend {
     }
 
     /// The cached payload of a digest if it decodes and fits the digest.
-    pub(super) fn valid_payload(&self, digest: &Digest) -> Result<Option<DataBlob>> {
+    pub(crate) fn valid_payload(&self, digest: &Digest) -> Result<Option<DataBlob>> {
         let Some(raw) = self.local.read_chunk(digest)? else {
             return Ok(None);
         };
