@@ -4,15 +4,19 @@
 //! |---|---|
 //! | [`paths`] | the directories of an installation, and who it is ([`instance`]) |
 //! | [`config`] | configuration files: section-config text, locks, digests, atomic replacement |
+//! | [`datastores`] | the datastores of an installation, opened as configured |
 //! | [`s3`] | clients of the configured S3 endpoints |
+//! | [`requests`] | what a task asked of S3 |
 //! | [`task`] | worker tasks: id, log, index, progress, abort, result |
 //! | [`cli`] | the commands of `coffer-manager` |
 
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod datastores;
 pub mod instance;
 pub mod paths;
+pub mod requests;
 pub mod s3;
 pub mod task;
 #[cfg(test)]

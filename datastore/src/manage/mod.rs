@@ -11,6 +11,7 @@
 //! token, not by dropping them.
 
 mod client_log;
+pub mod destroy;
 mod forget;
 mod group;
 mod list;

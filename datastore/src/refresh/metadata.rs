@@ -8,6 +8,7 @@ use api_types::names::ArchiveName;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use s3_client::{ETag, ListOptions, ListPrefix, ListedObject, S3Client};
+use serde::Serialize;
 
 use crate::backend::s3::journal::sync_file_system;
 use crate::error::{Error, Result};
@@ -26,7 +27,8 @@ const PARALLEL_GETS: usize = 32;
 const MAX_LISTED: usize = 100;
 
 /// What the first half did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct MetadataReport {
     /// Metadata objects in the bucket.
     pub objects: u64,

@@ -18,6 +18,7 @@ mod tree_key;
 use std::sync::Arc;
 
 use s3_client::{S3Client, TaskKind};
+use serde::Serialize;
 
 use crate::backend::s3::S3Backend;
 use crate::error::{Error, Result};
@@ -38,7 +39,8 @@ pub struct RefreshOptions {
 }
 
 /// What a refresh found and did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct RefreshReport {
     /// Snapshots, groups and other metadata files.
     pub metadata: MetadataReport,

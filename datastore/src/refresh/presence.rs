@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api_types::digest::Digest;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use s3_client::{ListOptions, S3Client};
+use serde::Serialize;
 
 use crate::backend::s3::S3Backend;
 use crate::backend::s3::confirm::Look;
@@ -20,7 +21,8 @@ use crate::task::{Progress, TaskContext, check_abort};
 const PARALLEL_LISTINGS: usize = 16;
 
 /// What the second half did.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct PresenceReport {
     /// Chunk objects in the bucket.
     pub objects: u64,

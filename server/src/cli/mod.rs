@@ -4,13 +4,17 @@
 //! runs long operations as worker tasks in the foreground.
 
 mod datastore;
+mod garbage_collection;
 pub mod output;
 mod properties;
 mod s3;
+mod snapshot;
 mod table;
 mod task;
+mod work;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -19,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::console;
+use crate::datastores::Datastores;
 use crate::paths::{PathOptions, Paths};
 use crate::s3::{S3Clients, S3Options};
 use crate::task::Tasks;
@@ -48,9 +53,15 @@ pub enum Command {
     /// Datastores.
     #[command(subcommand)]
     Datastore(datastore::DatastoreCommand),
+    /// Remove chunks that no snapshot references.
+    #[command(subcommand)]
+    GarbageCollection(garbage_collection::GarbageCollectionCommand),
     /// S3 endpoints and buckets.
     #[command(subcommand)]
     S3(s3::S3Command),
+    /// Snapshots.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Worker tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -68,7 +79,9 @@ pub struct Session {
     /// Configuration files.
     pub config: Config,
     /// Clients of the S3 endpoints.
-    pub s3: S3Clients,
+    pub s3: Arc<S3Clients>,
+    /// Datastores.
+    pub datastores: Arc<Datastores>,
     /// Worker tasks.
     pub tasks: Tasks,
 }
@@ -77,9 +90,17 @@ impl Session {
     /// Opens the installation; missing directories are created.
     pub fn open(paths: Paths, s3: &S3Options, format: OutputFormat, env: Env) -> Result<Self> {
         paths.create()?;
+        let config = Config::new(&paths, &env);
+        let s3 = Arc::new(S3Clients::new(s3, &env)?);
         Ok(Self {
-            config: Config::new(&paths, &env),
-            s3: S3Clients::new(s3, &env)?,
+            datastores: Arc::new(Datastores::new(
+                config.clone(),
+                Arc::clone(&s3),
+                paths.clone(),
+                env.clone(),
+            )),
+            config,
+            s3,
             tasks: Tasks::new(&paths, env.clone()),
             paths,
             format,
@@ -115,7 +136,9 @@ async fn execute(cli: Cli) -> Result<()> {
     )?;
     match cli.command {
         Command::Datastore(command) => command.run(&session).await,
+        Command::GarbageCollection(command) => command.run(&session).await,
         Command::S3(command) => command.run(&session).await,
+        Command::Snapshot(command) => command.run(&session).await,
         Command::Task(command) => command.run(&session).await,
     }
 }

@@ -38,6 +38,15 @@ impl OutputFormat {
         Ok(())
     }
 
+    /// Prints a result as JSON if JSON is asked for; people have read the log.
+    pub fn print_json<T: Serialize>(self, value: &T) -> Result<()> {
+        if self.is_json() {
+            self.print(value, String::new)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Prints a list of objects, as a table of those of their members that `columns` name.
     pub fn print_list<T: Serialize>(self, items: &[T], columns: &[Column]) -> Result<()> {
         self.print(&items, || Table::of_items(columns, items).to_string())

@@ -155,8 +155,9 @@ impl Tasks {
     }
 }
 
-/// The host name up to the first dot.
-fn node_name() -> String {
+/// The node's name in task ids and ownership markers: the host name up to the first dot.
+#[must_use]
+pub fn node_name() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
     let name = name.to_string_lossy();
     let short: String = name

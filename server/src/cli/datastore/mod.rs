@@ -1,5 +1,9 @@
 //! `datastore ...`.
 
+mod create;
+mod refresh;
+mod remove;
+
 use anyhow::{Result, bail};
 use api_types::datastore::DatastoreConfig;
 use api_types::names::DatastoreName;
@@ -32,6 +36,12 @@ pub enum DatastoreCommand {
         /// Name of the datastore.
         name: DatastoreName,
     },
+    /// Create a datastore.
+    Create(Box<create::CreateArguments>),
+    /// Remove a datastore from the configuration; its data stays unless asked otherwise.
+    Remove(remove::RemoveArguments),
+    /// Rebuild the local state of an S3 datastore from its bucket.
+    S3Refresh(refresh::RefreshArguments),
     /// Change the configuration of a datastore.
     Update {
         /// Name of the datastore.
@@ -108,6 +118,9 @@ impl DatastoreCommand {
             Self::Show { name } => session
                 .format
                 .print_object(file.load()?.get(name.as_str())?),
+            Self::Create(arguments) => arguments.run(session).await,
+            Self::Remove(arguments) => arguments.run(session).await,
+            Self::S3Refresh(arguments) => arguments.run(session).await,
             Self::Update {
                 name,
                 options,
