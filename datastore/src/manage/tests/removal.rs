@@ -109,6 +109,27 @@ async fn a_manifest_deleted_by_a_lost_request_is_put_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_manifest_deleted_in_spite_of_an_error_is_put_back_at_once() {
+    let test = TestStore::s3().await;
+    let first = test.backup("", FIRST, &[b"one"]).await;
+    let second = test.backup("", SECOND, &[b"one"]).await;
+    let before = test.keys("");
+    let lying = Action::ApplyThenReply(Reply::internal_error());
+    let ops = [Op::DeleteObject, Op::DeleteObjects];
+    test.server().script(Fault::on_ops(&ops, lying).always());
+    assert!(forget(&test, &first).await.is_err());
+    assert_eq!(test.keys(""), before);
+    let both = [first, second];
+    let forgotten = test
+        .store
+        .forget_snapshots(None, &both, RemovalKind::Prune, &test.cancel)
+        .await;
+    assert!(forgotten.removed.is_empty(), "{forgotten:?}");
+    assert_eq!(test.keys(""), before);
+    assert_mirrored(&test);
+}
+
+#[tokio::test(start_paused = true)]
 async fn leftovers_of_a_removal_are_removed_later() {
     let test = TestStore::s3().await;
     let path = test.backup("", FIRST, &[b"one"]).await;

@@ -212,6 +212,11 @@ async fn a_late_delete_of_a_damaged_object_does_not_cost_the_next_upload() {
         .script(Fault::on(Op::DeleteObjects, Action::late()).always());
     verify(&test, &task(), all()).await.unwrap();
     assert_eq!(test.store.digests().suspects(), [digest_of(ONE)]);
+    let backend = test.store.backend().s3().unwrap();
+    assert!(
+        backend.bad_list.contains(&digest_of(ONE)),
+        "it may still be there"
+    );
     test.server().clear_faults();
     test.backup_with("", SECOND, &[ONE], Payload::Discard).await;
     for late in test.server().late() {
@@ -223,7 +228,6 @@ async fn a_late_delete_of_a_damaged_object_does_not_cost_the_next_upload() {
         "the late delete has hit it"
     );
     test.env.sleep(Duration::from_secs(31 * 60)).await;
-    let backend = test.store.backend().s3().unwrap();
     let _lease = test.store.sweeper_lease(&test.cancel).await.unwrap();
     let report = backend.resolve_quarantine(backend.client()).await.unwrap();
     assert_eq!(report.restored, 1);
