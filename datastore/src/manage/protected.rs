@@ -38,16 +38,23 @@ impl DataStore {
         let (few, many): (Vec<_>, Vec<_>) = groups
             .into_iter()
             .partition(|(_, paths)| paths.len() <= MAX_HEADS);
-        let heads: Vec<&SnapshotPath> = few.into_iter().flat_map(|(_, paths)| paths).collect();
-        let mut protected: BTreeSet<SnapshotPath> = stream::iter(heads)
+        // The futures are made before they are streamed: a closure in the stream would keep the
+        // compiler from seeing that the whole may move between threads.
+        let heads: Vec<_> = few
+            .into_iter()
+            .flat_map(|(_, paths)| paths)
             .map(|path| self.is_marked(backend, client, path))
+            .collect();
+        let mut protected: BTreeSet<SnapshotPath> = stream::iter(heads)
             .buffer_unordered(CONCURRENCY)
             .try_filter_map(|found| std::future::ready(Ok(found)))
             .try_collect()
             .await?;
-        let many = many.into_iter().map(|((ns, group), _)| (ns, group));
-        let listed: Vec<Vec<SnapshotPath>> = stream::iter(many)
-            .map(|(ns, group)| list_marked(backend, client, ns, group))
+        let listings: Vec<_> = many
+            .into_iter()
+            .map(|((ns, group), _)| list_marked(backend, client, ns, group))
+            .collect();
+        let listed: Vec<Vec<SnapshotPath>> = stream::iter(listings)
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await?;

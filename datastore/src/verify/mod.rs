@@ -29,6 +29,7 @@ mod snapshot;
 mod tests;
 
 use api_types::names::{BackupGroup, BackupNamespace};
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 
@@ -82,7 +83,8 @@ pub struct VerifyScope<'a> {
 }
 
 /// What a run found.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct VerifyReport {
     /// Snapshots looked at and found sound.
     pub sound: u64,

@@ -7,10 +7,12 @@ mod datastore;
 mod garbage_collection;
 pub mod output;
 mod properties;
+mod prune;
 mod s3;
 mod snapshot;
 mod table;
 mod task;
+mod verify;
 mod work;
 
 use std::process::ExitCode;
@@ -56,6 +58,8 @@ pub enum Command {
     /// Remove chunks that no snapshot references.
     #[command(subcommand)]
     GarbageCollection(garbage_collection::GarbageCollectionCommand),
+    /// Remove snapshots that no rule keeps.
+    Prune(Box<prune::PruneArguments>),
     /// S3 endpoints and buckets.
     #[command(subcommand)]
     S3(s3::S3Command),
@@ -65,6 +69,8 @@ pub enum Command {
     /// Worker tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Check that what the snapshots promise is really there.
+    Verify(Box<verify::VerifyArguments>),
 }
 
 /// What the commands work with.
@@ -137,8 +143,10 @@ async fn execute(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Datastore(command) => command.run(&session).await,
         Command::GarbageCollection(command) => command.run(&session).await,
+        Command::Prune(arguments) => arguments.run(&session).await,
         Command::S3(command) => command.run(&session).await,
         Command::Snapshot(command) => command.run(&session).await,
         Command::Task(command) => command.run(&session).await,
+        Command::Verify(arguments) => arguments.run(&session).await,
     }
 }
