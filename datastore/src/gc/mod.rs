@@ -9,6 +9,7 @@ pub mod error;
 pub mod first_seen;
 pub mod history;
 pub mod index_cache;
+mod leftovers;
 pub mod mark;
 pub mod mark_set;
 pub mod merge;

@@ -70,6 +70,7 @@ impl Run {
     }
 
     async fn finish_bucket(&self, backend: &S3Backend, report: &mut GcReport) -> Result<()> {
+        self.clear_leftovers(report).await?;
         if !self.options.dry_run {
             self.fail_snapshots(report).await;
             if !report.orphan_metadata.is_empty() {

@@ -144,8 +144,9 @@ impl WriterSession {
                 what: format!("snapshot {dir}"),
             });
         }
-        store.snapshots.create_snapshot_dir(&options.ns, &dir)?;
+        // Locked before it exists: nobody takes the empty directory for an abandoned one.
         let snapshot_lock = store.locks.snapshot_exclusive(&options.ns, &dir)?;
+        store.snapshots.create_snapshot_dir(&options.ns, &dir)?;
         Ok(Self {
             store: Arc::clone(store),
             client,

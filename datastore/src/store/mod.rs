@@ -112,6 +112,10 @@ impl DataStore {
         let state = StateDir::of(&options.path);
         state.create()?;
         crate::refresh::swap::complete_interrupted(&options.path, &state)?;
+        let snapshots = SnapshotStore::new(options.path.clone());
+        if let Err(error) = snapshots.purge_trash() {
+            tracing::warn!(%error, "leftovers of removed snapshots stay for now");
+        }
         let table = Arc::new(DigestTable::new(state.read_generation()?));
         let quarantine = options.quarantine.unwrap_or_else(|| {
             let seconds = u64::try_from(options.tuning.delete_quarantine_secs());
@@ -140,7 +144,7 @@ impl DataStore {
             process: ProcessLocker::open(&options.path, options.env.clone())?,
             locks: NamedLocks::new(options.lock_dir.clone(), options.env.clone()),
             moves: MoveJournal::new(&options.lock_dir, options.env.clone()),
-            snapshots: SnapshotStore::new(options.path.clone()),
+            snapshots,
             sessions: Arc::new(SessionRegistry::default()),
             activation: tokio::sync::Mutex::default(),
             metadata_epoch: Arc::default(),
