@@ -200,16 +200,21 @@ impl GcReport {
             }),
         };
         if self.dry_run {
-            let status = &mut self.status;
-            status.pending_bytes = status.pending_bytes.saturating_add(status.removed_bytes);
-            status.pending_chunks = status.pending_chunks.saturating_add(status.removed_chunks);
-            status.still_bad = status.still_bad.saturating_add(status.removed_bad);
-            (
-                status.removed_bytes,
-                status.removed_chunks,
-                status.removed_bad,
-            ) = (0, 0, 0);
+            self.remove_nothing();
         }
+    }
+
+    /// Turns the status into that of a dry run: what would have gone is pending.
+    pub fn remove_nothing(&mut self) {
+        let status = &mut self.status;
+        status.pending_bytes = status.pending_bytes.saturating_add(status.removed_bytes);
+        status.pending_chunks = status.pending_chunks.saturating_add(status.removed_chunks);
+        status.still_bad = status.still_bad.saturating_add(status.removed_bad);
+        (
+            status.removed_bytes,
+            status.removed_chunks,
+            status.removed_bad,
+        ) = (0, 0, 0);
     }
 
     /// What follows upstream's closing lines in the log, where it has something to say.

@@ -72,6 +72,9 @@ impl Run {
             bytes: status.removed_bytes,
         };
         report.status = status;
+        if self.options.dry_run {
+            report.remove_nothing();
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use api_types::datastore::DatastoreConfig;
 use datastore::backend::s3::keys::StoreKeys;
 use datastore::backend::s3::ownership::Ownership;
+use datastore::chunk_store::PrefixDirs;
 use datastore::store::create::CreateOptions;
 use datastore::store::{BackendOptions, DataStore, StoreOptions};
 use datastore::task::TaskContext;
@@ -75,7 +76,12 @@ impl Datastores {
         let create = CreateOptions {
             reuse: *reuse,
             overwrite_in_use: *overwrite_in_use,
-            ..CreateOptions::default()
+            // A cache is nobody's but ours, and gets its directories when they are needed.
+            prefix_dirs: if config.backend().is_s3() {
+                PrefixDirs::OnDemand
+            } else {
+                PrefixDirs::All
+            },
         };
         let base = options.path.clone();
         let backend = options.backend.clone();

@@ -10,10 +10,7 @@ async fn live(world: &World) {
     let installation = &world.installation;
     let created = world.create("data", &[]);
     assert!(created.stdout.ends_with("TASK OK\n"), "{created:?}");
-    assert_eq!(
-        installation.json(&["datastore", "list"])[0]["name"],
-        STORE
-    );
+    assert_eq!(installation.json(&["datastore", "list"])[0]["name"], STORE);
     assert!(world.listed().is_empty());
 
     world.backup_all().await;
@@ -74,10 +71,7 @@ fn check_verification(installation: &Installation) {
         .iter()
         .map(|task| task["worker_id"].as_str().unwrap())
         .collect();
-    assert_eq!(
-        ids,
-        ["store1:/vm/100/6955B900", "store1:/vm/100", "store1"]
-    );
+    assert_eq!(ids, ["store1:/vm/100/6955B900", "store1:/vm/100", "store1"]);
 }
 
 fn check_prune(world: &World) {
@@ -214,5 +208,8 @@ async fn a_damaged_chunk_fails_the_verification_and_the_command() {
     assert_eq!(report["sound"], 2, "{report}");
     assert_eq!(report["failed"], json!([SNAPSHOTS[2]]));
     assert_eq!(report["corrupt-chunks"], 1);
-    assert!(ran.stderr.contains("TASK ERROR: verification failed"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("TASK ERROR: verification failed"),
+        "{ran:?}"
+    );
 }

@@ -43,7 +43,14 @@ fn bad_arguments_are_refused_before_anything_happens() {
     let commands: [&[&str]; 7] = [
         &["datastore", "create", STORE],
         &["datastore", "create", STORE, "/srv/a", "--path", "/srv/b"],
-        &["datastore", "create", STORE, "/srv/a", "--backend", "type=s3"],
+        &[
+            "datastore",
+            "create",
+            STORE,
+            "/srv/a",
+            "--backend",
+            "type=s3",
+        ],
         &["prune", STORE, "--keep-last", "0"],
         &["verify", STORE, "vm/100/yesterday"],
         &["snapshot", "forget", STORE, "vm/../2026-01-01T00:00:00Z"],
@@ -62,7 +69,9 @@ async fn a_wrong_fingerprint_stops_the_creation_and_leaves_nothing() {
     let world = World::with_s3().await;
     let wrong = "00:".repeat(32);
     let update = ["s3", "endpoint", "update", "mock", "--fingerprint"];
-    world.installation.ok(&[&update[..], &[&wrong[..95]]].concat());
+    world
+        .installation
+        .ok(&[&update[..], &[&wrong[..95]]].concat());
     let arguments = world.create_arguments("data", &["--output-format", "json"]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let message = world.installation.fails(&arguments);
@@ -97,7 +106,9 @@ async fn a_creation_that_fails_late_can_be_repeated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn data_in_the_bucket_is_not_overwritten() {
     let world = World::with_s3().await;
-    world.server().put(BUCKET, "store1/.cnt/vm/100/owner", "root@pam");
+    world
+        .server()
+        .put(BUCKET, "store1/.cnt/vm/100/owner", "root@pam");
     let arguments = world.create_arguments("data", &[]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ran = world.installation.run(&arguments);
@@ -108,7 +119,7 @@ async fn data_in_the_bucket_is_not_overwritten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn maintenance_modes_are_respected() {
-    let world = World::without_s3();
+    let world = World::with_s3().await;
     world.create("data", &[]);
     world.backup_all().await;
     let installation = &world.installation;
@@ -137,14 +148,17 @@ async fn maintenance_modes_are_respected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn protected_snapshots_stay() {
-    let world = World::without_s3();
+    let world = World::with_s3().await;
     world.create("data", &[]);
     world.backup_all().await;
     let snapshot = world.installation.path().join("data").join(SNAPSHOTS[0]);
     std::fs::write(snapshot.join(".protected"), "").unwrap();
     let forget = ["snapshot", "forget", STORE, SNAPSHOTS[0]];
     let message = world.installation.fails(&forget);
-    assert!(message.contains("cannot remove protected snapshot"), "{message}");
+    assert!(
+        message.contains("cannot remove protected snapshot"),
+        "{message}"
+    );
     assert_eq!(world.listed(), SNAPSHOTS);
     let missing = ["snapshot", "forget", STORE, "vm/7/2026-01-01T00:00:00Z"];
     let message = world.installation.fails(&missing);

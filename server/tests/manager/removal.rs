@@ -18,13 +18,19 @@ async fn destruction_begins_with_the_manifests_and_ends_with_the_marker() {
     world.server().put(BUCKET, "store1-old", "x");
     let mark = world.server().journal_mark();
     let ran = world.installation.ok(&DESTROY);
-    assert!(ran.stdout.contains("manifests: 3 objects deleted"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("manifests: 3 objects deleted"),
+        "{ran:?}"
+    );
 
     assert!(world.keys("").is_empty(), "{:?}", world.keys(""));
     assert_eq!(world.server().object_count(BUCKET), 2);
     let deleted = world.server().journal().since(mark).deleted_keys();
     let position = |part: &str| {
-        let matching = deleted.iter().enumerate().filter(|(_, key)| key.contains(part));
+        let matching = deleted
+            .iter()
+            .enumerate()
+            .filter(|(_, key)| key.contains(part));
         let positions: Vec<usize> = matching.map(|(index, _)| index).collect();
         (positions[0], positions[positions.len() - 1])
     };
@@ -107,7 +113,13 @@ async fn a_refresh_brings_back_what_the_bucket_holds() {
     assert!(shown.get("maintenance-mode").is_none(), "{shown}");
 
     // A process that was killed in its refresh left the mode behind.
-    let mode = ["datastore", "update", STORE, "--maintenance-mode", "s3-refresh"];
+    let mode = [
+        "datastore",
+        "update",
+        STORE,
+        "--maintenance-mode",
+        "s3-refresh",
+    ];
     installation.ok(&mode);
     let message = installation.fails(&["snapshot", "list", STORE]);
     assert!(message.contains("S3 refresh maintenance mode"), "{message}");
