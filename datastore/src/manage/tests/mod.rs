@@ -1,6 +1,7 @@
 //! Management of snapshots, groups and namespaces, on both kinds of datastore.
 
 mod changes;
+mod destroy;
 mod removal;
 
 use std::collections::BTreeSet;
