@@ -2,8 +2,8 @@
 //!
 //! Either all of it comes about, or what this creation made is taken away again, so that nothing
 //! stands in the way of the next attempt. A creation that dies leaves the file
-//! `.x-coffer/creating` in the directory, by which the next one knows that the chunk directory beside it
-//! holds nothing of anybody's.
+//! `.x-coffer/creating` in the directory, by which the next one knows that the chunk directory
+//! beside it holds nothing of anybody's.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
