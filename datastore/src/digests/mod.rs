@@ -186,7 +186,7 @@ fn lock(shard: &Shard) -> MutexGuard<'_, Inner> {
 ///
 /// Dropped without [`finish`](Self::finish), as by an error or a cancellation, it leaves the digest
 /// as it was before the upload; the PUT may still be applied, which only brings back an object
-/// that nobody believes present.
+/// that nobody believes present. Not to be dropped inside [`DigestTable::with`]: it takes the lock.
 #[derive(Debug)]
 pub struct UploadGuard {
     table: Arc<DigestTable>,

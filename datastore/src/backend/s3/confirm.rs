@@ -90,10 +90,12 @@ impl S3Backend {
     ) -> Result<Look> {
         let held = self
             .with_slot(digest, |this, slot| -> Result<Held> {
+                // Read first: a guard dropped in here would wait for the lock that we hold.
+                let payload = this.valid_payload(slot.digest())?;
                 let Some(guard) = this.hold_ordinary(slot) else {
                     return Ok(Held::Busy);
                 };
-                Ok(match this.valid_payload(slot.digest())? {
+                Ok(match payload {
                     Some(blob) => Held::Payload { guard, blob },
                     None => Held::Object { guard },
                 })

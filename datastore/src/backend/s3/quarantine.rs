@@ -51,7 +51,8 @@ impl S3Backend {
         let mut report = ResolveReport::default();
         for digest in self.table.due_suspects(self.env.now()) {
             match self.resolve_digest(client, digest).await {
-                Ok(restored) => {
+                Ok(None) => {}
+                Ok(Some(restored)) => {
                     report.resolved += 1;
                     report.restored += usize::from(restored);
                 }
@@ -88,17 +89,23 @@ impl S3Backend {
         self.journal().is_empty()
     }
 
-    /// Looks at one suspect digest; true if its object had to be put back.
-    async fn resolve_digest(self: &Arc<Self>, client: &S3Client, digest: Digest) -> Result<bool> {
+    /// Looks at one suspect digest: whether its object had to be put back, `None` if the digest is
+    /// being uploaded and stays suspect.
+    async fn resolve_digest(
+        self: &Arc<Self>,
+        client: &S3Client,
+        digest: Digest,
+    ) -> Result<Option<bool>> {
         let held = self
             .with_slot(digest, |this, slot| -> Result<Option<Held>> {
+                // Read first: a guard dropped in here would wait for the lock that we hold.
+                let payload = this.valid_payload(slot.digest())?;
+                let has_file = this.local.stat_chunk(slot.digest())?.is_some();
                 // An upload under way: its payload is not on disk yet, look again later.
                 let Some(token) = slot.begin_upload() else {
                     return Ok(None);
                 };
                 let guard = UploadGuard::new(Arc::clone(&this.table), *slot.digest(), token);
-                let payload = this.valid_payload(slot.digest())?;
-                let has_file = this.local.stat_chunk(slot.digest())?.is_some();
                 Ok(Some(Held {
                     guard,
                     payload,
@@ -114,7 +121,7 @@ impl S3Backend {
         else {
             let until = self.env.now() + RETRY_AFTER;
             self.table.with(&digest, |slot| slot.suspect(until));
-            return Ok(false);
+            return Ok(None);
         };
         let mut restored = false;
         let mut drop_file = false;
@@ -146,7 +153,7 @@ impl S3Backend {
                     Ok(())
                 })?;
                 this.journal().resolve_everywhere(&digest);
-                Ok(restored)
+                Ok(Some(restored))
             })
             .await
     }
