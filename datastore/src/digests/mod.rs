@@ -145,6 +145,15 @@ impl DigestTable {
             .min()
     }
 
+    /// The latest end of a quarantine, if any digest is suspect.
+    #[must_use]
+    pub fn last_quarantine_end(&self) -> Option<Instant> {
+        self.shards
+            .iter()
+            .filter_map(|s| lock(s).suspicions.values().map(|s| s.until).max())
+            .max()
+    }
+
     /// Whether any digest is known to be missing.
     #[must_use]
     pub fn has_lost(&self) -> bool {

@@ -39,6 +39,8 @@ struct Holders {
     /// Acquisition time (seconds) of each shared holder.
     shared: BTreeMap<u64, i64>,
     exclusive: bool,
+    /// Counts how often this process took the lock after not having held it at all.
+    hold: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +77,7 @@ impl ProcessLocker {
         let mut holders = self.holders();
         if holders.shared.is_empty() && !holders.exclusive {
             self.set(Kind::Read)?;
+            holders.hold += 1;
         }
         let since = self.env.unix_secs();
         let id = holders.next_id;
@@ -84,6 +87,7 @@ impl ProcessLocker {
             locker: Arc::clone(self),
             id,
             since,
+            hold: holders.hold,
         })
     }
 
@@ -96,8 +100,12 @@ impl ProcessLocker {
         }
         self.set(Kind::Write)?;
         holders.exclusive = true;
+        if holders.shared.is_empty() {
+            holders.hold += 1;
+        }
         Ok(ExclusiveGuard {
             locker: Arc::clone(self),
+            hold: holders.hold,
         })
     }
 
@@ -201,6 +209,7 @@ pub struct SharedGuard {
     locker: Arc<ProcessLocker>,
     id: u64,
     since: i64,
+    hold: u64,
 }
 
 impl SharedGuard {
@@ -208,6 +217,13 @@ impl SharedGuard {
     #[must_use]
     pub fn since(&self) -> i64 {
         self.since
+    }
+
+    /// Which uninterrupted hold of this process it is part of: another process may have had the
+    /// lock between two different ones, and not within one.
+    #[must_use]
+    pub fn hold(&self) -> u64 {
+        self.hold
     }
 }
 
@@ -221,6 +237,15 @@ impl Drop for SharedGuard {
 #[derive(Debug)]
 pub struct ExclusiveGuard {
     locker: Arc<ProcessLocker>,
+    hold: u64,
+}
+
+impl ExclusiveGuard {
+    /// As for [`SharedGuard::hold`].
+    #[must_use]
+    pub fn hold(&self) -> u64 {
+        self.hold
+    }
 }
 
 impl Drop for ExclusiveGuard {
@@ -284,6 +309,21 @@ mod tests {
         assert_eq!(one.oldest_shared(), Some(1005));
         drop(second);
         assert_eq!(one.oldest_shared(), None);
+    }
+
+    #[tokio::test]
+    async fn a_hold_ends_when_nobody_here_has_the_lock() {
+        let (_dir, _env, one, _two) = two_processes();
+        let first = one.try_shared().unwrap();
+        let gc = one.try_exclusive().unwrap();
+        drop(first);
+        let second = one.try_shared().unwrap();
+        assert_eq!((gc.hold(), second.hold()), (1, 1));
+        drop(gc);
+        assert_eq!(one.try_shared().unwrap().hold(), 1);
+        drop(second);
+        assert_eq!(one.try_exclusive().unwrap().hold(), 2);
+        assert_eq!(one.try_shared().unwrap().hold(), 3);
     }
 
     #[tokio::test]

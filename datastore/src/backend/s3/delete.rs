@@ -26,6 +26,7 @@ use crate::file_time::FileTime;
 
 use super::S3Backend;
 use super::journal::RecordId;
+use super::ownership::Fence;
 
 /// Attempts of one delete request, and the time they may take together.
 const MAX_ATTEMPTS: usize = 3;
@@ -288,9 +289,8 @@ impl S3Backend {
                 return Err(error);
             }
         };
-        let client = client.signed_at(fence.signed_at);
         let pending = self
-            .attempt(&client, pending, &batch.evidence, &mut outcome)
+            .attempt(client, fence, pending, &batch.evidence, &mut outcome)
             .await;
         self.settle(&mut batch, pending, &mut outcome).await?;
         Ok(outcome)
@@ -358,10 +358,12 @@ impl S3Backend {
         }
     }
 
-    /// Up to three attempts; a key leaves the request as soon as it has a definite answer.
+    /// Up to three attempts; a key leaves the request as soon as it has a definite answer. Each is
+    /// signed with the time of a look at the owner that is less than a minute old ◆.
     async fn attempt(
         &self,
         client: &S3Client,
+        mut fence: Fence,
         mut pending: Vec<Pending>,
         evidence: &[Evidence],
         outcome: &mut BatchOutcome,
@@ -382,25 +384,38 @@ impl S3Backend {
                 }
                 self.env.sleep(pause).await;
                 pause *= 2;
+                match self.ownership.check(client, "delete chunks").await {
+                    Ok(fresh) => fence = fresh,
+                    Err(error) => {
+                        tracing::warn!(%error, "a delete request is not repeated");
+                        break;
+                    }
+                }
             }
             let keys: Vec<ObjectKey> = open
                 .iter()
                 .map(|&i| pending[i].key.clone())
                 .chain(evidence_left.iter().map(|evidence| evidence.key.clone()))
                 .collect();
-            let answers = client.delete_objects_attempt(&keys).await.outcomes;
+            let fenced = client.signed_at(fence.signed_at);
+            let left = deadline.saturating_duration_since(self.env.now());
+            // Writers of these digests wait for us: an answer that does not come is none.
+            let answers = tokio::select! {
+                biased;
+                attempt = fenced.delete_objects_attempt(&keys) => attempt.outcomes,
+                () = self.env.sleep(left) => Vec::new(),
+            };
             for (position, &index) in open.iter().enumerate() {
                 pending[index].note(answers.get(position));
             }
             let mut still_left = Vec::new();
-            for (evidence, answer) in evidence_left
-                .into_iter()
-                .zip(answers.iter().skip(open.len()))
-            {
-                match answer {
-                    KeyOutcome::Deleted => outcome.evidence_deleted.push(evidence.size),
-                    KeyOutcome::Refused { .. } => outcome.evidence_failed.push(evidence.size),
-                    KeyOutcome::Retryable { .. } | KeyOutcome::Unresolved { .. } => {
+            for (position, evidence) in evidence_left.into_iter().enumerate() {
+                match answers.get(open.len() + position) {
+                    Some(KeyOutcome::Deleted) => outcome.evidence_deleted.push(evidence.size),
+                    Some(KeyOutcome::Refused { .. }) => {
+                        outcome.evidence_failed.push(evidence.size);
+                    }
+                    Some(KeyOutcome::Retryable { .. } | KeyOutcome::Unresolved { .. }) | None => {
                         still_left.push(evidence);
                     }
                 }

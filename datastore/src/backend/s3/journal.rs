@@ -31,6 +31,8 @@ pub struct DeleteJournal {
     next_id: RecordId,
     /// What the file looked like after our last write, to notice another process's records.
     seen: Option<FileIdentity>,
+    /// A failed append may have left a part of a record at the end of the file.
+    spoiled: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,18 @@ impl DeleteJournal {
             open: BTreeMap::new(),
             next_id: 1,
             seen: None,
+            spoiled: false,
         }
+    }
+
+    /// Replaces the file, unreadable as it may be, by an empty journal. Only after it is recorded
+    /// durably that a quarantine must pass, as after a takeover ◆.
+    ///
+    /// # Errors
+    /// If the file cannot be replaced.
+    pub fn reset(&mut self) -> Result<()> {
+        self.open.clear();
+        self.rewrite()
     }
 
     /// Reads the file if another process may have changed it since the last look; returns the
@@ -128,16 +141,20 @@ impl DeleteJournal {
     /// If the record cannot be written or synced.
     pub fn append(&mut self, digests: &[Digest]) -> Result<RecordId> {
         let id = self.next_id;
-        let line = format_record(id, digests);
-        let failed = || Error::io("unable to append to the delete journal", &self.path);
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .map_err(failed())?;
-        file.write_all(line.as_bytes()).map_err(failed())?;
-        file.sync_data().map_err(failed())?;
-        self.seen = Some(FileIdentity::of(&file.metadata().map_err(failed())?));
         self.next_id += 1;
+        if self.spoiled {
+            // Behind the part of a record that a full disk cut off, ours would be unreadable.
+            self.rewrite()?;
+        }
+        let line = format_record(id, digests);
+        self.spoiled = true;
+        self.seen = Some(
+            append_durably(&self.path, line.as_bytes()).map_err(Error::io(
+                "unable to append to the delete journal",
+                &self.path,
+            ))?,
+        );
+        self.spoiled = false;
         let record = Record {
             digests: digests.to_vec(),
             unresolved: digests.iter().copied().collect(),
@@ -160,22 +177,31 @@ impl DeleteJournal {
         }
     }
 
-    /// Drops the records that nothing waits for, after making the unlinks of their chunk files
-    /// durable with `sync` ◆.
+    /// The records that nothing waits for any more.
+    #[must_use]
+    pub fn settled(&self) -> Vec<RecordId> {
+        let settled = self.open.iter().filter(|(_, r)| r.unresolved.is_empty());
+        settled.map(|(id, _)| *id).collect()
+    }
+
+    /// Drops records that were [settled](Self::settled) before the unlinks of their chunk files
+    /// were made durable ◆.
     ///
     /// # Errors
-    /// If syncing or rewriting fails; the records stay then.
-    pub fn checkpoint(&mut self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
-        if self
-            .open
-            .values()
-            .all(|record| !record.unresolved.is_empty())
-        {
-            return Ok(());
+    /// If rewriting fails; the file keeps the records then.
+    pub fn drop_settled(&mut self, records: &[RecordId]) -> Result<()> {
+        for id in records {
+            if self.open.get(id).is_some_and(|r| r.unresolved.is_empty()) {
+                self.open.remove(id);
+            }
         }
-        sync()?;
-        self.open.retain(|_, record| !record.unresolved.is_empty());
         self.rewrite()
+    }
+
+    /// Whether the file was never read and is not empty.
+    #[must_use]
+    pub fn has_unread_records(&self) -> bool {
+        self.seen.is_none() && std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0)
     }
 
     /// Number of open records.
@@ -199,8 +225,16 @@ impl DeleteJournal {
         let metadata = std::fs::metadata(&self.path)
             .map_err(Error::io("unable to read the delete journal", &self.path))?;
         self.seen = Some(FileIdentity::of(&metadata));
+        self.spoiled = false;
         Ok(())
     }
+}
+
+fn append_durably(path: &Path, line: &[u8]) -> std::io::Result<FileIdentity> {
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    file.write_all(line)?;
+    file.sync_data()?;
+    Ok(FileIdentity::of(&file.metadata()?))
 }
 
 impl FileIdentity {
@@ -308,20 +342,42 @@ mod tests {
             vec![digest(1), digest(2), digest(3)]
         );
 
-        first.checkpoint(|| Ok(())).unwrap();
+        let settled = first.settled();
+        assert_eq!(settled, [id]);
+        first.drop_settled(&settled).unwrap();
         assert_eq!(first.open_records(), 1);
         let mut third = DeleteJournal::unread(dir.path().join("delete-journal"));
         assert_eq!(third.reload().unwrap(), vec![digest(3)]);
     }
 
+    /// A full disk in the middle of a record must not make the journal unreadable for ever.
     #[test]
-    fn a_failed_sync_keeps_the_records() {
+    fn an_append_after_a_failed_one_mends_the_file() {
         let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("delete-journal");
         let mut journal = journal(dir.path());
-        let id = journal.append(&[digest(1)]).unwrap();
-        journal.resolve(id, &digest(1));
-        assert!(journal.checkpoint(|| Err(Error::Aborted)).is_err());
-        assert_eq!(journal.open_records(), 1);
+        journal.append(&[digest(1)]).unwrap();
+        std::fs::rename(&path, dir.path().join("away")).unwrap();
+        assert!(journal.append(&[digest(2)]).is_err());
+        std::fs::rename(dir.path().join("away"), &path).unwrap();
+        // What a write that was cut off leaves.
+        let mut text = std::fs::read(&path).unwrap();
+        text.extend_from_slice(b"batch 2 1 0000");
+        std::fs::write(&path, text).unwrap();
+        journal.append(&[digest(3)]).unwrap();
+        let known = DeleteJournal::unread(path).reload().unwrap();
+        assert_eq!(known, [digest(1), digest(3)]);
+    }
+
+    #[test]
+    fn a_reset_journal_is_empty_and_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("delete-journal");
+        std::fs::write(&path, "rubbish\nmore\n").unwrap();
+        let mut journal = DeleteJournal::unread(path.clone());
+        assert!(journal.reload().is_err());
+        journal.reset().unwrap();
+        assert!(DeleteJournal::unread(path).reload().unwrap().is_empty());
     }
 
     #[test]

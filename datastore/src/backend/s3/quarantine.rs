@@ -77,8 +77,13 @@ impl S3Backend {
         let this = Arc::clone(self);
         self.env
             .blocking(move || {
-                let base = this.local.base().to_owned();
-                this.journal().checkpoint(|| sync_file_system(&base))
+                let settled = this.journal().settled();
+                if settled.is_empty() {
+                    return Ok(());
+                }
+                // Takes seconds on a busy disk: the journal stays usable meanwhile.
+                sync_file_system(this.local.chunk_dir())?;
+                this.journal().drop_settled(&settled)
             })
             .await
     }
@@ -165,7 +170,7 @@ impl S3Backend {
     }
 
     /// Whether the payload of `digest` must stay on disk.
-    pub(super) fn is_rescued(&self, digest: &Digest) -> bool {
+    pub(crate) fn is_rescued(&self, digest: &Digest) -> bool {
         self.rescued().contains(digest)
     }
 
