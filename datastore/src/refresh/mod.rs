@@ -21,6 +21,7 @@ use s3_client::{S3Client, TaskKind};
 use serde::Serialize;
 
 use crate::backend::s3::S3Backend;
+use crate::backend::s3::ownership::Epoch;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
 use crate::store::state_dir::RebuildNeeded;
@@ -66,13 +67,22 @@ impl DataStore {
             .client
             .with_task(TaskKind::Refresh)
             .with_cancel(task.cancel().clone());
-        let _lease = self.maintenance_lease().await?;
+        let _lease = self.maintenance_lease(task.cancel()).await?;
         if options.dry_run {
             return self.plan_refresh(backend, &client, task).await;
         }
         self.settle_ownership(backend, &client, options, task)
             .await?;
         self.wait_for_late_deletes(backend, &client, task).await?;
+        // From the listing to the exchange nobody removes snapshots: they would come back.
+        let _quiet = tokio::select! {
+            quiet = self.metadata_epoch.write() => quiet,
+            () = task.cancel().cancelled() => return Err(Error::Aborted),
+        };
+        if self.state.read_rebuild_needed()?.is_none() {
+            // What could not be deleted so far must not come back with the tree.
+            backend.reconcile_metadata(&client).await?;
+        }
         task.log("Start refresh phase1 (metadata)");
         let metadata = self.refresh_metadata(&client, task, false).await?;
         metadata.log(task);
@@ -133,15 +143,19 @@ impl DataStore {
                 .claim(client, options.overwrite_in_use)
                 .await?;
         }
-        let journal = self.state.delete_journal();
-        if !journal.exists() {
-            if self.state.read_rebuild_needed()?.is_none() {
-                self.state.write_rebuild_needed(Some(&RebuildNeeded {
-                    wait: true,
-                    reason: "the delete journal is missing".into(),
-                }))?;
+        // A journal that does not tell what was sent, or a disk that is not the last one: as after
+        // a takeover ◆. The reason is durable before the journal is replaced.
+        match backend.adopt_journal() {
+            Ok(_) => {}
+            Err(Error::NeedsRefresh { reason }) => {
+                self.state
+                    .write_rebuild_needed(Some(&RebuildNeeded { wait: true, reason }))?;
+                backend.journal().reset()?;
             }
-            crate::backend::s3::journal::DeleteJournal::create(&journal)?;
+            Err(error) => return Err(error),
+        }
+        if self.state.read_rebuild_needed()?.is_none() {
+            self.note_rollback(backend, client).await?;
         }
         Ok(())
     }
@@ -153,14 +167,16 @@ impl DataStore {
         client: &S3Client,
         task: &dyn TaskContext,
     ) -> Result<()> {
-        let adopted = backend.adopt_journal()?;
         let needed = self.state.read_rebuild_needed()?;
-        let must_wait = adopted > 0 || needed.as_ref().is_some_and(|needed| needed.wait);
-        if must_wait {
-            let until = self.env.now() + backend.quarantine;
+        let until = match &needed {
+            Some(needed) if needed.wait => Some(self.env.now() + backend.quarantine),
+            _ => self.table.last_quarantine_end(),
+        };
+        if let Some(until) = until {
+            let left = until.saturating_duration_since(self.env.now());
             task.log(&format!(
                 "waiting {} s, until no late request of an earlier owner or run can be applied",
-                backend.quarantine.as_secs()
+                left.as_secs()
             ));
             loop {
                 let left = until.saturating_duration_since(self.env.now());
@@ -201,13 +217,14 @@ impl DataStore {
     }
 
     /// Continues the bucket's generation, if it is ahead of ours.
-    async fn adopt_epoch(&self, backend: &Arc<S3Backend>, client: &S3Client) -> Result<()> {
-        let object = client.get_object(&backend.keys.epoch()?).await?;
-        let epoch = object
-            .as_ref()
-            .and_then(|object| std::str::from_utf8(&object.body).ok())
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0);
+    pub(crate) async fn adopt_epoch(
+        &self,
+        backend: &Arc<S3Backend>,
+        client: &S3Client,
+    ) -> Result<()> {
+        let Epoch::At(epoch) = backend.read_epoch(client).await? else {
+            return backend.write_epoch(client, self.table.generation()).await;
+        };
         if epoch > self.table.generation() {
             self.state.write_generation(epoch)?;
             self.table.raise_generation(epoch);

@@ -65,7 +65,8 @@ impl DataStore {
                 "unable to rebuild presence: deletes are unresolved".into(),
             ));
         }
-        let prefixes = ShardCount::N16.prefixes();
+        // A shard's listing is kept in memory: not too few of them, whatever the store's size.
+        let prefixes = ShardCount::N256.prefixes();
         let mut shards = stream::iter(prefixes)
             .map(|prefix| self.rebuild_shard(backend, client, task, prefix))
             .buffer_unordered(PARALLEL_LISTINGS);

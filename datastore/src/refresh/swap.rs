@@ -64,6 +64,12 @@ pub fn exchange(base: &Path, state: &StateDir, sync: impl FnOnce() -> Result<()>
     complete_interrupted(base, state)
 }
 
+/// Whether an exchange was committed and not completed.
+#[must_use]
+pub fn is_committed(state: &StateDir) -> bool {
+    commit_file(state).exists()
+}
+
 /// Completes an exchange that was committed; without one, does nothing.
 ///
 /// # Errors

@@ -54,7 +54,18 @@ impl WriterSession {
                 .iter()
                 .map(|name| self.store.relative_file(ns, dir, name))
                 .collect();
-            if let Err(error) = backend.delete_metadata_files(client, &relative).await {
+            let deleted = match backend.ownership.check(client, "delete a backup").await {
+                Ok(fence) => {
+                    let fenced = client.signed_at(fence.signed_at);
+                    backend.delete_metadata_files(&fenced, &relative).await
+                }
+                Err(error) => {
+                    // Not sent; the journal waits until the prefix is ours (again).
+                    backend.cleanup.add(&self.store.env, relative).await?;
+                    Err(error)
+                }
+            };
+            if let Err(error) = deleted {
                 tracing::warn!(snapshot = %dir, %error, "leftovers of an aborted backup stay in the bucket for now");
             }
         }

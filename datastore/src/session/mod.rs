@@ -247,7 +247,11 @@ impl WriterSession {
     /// # Errors
     /// If a local file operation fails.
     pub async fn touch_known(&self, digest: Digest, plain_size: u32) -> Result<bool> {
-        let known = self.store.touch_known(digest).await?.is_some();
+        let known = self
+            .store
+            .touch_known(self.client.as_ref(), digest)
+            .await?
+            .is_some();
         if known {
             self.state().known.insert(digest, plain_size);
         }

@@ -65,7 +65,9 @@ impl DataStore {
             None => None,
         };
         let state = Self::create_local(&options, create, client.is_some()).await?;
-        if client.is_some() && create.reuse {
+        // Whoever had the prefix before may still be deleting: as for a reuse ◆.
+        let rebuild = client.is_some() && (create.reuse || previous_owner.is_some());
+        if rebuild {
             let wait = previous_owner.is_some();
             let reason = match previous_owner {
                 Some(owner) => format!("the prefix was taken over from {owner}"),
@@ -76,12 +78,12 @@ impl DataStore {
         let tuning = options.tuning.clone();
         let store = Self::open(options)?;
         store.check_access_times(&tuning, task).await?;
-        if client.is_some() {
-            if create.reuse {
-                store.s3_refresh(task, RefreshOptions::default()).await?;
-            } else {
-                store.trust_local_state().await;
-            }
+        if rebuild {
+            store.s3_refresh(task, RefreshOptions::default()).await?;
+        } else if let (Some(backend), Some(client)) = (store.backend.s3(), &client) {
+            // An earlier datastore of that name may have left its epoch behind.
+            store.adopt_epoch(backend, client).await?;
+            store.trust_local_state().await;
         }
         Ok(store)
     }
@@ -119,6 +121,8 @@ impl DataStore {
         }
         check_abort(task)?;
         ownership.claim(client, create.overwrite_in_use).await?;
+        // A creation of ours that was interrupted has deleted nothing.
+        let previous = previous.filter(|m| create.reuse || !m.is_of(&options.instance));
         Ok(previous.map(|marker| marker.owner()))
     }
 

@@ -7,16 +7,19 @@
 //! touches a chunk file ◆.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use s3_client::S3Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::s3::S3Backend;
+use crate::backend::s3::ownership::Epoch;
 use crate::error::{Error, Result};
 use crate::locks::{ExclusiveGuard, SharedGuard};
 
 use super::DataStore;
+use super::state_dir::RebuildNeeded;
 
 /// How long a writer waits for a collection of another process to end.
 const WRITER_PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +28,9 @@ const WRITER_PAUSE: Duration = Duration::from_millis(250);
 /// What this process knows about its right to use the store.
 #[derive(Debug, Default)]
 pub struct Activation {
+    /// The hold of the process lock for which everything that another process may have changed
+    /// was read again.
+    hold: Option<u64>,
     /// The epoch in the bucket has been compared with the local generation.
     epoch_compared: bool,
 }
@@ -39,6 +45,19 @@ pub struct WriterLease {
 #[derive(Debug)]
 pub struct SweeperLease {
     _guard: ExclusiveGuard,
+}
+
+/// A refresh's hold on the store: nobody else, in this process or another, writes or deletes.
+#[derive(Debug)]
+pub(crate) struct MaintenanceLease {
+    refreshing: Arc<AtomicBool>,
+    _guard: ExclusiveGuard,
+}
+
+impl Drop for MaintenanceLease {
+    fn drop(&mut self) {
+        self.refreshing.store(false, Ordering::SeqCst);
+    }
 }
 
 impl DataStore {
@@ -69,12 +88,11 @@ impl DataStore {
     /// # Errors
     /// As for [`writer_lease`](Self::writer_lease).
     pub async fn try_writer_lease(&self, cancel: &CancellationToken) -> Result<WriterLease> {
-        let mut activation = self.activation.lock().await;
-        let first = !self.process.is_held();
+        let mut activation = self.lock_activation(cancel).await?;
+        self.refuse_while_refreshing()?;
         let guard = self.process.try_shared()?;
-        if first {
-            self.activate(&mut activation, cancel).await?;
-        }
+        self.activate_hold(guard.hold(), &mut activation, cancel)
+            .await?;
         Ok(WriterLease { _guard: guard })
     }
 
@@ -84,18 +102,31 @@ impl DataStore {
     /// [`Error::Locked`] if another process uses the store or this one already collects,
     /// [`Error::Fenced`] or [`Error::NeedsRefresh`] if it must not.
     pub async fn sweeper_lease(&self, cancel: &CancellationToken) -> Result<SweeperLease> {
-        let mut activation = self.activation.lock().await;
-        let first = !self.process.is_held();
+        let mut activation = self.lock_activation(cancel).await?;
+        self.refuse_while_refreshing()?;
         let guard = self.process.try_exclusive()?;
-        if first {
-            self.activate(&mut activation, cancel).await?;
-        }
+        self.activate_hold(guard.hold(), &mut activation, cancel)
+            .await?;
         Ok(SweeperLease { _guard: guard })
     }
 
-    /// The collector's lease for a refresh, which repairs what the others refuse to work with.
-    pub(crate) async fn maintenance_lease(&self) -> Result<SweeperLease> {
-        let mut activation = self.activation.lock().await;
+    /// A lease for as long as somebody else in this process has one anyway, for what is done only
+    /// if it costs nothing.
+    pub(crate) fn held_lease(&self) -> Option<WriterLease> {
+        let activation = self.activation.try_lock().ok()?;
+        if !self.process.is_held() || self.refuse_while_refreshing().is_err() {
+            return None;
+        }
+        let guard = self.process.try_shared().ok()?;
+        (activation.hold == Some(guard.hold())).then_some(WriterLease { _guard: guard })
+    }
+
+    /// The lease for a refresh, which repairs what the others refuse to work with.
+    pub(crate) async fn maintenance_lease(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<MaintenanceLease> {
+        let _activation = self.lock_activation(cancel).await?;
         if self.process.is_held() {
             return Err(Error::Locked {
                 what: format!("datastore '{}'", self.name),
@@ -103,8 +134,48 @@ impl DataStore {
             });
         }
         let guard = self.process.try_exclusive()?;
-        activation.epoch_compared = true;
-        Ok(SweeperLease { _guard: guard })
+        self.table.raise_generation(self.state.read_generation()?);
+        self.refreshing.store(true, Ordering::SeqCst);
+        Ok(MaintenanceLease {
+            refreshing: Arc::clone(&self.refreshing),
+            _guard: guard,
+        })
+    }
+
+    /// In this process the exclusive lock alone would not keep writers out of a refresh.
+    fn refuse_while_refreshing(&self) -> Result<()> {
+        if self.refreshing.load(Ordering::SeqCst) {
+            return Err(Error::Locked {
+                what: format!("datastore '{}'", self.name),
+                reason: "it is being refreshed".into(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn lock_activation(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<tokio::sync::MutexGuard<'_, Activation>> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::Aborted),
+            activation = self.activation.lock() => Ok(activation),
+        }
+    }
+
+    /// Activates the store once per hold of the process lock.
+    async fn activate_hold(
+        &self,
+        hold: u64,
+        activation: &mut Activation,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        if activation.hold != Some(hold) {
+            self.activate(activation, cancel).await?;
+            activation.hold = Some(hold);
+        }
+        Ok(())
     }
 
     async fn activate(
@@ -131,7 +202,7 @@ impl DataStore {
         let client = backend.client.with_cancel(cancel.clone());
         backend.ownership.check(&client, "use it").await?;
         if !activation.epoch_compared {
-            compare_epoch(backend, &client, self.table.generation()).await?;
+            self.compare_epoch(backend, &client).await?;
             activation.epoch_compared = true;
         }
         Ok(())
@@ -141,27 +212,35 @@ impl DataStore {
     pub(crate) async fn trust_local_state(&self) {
         self.activation.lock().await.epoch_compared = true;
     }
-}
 
-/// A bucket ahead of the disk means that the disk was rolled back: its markers may name objects
-/// deleted since ◆.
-async fn compare_epoch(backend: &S3Backend, client: &S3Client, generation: u64) -> Result<()> {
-    let Some(object) = client.get_object(&backend.keys.epoch()?).await? else {
-        return Ok(());
-    };
-    let epoch = std::str::from_utf8(&object.body)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    match epoch {
-        Some(epoch) if generation >= epoch => Ok(()),
-        Some(epoch) => Err(Error::NeedsRefresh {
-            reason: format!(
-                "the bucket is at generation {epoch}, the local state at {generation}, as after \
-                 restoring an old copy of the disk"
+    async fn compare_epoch(&self, backend: &S3Backend, client: &S3Client) -> Result<()> {
+        match self.note_rollback(backend, client).await? {
+            None => Ok(()),
+            Some(needed) => Err(Error::NeedsRefresh {
+                reason: needed.reason,
+            }),
+        }
+    }
+
+    /// A bucket ahead of the disk means that the disk was rolled back: its markers may name objects
+    /// deleted since, and deletes that its journal knows nothing of may still be under way ◆. That
+    /// is recorded durably, so that no interrupted refresh makes it forgotten.
+    pub(crate) async fn note_rollback(
+        &self,
+        backend: &S3Backend,
+        client: &S3Client,
+    ) -> Result<Option<RebuildNeeded>> {
+        let reason = match backend.read_epoch(client).await? {
+            Epoch::At(epoch) if self.table.generation() >= epoch => return Ok(None),
+            Epoch::At(epoch) => format!(
+                "the bucket is at generation {epoch}, the local state at {}, as after restoring an \
+                 old copy of the disk",
+                self.table.generation()
             ),
-        }),
-        None => Err(Error::NeedsRefresh {
-            reason: "the epoch in the bucket is unreadable".into(),
-        }),
+            Epoch::Unreadable => "the epoch in the bucket is unreadable".into(),
+        };
+        let needed = RebuildNeeded { wait: true, reason };
+        self.state.write_rebuild_needed(Some(&needed))?;
+        Ok(Some(needed))
     }
 }

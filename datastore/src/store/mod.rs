@@ -9,6 +9,7 @@ pub mod create;
 pub mod lease;
 pub mod state_dir;
 mod stores;
+pub mod tend;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -35,6 +36,7 @@ use crate::format::blob::DataBlob;
 use crate::gc::history::RemovalLog;
 use crate::gc::mirror::IndexMd5s;
 use crate::locks::{MoveJournal, NamedLocks, ProcessLocker};
+use crate::refresh::swap;
 use crate::session::registry::SessionRegistry;
 use crate::snapshot::SnapshotStore;
 
@@ -94,9 +96,13 @@ pub struct DataStore {
     pub(crate) state: StateDir,
     pub(crate) sessions: Arc<SessionRegistry>,
     pub(crate) activation: tokio::sync::Mutex<Activation>,
+    /// Held while [leftovers](tend) are seen to; a collection waits for that.
+    pub(crate) tending: tokio::sync::Mutex<()>,
     /// Shared by whatever changes the set of snapshots, exclusive for a mark that does not end.
     pub(crate) metadata_epoch: Arc<tokio::sync::RwLock<()>>,
     pub(crate) gc_running: AtomicBool,
+    /// A refresh is exchanging the local state: nobody else gets a lease.
+    pub(crate) refreshing: Arc<AtomicBool>,
     pub(crate) removals: Arc<RemovalLog>,
     pub(crate) index_md5s: IndexMd5s,
     tuning: RwLock<DatastoreTuning>,
@@ -106,12 +112,18 @@ impl DataStore {
     /// Opens an existing datastore.
     ///
     /// # Errors
-    /// If its directory is not one of a datastore, or an interrupted refresh cannot be completed.
+    /// If its directory is not one of a datastore, or an interrupted refresh cannot be completed,
+    /// also since another process is using the datastore.
     pub fn open(options: StoreOptions) -> Result<Arc<Self>> {
         let chunks = Arc::new(ChunkStore::open(&options.path)?);
         let state = StateDir::of(&options.path);
         state.create()?;
-        crate::refresh::swap::complete_interrupted(&options.path, &state)?;
+        let process = ProcessLocker::open(&options.path, options.env.clone())?;
+        if swap::is_committed(&state) {
+            // Not beside another process that is just doing it.
+            let _alone = process.try_exclusive()?;
+            swap::complete_interrupted(&options.path, &state)?;
+        }
         let snapshots = SnapshotStore::new(options.path.clone());
         if let Err(error) = snapshots.purge_trash() {
             tracing::warn!(%error, "leftovers of removed snapshots stay for now");
@@ -141,7 +153,8 @@ impl DataStore {
             }
         };
         Ok(Arc::new(Self {
-            process: ProcessLocker::open(&options.path, options.env.clone())?,
+            process,
+            tending: tokio::sync::Mutex::default(),
             locks: NamedLocks::new(options.lock_dir.clone(), options.env.clone()),
             moves: MoveJournal::new(&options.lock_dir, options.env.clone()),
             snapshots,
@@ -149,6 +162,7 @@ impl DataStore {
             activation: tokio::sync::Mutex::default(),
             metadata_epoch: Arc::default(),
             gc_running: AtomicBool::new(false),
+            refreshing: Arc::default(),
             removals: Arc::new(RemovalLog::new(&state.removal_log())),
             index_md5s: IndexMd5s::default(),
             tuning: RwLock::new(options.tuning),
@@ -240,7 +254,9 @@ impl DataStore {
         blob: &DataBlob,
         payload: Payload,
     ) -> Result<InsertOutcome> {
-        if let (Backend::S3(backend), Some(client)) = (&self.backend, client) {
+        if let Backend::S3(backend) = &self.backend {
+            // Never past the bucket: a chunk file without its object would be a phantom.
+            let client = client.unwrap_or(&backend.client);
             return backend.insert(client, digest, blob, payload).await;
         }
         let (table, chunks) = (Arc::clone(&self.table), Arc::clone(&self.chunks));
@@ -263,9 +279,15 @@ impl DataStore {
     }
 
     /// Answers whether a chunk is present, and protects it if it is: a duplicate answer ◆.
-    pub(crate) async fn touch_known(&self, digest: Digest) -> Result<Option<u64>> {
+    pub(crate) async fn touch_known(
+        &self,
+        client: Option<&S3Client>,
+        digest: Digest,
+    ) -> Result<Option<u64>> {
         if let Backend::S3(backend) = &self.backend {
-            return Ok(backend.touch_known(digest).await?.map(|chunk| chunk.size));
+            let client = client.unwrap_or(&backend.client);
+            let known = backend.touch_known(client, digest).await?;
+            return Ok(known.map(|chunk| chunk.size));
         }
         let (table, chunks) = (Arc::clone(&self.table), Arc::clone(&self.chunks));
         let now = FileTime::now(&self.env);
@@ -288,7 +310,8 @@ impl DataStore {
 
     /// Reads a chunk as it is stored; checked on the way from a bucket, CRC only from a local disk.
     ///
-    /// A fetched chunk is cached while this process holds the process lock (`fill`).
+    /// A fetched chunk is cached (`fill`) only while a [lease](lease) is held: without one this
+    /// process must not touch chunk files ◆.
     ///
     /// # Errors
     /// [`Error::MissingChunk`], [`Error::CorruptChunk`], or the trouble on the way.
@@ -298,7 +321,13 @@ impl DataStore {
         digest: Digest,
         fill: Payload,
     ) -> Result<DataBlob> {
-        if let (Backend::S3(backend), Some(client)) = (&self.backend, client) {
+        if let Backend::S3(backend) = &self.backend {
+            let client = client.unwrap_or(&backend.client);
+            let lease = match fill {
+                Payload::Cache => self.held_lease(),
+                Payload::Discard => None,
+            };
+            let fill = lease.as_ref().map_or(Payload::Discard, |_| fill);
             return backend.read(client, digest, fill).await;
         }
         let chunks = Arc::clone(&self.chunks);

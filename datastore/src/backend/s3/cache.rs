@@ -143,18 +143,27 @@ impl Account {
 
 impl S3Backend {
     /// Accounts for a payload that has just been written, and evicts others if need be.
-    pub(crate) async fn admit_to_cache(self: &Arc<Self>, digest: Digest, size: u64) -> Result<()> {
+    ///
+    /// Trouble with the cache (a full or failing disk) is no reason to fail a backup or a restore
+    /// whose chunk is where it belongs: it is logged.
+    pub(crate) async fn admit_to_cache(self: &Arc<Self>, digest: Digest, size: u64) {
         let this = Arc::clone(self);
-        self.env
-            .blocking(move || {
+        let admitted = self
+            .env
+            .blocking(move || -> Result<()> {
                 this.scan_cache()?;
                 this.cache.account().insert(digest, size);
                 for victim in this.cache.take_victims() {
-                    this.evict(&victim)?;
+                    if let Err(error) = this.evict(&victim) {
+                        tracing::warn!(digest = %victim, %error, "unable to evict a cached chunk");
+                    }
                 }
                 Ok(())
             })
-            .await
+            .await;
+        if let Err(error) = admitted {
+            tracing::warn!(%error, "unable to account for the cached chunks");
+        }
     }
 
     /// Exchanges an ordinary digest's payload for a marker; others are accounted for again ◆.

@@ -115,6 +115,14 @@ impl CleanupJournal {
         self.len() == 0
     }
 
+    /// Whether a path is to be looked at now.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.entries()
+            .values()
+            .any(|until| until.is_none_or(|until| until <= now))
+    }
+
     fn snapshot(&self) -> Vec<(String, Option<Instant>)> {
         self.entries()
             .iter()
@@ -166,8 +174,10 @@ enum Repair {
 impl S3Backend {
     /// Makes the object of every path in the cleanup journal equal to the local file.
     ///
+    /// Only while the prefix is ours: another owner's tree is not to be made equal to ours ◆.
+    ///
     /// # Errors
-    /// Only if the journal cannot be written; paths that fail stay in it.
+    /// If the prefix is not ours or the journal cannot be written; paths that fail stay in it.
     pub async fn reconcile_metadata(&self, client: &S3Client) -> Result<ReconcileReport> {
         let mut report = ReconcileReport::default();
         let entries = self.cleanup.snapshot();
@@ -177,7 +187,9 @@ impl S3Backend {
         let mut done = Vec::new();
         let mut waiting = Vec::new();
         for (path, until) in entries {
-            match self.reconcile_path(client, &path, &mut report).await {
+            let fence = self.ownership.check(client, "repair metadata").await?;
+            let fenced = client.signed_at(fence.signed_at);
+            match self.reconcile_path(&fenced, &path, &mut report).await {
                 Ok(()) => match until {
                     Some(until) if until <= self.env.now() => done.push((path, until)),
                     Some(_) => {}

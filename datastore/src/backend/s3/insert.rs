@@ -56,8 +56,8 @@ impl S3Backend {
     /// Inserts a chunk: "duplicate" if it is known to be present, else uploads it.
     ///
     /// # Errors
-    /// If the bucket refuses the object, a local file operation fails, or the chunk clashes with
-    /// the stored one in a way that means forgery.
+    /// If the bucket refuses the object, a local file operation fails, the chunk clashes with the
+    /// stored one in a way that means forgery, or `client`'s task is aborted.
     pub async fn insert(
         self: &Arc<Self>,
         client: &S3Client,
@@ -73,7 +73,7 @@ impl S3Backend {
                 .with_slot(digest, move |this, slot| this.plan_insert(slot, kind))
                 .await?;
             match plan {
-                Plan::Wait => changed.await,
+                Plan::Wait => or_aborted(client, changed).await?,
                 Plan::Duplicate { stored_size } => {
                     let stored_size = stored_size.unwrap_or(kind.encoded_size);
                     return Ok(InsertOutcome {
@@ -104,8 +104,12 @@ impl S3Backend {
     /// uploaded or deleted; a suspect digest is answered "absent".
     ///
     /// # Errors
-    /// If a local file operation fails.
-    pub async fn touch_known(self: &Arc<Self>, digest: Digest) -> Result<Option<LocalChunk>> {
+    /// If a local file operation fails, or `client`'s task is aborted while this waits.
+    pub async fn touch_known(
+        self: &Arc<Self>,
+        client: &S3Client,
+        digest: Digest,
+    ) -> Result<Option<LocalChunk>> {
         loop {
             let mut changed = pin!(self.table.changed(&digest));
             changed.as_mut().enable();
@@ -113,6 +117,11 @@ impl S3Backend {
                 .with_slot(digest, |this, slot| match slot.state() {
                     Some(State::Uploading(_) | State::Deleting { .. }) => Ok(None),
                     Some(State::Condemned { had: false, .. }) => Ok(Some(None)),
+                    Some(State::Condemned { had: true, .. })
+                        if this.bad_list.contains(slot.digest()) =>
+                    {
+                        Ok(Some(None))
+                    }
                     Some(State::Condemned { had: true, .. }) => {
                         slot.take_back();
                         this.restore_presence(slot)?;
@@ -126,7 +135,7 @@ impl S3Backend {
                 .await?;
             match answer {
                 Some(known) => return Ok(known),
-                None => changed.await,
+                None => or_aborted(client, changed).await?,
             }
         }
     }
@@ -269,8 +278,17 @@ impl S3Backend {
             })
             .await?;
         if cached {
-            self.admit_to_cache(digest, size).await?;
+            self.admit_to_cache(digest, size).await;
         }
         Ok(())
+    }
+}
+
+/// Waits for another task's upload or delete, unless our own task is aborted first.
+async fn or_aborted(client: &S3Client, changed: impl Future<Output = ()>) -> Result<()> {
+    tokio::select! {
+        biased;
+        () = client.cancel_token().cancelled() => Err(Error::Aborted),
+        () = changed => Ok(()),
     }
 }

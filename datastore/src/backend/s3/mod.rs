@@ -165,6 +165,11 @@ impl S3Backend {
         Ok(digests.len())
     }
 
+    /// Whether an earlier process left records that this one has not read yet.
+    pub(crate) fn has_unread_journal(&self) -> bool {
+        self.journal().has_unread_records()
+    }
+
     pub(crate) fn journal(&self) -> MutexGuard<'_, DeleteJournal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 
+use super::S3Backend;
+
 /// How long a look at the marker is good for.
 const LOOK_VALID: Duration = Duration::from_secs(60);
 /// Pause before a claim is read again, to notice a competing one.
@@ -82,6 +84,44 @@ impl InUse {
 pub struct Fence {
     /// Server time of the look, seconds since the epoch: the time to sign the request with.
     pub signed_at: i64,
+}
+
+/// What the bucket says of the last collection that deleted chunks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Epoch {
+    /// Its generation; 0 if there was none.
+    At(u64),
+    /// The object is not what we write.
+    Unreadable,
+}
+
+impl S3Backend {
+    /// Reads the epoch from the bucket.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
+    pub async fn read_epoch(&self, client: &S3Client) -> Result<Epoch> {
+        let Some(object) = client.get_object(&self.keys.epoch()?).await? else {
+            return Ok(Epoch::At(0));
+        };
+        let text = std::str::from_utf8(&object.body).ok();
+        let epoch = text.and_then(|text| text.trim().parse().ok());
+        Ok(epoch.map_or(Epoch::Unreadable, Epoch::At))
+    }
+
+    /// Writes the epoch, fenced like a delete.
+    ///
+    /// # Errors
+    /// If the prefix is not ours or the bucket refuses.
+    pub async fn write_epoch(&self, client: &S3Client, generation: u64) -> Result<()> {
+        let fence = self.ownership.check(client, "collect garbage").await?;
+        let body = Bytes::from(format!("{generation}\n"));
+        client
+            .signed_at(fence.signed_at)
+            .put_object(&self.keys.epoch()?, body, PutMode::Replace)
+            .await?;
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -207,7 +247,8 @@ impl Ownership {
             Error::Refused(format!("unable to encode the in-use marker: {error}"))
         })?;
         let mode = if previous.is_none() {
-            PutMode::CreateOnly
+            // Not `CreateOnly`, which is for chunks: its last attempt may overwrite a competitor.
+            PutMode::CreateExclusive
         } else {
             PutMode::Replace
         };

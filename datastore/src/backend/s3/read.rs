@@ -61,7 +61,7 @@ impl S3Backend {
         digest: Digest,
         fill: Payload,
     ) -> Result<DataBlob> {
-        if let Some(blob) = self.read_cached(digest).await? {
+        if let Some(blob) = self.read_cached(digest).await {
             self.cache.touch(&digest);
             return Ok(blob);
         }
@@ -72,8 +72,10 @@ impl S3Backend {
             self.drop_absent(digest, fill).await?;
             return Err(Error::MissingChunk { digest });
         };
-        if fill == Payload::Cache {
-            self.fill_cache(digest, &blob).await?;
+        if fill == Payload::Cache
+            && let Err(error) = self.fill_cache(digest, &blob).await
+        {
+            tracing::warn!(%digest, %error, "chunk not cached");
         }
         Ok(blob)
     }
@@ -100,26 +102,27 @@ impl S3Backend {
             .await
     }
 
-    /// The cached payload, if it is there and sound; a damaged one is ignored, and replaced by the
-    /// next cache fill.
-    async fn read_cached(self: &Arc<Self>, digest: Digest) -> Result<Option<DataBlob>> {
+    /// The cached payload, if it is there and sound; a damaged or unreadable one is ignored, and
+    /// replaced by the next cache fill.
+    async fn read_cached(self: &Arc<Self>, digest: Digest) -> Option<DataBlob> {
         let this = Arc::clone(self);
         self.env
             .blocking(move || {
-                let Some(raw) = this.local.read_chunk(&digest)? else {
-                    return Ok(None);
+                let raw = match this.local.read_chunk(&digest) {
+                    Ok(raw) => raw?,
+                    Err(error) => {
+                        tracing::warn!(%digest, %error, "ignoring an unreadable cached chunk");
+                        return None;
+                    }
                 };
                 let blob = DataBlob::from_bytes(raw).and_then(|blob| {
                     blob.verify_crc()?;
                     Ok(blob)
                 });
-                match blob {
-                    Ok(blob) => Ok(Some(blob)),
-                    Err(error) => {
-                        tracing::warn!(%digest, %error, "ignoring a damaged cached chunk");
-                        Ok(None)
-                    }
-                }
+                blob.inspect_err(|error| {
+                    tracing::warn!(%digest, %error, "ignoring a damaged cached chunk");
+                })
+                .ok()
             })
             .await
     }
@@ -156,7 +159,7 @@ impl S3Backend {
             })
             .await?;
         if filled {
-            self.admit_to_cache(digest, size).await?;
+            self.admit_to_cache(digest, size).await;
         }
         Ok(())
     }
