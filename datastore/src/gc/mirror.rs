@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use api_types::names::{ArchiveName, SnapshotPath};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use s3_client::{ETag, ListOptions, ListPrefix, ListedObject, S3Client};
+use s3_client::{ETag, ListError, ListOptions, ListPrefix, ListedObject, S3Client};
 
 use crate::backend::s3::S3Backend;
 use crate::error::{Error, Result};
@@ -154,10 +154,11 @@ async fn list_indexes(
     let mut finished = BTreeSet::new();
     while let Some(page) = listing.next_page().await {
         check_abort(task)?;
-        let page = page.map_err(|error| {
-            Error::Refused(format!(
+        let page = page.map_err(|error| match error {
+            ListError::Request(error) if error.is_aborted() => Error::Aborted,
+            error => Error::Refused(format!(
                 "the listing of the metadata is incomplete: {error}"
-            ))
+            )),
         })?;
         for object in page.objects {
             report.objects += 1;

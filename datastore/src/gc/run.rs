@@ -12,14 +12,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use s3_client::{CounterSnapshot, Priority, PutMode, S3Client, TaskKind};
+use s3_client::{CounterSnapshot, Priority, S3Client, TaskKind};
 
 use crate::backend::s3::S3Backend;
 use crate::digests::Generation;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
-use crate::task::{TaskContext, check_abort};
+use crate::task::TaskContext;
 
 use super::error::{GcError, GcResult};
 use super::first_seen::FirstSeen;
@@ -63,7 +62,11 @@ impl DataStore {
         options: GcOptions,
     ) -> Result<GcReport> {
         let _running = OneCollector::enter(&self.gc_running)?;
-        check_abort(&*task)?;
+        let _tending = tokio::select! {
+            biased;
+            () = task.cancel().cancelled() => return Err(Error::Aborted),
+            tending = self.tending.lock() => tending,
+        };
         let _lease = self.sweeper_lease(task.cancel()).await?;
         task.log(&format!(
             "starting garbage collection on store {}",
@@ -138,8 +141,12 @@ impl Run {
             .as_ref()
             .map(|c| c.counters_of(TaskKind::Gc))
             .unwrap_or_default();
-        if let (Some(backend), Some(client)) = (store.backend.s3(), &client) {
+        if let (Some(_), Some(client)) = (store.backend.s3(), &client) {
             client.head_bucket().await?;
+        }
+        // A dry run changes nothing, these neither.
+        if let (Some(backend), Some(client), false) = (store.backend.s3(), &client, options.dry_run)
+        {
             let resolved = backend.resolve_quarantine(client).await?;
             if resolved.restored > 0 {
                 let count = resolved.restored;
@@ -155,7 +162,9 @@ impl Run {
             }
             backend.reconcile_metadata(client).await?;
         }
-        store.check_access_times(&tuning, &*task).await?;
+        if !options.dry_run {
+            store.check_access_times(&tuning, &*task).await?;
+        }
         let start_time = store.env.unix_secs();
         let grace_secs = options.grace.map_or_else(
             || tuning.gc_cutoff_secs(),
@@ -273,7 +282,7 @@ impl Run {
     }
 
     fn check_tripwires(&self, marked: &Marked, mirror: Option<&MirrorReport>) -> Result<()> {
-        let trips = tripwire::before_sweep(&BeforeSweep {
+        let mut trips = tripwire::before_sweep(&BeforeSweep {
             history: &self.history,
             removals: self.removals,
             index_files: marked.counts.index_files,
@@ -284,6 +293,8 @@ impl Run {
             foreign_owner: None,
             clock_offset: self.clock_offset,
         });
+        let offset = self.client.as_ref().and_then(S3Client::clock_offset);
+        trips.extend(tripwire::clock_change(self.clock_offset, offset));
         let (stop, forced) = tripwire::sort_out(trips, self.options.force);
         for trip in forced {
             self.task
@@ -322,9 +333,6 @@ impl Run {
         report: &mut GcReport,
     ) -> Result<()> {
         let tuning = self.store.tuning();
-        if !self.options.dry_run {
-            self.publish_epoch(backend, client).await?;
-        }
         let previous = self.history.facts().map(|facts| facts.chunks_left);
         let prefixes = ShardCount::choose(previous, marked.set.len()).prefixes();
         let shards = u64::try_from(prefixes.len()).unwrap_or(u64::MAX);
@@ -345,6 +353,7 @@ impl Run {
             marks: marked.set.clone(),
             rules: Arc::new(rules),
             first_seen: Arc::new(FirstSeen::load(self.store.state.first_seen())?),
+            epoch_written: Arc::default(),
             task: Arc::clone(&self.task),
         };
         let mut meter = ProgressMeter::new(&self.store.env, "sweep", "shards");
@@ -353,7 +362,8 @@ impl Run {
                 meter.update(done, Some(shards), report.listing.listed, &*self.task);
             })
             .await;
-        if !self.options.dry_run {
+        // What a run that did not see everything has not seen may still be there.
+        if !self.options.dry_run && result.is_ok() && report.errors.is_empty() {
             let first_seen = Arc::clone(&sweep.first_seen);
             self.store.env.blocking(move || first_seen.save()).await?;
         }
@@ -362,30 +372,6 @@ impl Run {
             self.task.warn(&trip.to_string());
         }
         result
-    }
-
-    /// Tells the bucket our generation before the first delete, so that a disk that is rolled back
-    /// later is noticed ◆. Fenced like a delete.
-    async fn publish_epoch(&self, backend: &Arc<S3Backend>, client: &S3Client) -> Result<()> {
-        if self.is_store_empty(backend) {
-            return Ok(());
-        }
-        let fence = backend.ownership.check(client, "collect garbage").await?;
-        let body = Bytes::from(format!("{}\n", self.generation));
-        let key = backend.keys.epoch()?;
-        client
-            .signed_at(fence.signed_at)
-            .put_object(&key, body, PutMode::Replace)
-            .await?;
-        Ok(())
-    }
-
-    /// No chunk was ever there to be deleted.
-    fn is_store_empty(&self, backend: &S3Backend) -> bool {
-        self.history
-            .facts()
-            .is_none_or(|facts| facts.chunks_left == 0)
-            && backend.local.iterate_chunks().next().is_none()
     }
 
     /// P4: whatever happened, the journal is brought to its shortest form and old stamps go.
@@ -398,8 +384,12 @@ impl Run {
             return Err(Error::io("unable to remove", &spill)(error));
         }
         match self.store.backend.s3() {
-            Some(backend) => backend.checkpoint_journal().await,
-            None => Ok(()),
+            // An aborted run must end at once, and syncing a busy disk takes its time: the records
+            // wait for the next run.
+            Some(backend) if !self.task.cancel().is_cancelled() => {
+                backend.checkpoint_journal().await
+            }
+            _ => Ok(()),
         }
     }
 }

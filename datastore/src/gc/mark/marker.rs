@@ -20,7 +20,7 @@ use crate::gc::mark_set::{MarkSet, MarkSetBuilder};
 use crate::gc::walk::{FoundIndex, index_kind, is_gone, walk_store};
 use crate::local_error::LocalError;
 use crate::locks::move_journal::{LockedMoveJournal, MoveJournal};
-use crate::task::{Progress, TaskContext, check_abort};
+use crate::task::{Aborted, Progress, TaskContext, check_abort};
 
 /// A mark under way. [`Marker::run`], then what only the bucket has, then [`Marker::finish`].
 pub struct Marker {
@@ -81,7 +81,11 @@ impl Marker {
         for pass in 1..=MAX_PASSES {
             if pass >= FIRST_QUIET_PASS && quiet.is_none() {
                 let host = Arc::clone(&self.host);
-                quiet = Some(host.hold_epoch().await?);
+                quiet = tokio::select! {
+                    biased;
+                    () = self.task.cancel().cancelled() => return Err(Aborted.into()),
+                    guard = host.hold_epoch() => Some(guard?),
+                };
             }
             let complete;
             (self, complete) = env.blocking(move || self.pass(pass)).await?;
@@ -110,7 +114,12 @@ impl Marker {
     pub fn mark_bytes(&mut self, relative: &Path, bytes: Bytes) -> GcResult<()> {
         let kind = kind_of(relative)?;
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let list = digests_of_bytes(bytes, relative, kind, self.task.as_ref())?;
+        let list = match digests_of_bytes(bytes, relative, kind, self.task.as_ref()) {
+            Err(error @ GcError::BadIndex { .. }) => {
+                return self.skip_or_fail(relative, error).map(|_| ());
+            }
+            list => list?,
+        };
         self.count(&list);
         self.set.add_sorted(&list.digests)?;
         let digests = MarkSet::on_disk_only(&list.digests, &self.options.spill_dir)?;

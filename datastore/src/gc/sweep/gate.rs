@@ -1,7 +1,7 @@
 //! Holds candidates back until the share of garbage is known to be sane (`gc.md` §6.5).
 
 use crate::error::{Error, Result};
-use crate::gc::tripwire::{self, DeleteGate, Listed};
+use crate::gc::tripwire::{self, DeleteGate, Listed, Trip};
 
 use super::condemn::Candidate;
 use super::shard::ShardOutput;
@@ -12,11 +12,15 @@ pub(super) struct Gate {
     wire: Option<DeleteGate>,
     listed: Listed,
     held: Vec<Candidate>,
+    /// Younger objects are not deleted, whatever the rest of them says.
+    grace: i64,
+    /// A shard could not be listed: the run ends with that error, whatever is missing here.
+    incomplete: bool,
 }
 
 impl Gate {
     /// A gate before a listing of `shards`; without a wire it is open.
-    pub fn new(shards: usize, wire: Option<DeleteGate>) -> Self {
+    pub fn new(shards: usize, wire: Option<DeleteGate>, grace: i64) -> Self {
         let shards = u64::try_from(shards).unwrap_or(u64::MAX);
         Self {
             wire,
@@ -25,17 +29,26 @@ impl Gate {
                 ..Listed::default()
             },
             held: Vec::new(),
+            grace,
+            incomplete: false,
         }
     }
 
     /// A shard is listed (`None` = not completely); returns the candidates that may be judged now.
     pub fn shard_done(&mut self, output: Option<&ShardOutput>) -> Result<Vec<Candidate>> {
         self.listed.shards_done += 1;
+        self.incomplete |= output.is_none();
         if let Some(output) = output {
             self.listed.objects += output.counts.listed;
             self.listed.bytes += output.counts.listed_bytes;
-            self.listed.candidates += output.counts.candidates;
-            self.listed.candidate_bytes += output.counts.candidate_bytes;
+            // The first backup of a store looks like garbage until its index is there: what is too
+            // young to be deleted is no reason for alarm.
+            for candidate in &output.candidates {
+                if let Some(bytes) = candidate.deletable_bytes(self.grace) {
+                    self.listed.candidates += 1;
+                    self.listed.candidate_bytes += bytes;
+                }
+            }
             self.held.extend(output.candidates.iter().copied());
         }
         let verdict = match &self.wire {
@@ -45,6 +58,7 @@ impl Gate {
         match verdict {
             tripwire::Gate::Wait => Ok(Vec::new()),
             tripwire::Gate::Open => Ok(std::mem::take(&mut self.held)),
+            tripwire::Gate::Tripped(Trip::ListingEmpty { .. }) if self.incomplete => Ok(Vec::new()),
             tripwire::Gate::Tripped(trip) => Err(Error::Refused(format!(
                 "{trip}; nothing was deleted from here on. If it is right, run the garbage \
                  collection once with --force"

@@ -23,19 +23,22 @@ const PARALLEL_LOOKS: usize = 32;
 pub(super) struct Looks {
     presence_unknown: Vec<Digest>,
     marked_absent: Vec<Digest>,
+    /// Those beyond what one run may look at: counted only, there may be millions.
+    presence_over: u64,
+    absent_over: u64,
 }
 
 impl Looks {
     pub fn collect(&mut self, output: &ShardOutput) {
-        self.presence_unknown
-            .extend_from_slice(&output.presence_unknown);
-        self.marked_absent.extend_from_slice(&output.marked_absent);
+        let (unknown, absent) = (&output.presence_unknown, &output.marked_absent);
+        self.presence_over += take(&mut self.presence_unknown, unknown, MAX_PRESENCE_LOOKS);
+        self.absent_over += take(&mut self.marked_absent, absent, MAX_MISSING_LOOKS);
     }
 
     /// Looks at all of them, or at as many as one run may.
-    pub async fn resolve(mut self, sweep: &Sweep, report: &mut GcReport) -> Result<()> {
-        report.presence_unknown = cut(&mut self.presence_unknown, MAX_PRESENCE_LOOKS);
-        report.missing = cut(&mut self.marked_absent, MAX_MISSING_LOOKS);
+    pub async fn resolve(self, sweep: &Sweep, report: &mut GcReport) -> Result<()> {
+        report.presence_unknown = self.presence_over;
+        report.missing = self.absent_over;
         if sweep.rules.dry_run {
             report.presence_unknown += count(&self.presence_unknown);
             report.missing += count(&self.marked_absent);
@@ -78,10 +81,11 @@ async fn abortable<T>(sweep: &Sweep, work: impl Future<Output = Result<T>>) -> R
     }
 }
 
-fn cut(digests: &mut Vec<Digest>, most: usize) -> u64 {
-    let over = digests.len().saturating_sub(most);
-    digests.truncate(most);
-    u64::try_from(over).unwrap_or(u64::MAX)
+/// Adds as many as there is room for; returns how many there was none for.
+fn take(digests: &mut Vec<Digest>, more: &[Digest], most: usize) -> u64 {
+    let room = most.saturating_sub(digests.len()).min(more.len());
+    digests.extend_from_slice(&more[..room]);
+    count(&more[room..])
 }
 
 fn count(digests: &[Digest]) -> u64 {

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use s3_client::S3Client;
+use tokio::sync::OnceCell;
 
 use crate::backend::s3::S3Backend;
 use crate::backend::s3::delete::{BatchOutcome, DeleteBatch, is_fatal};
@@ -47,6 +48,8 @@ use shard::ShardOutput;
 const BATCH_KEYS: usize = 1000;
 /// Refusals that are reported one by one.
 const MAX_REFUSALS: u64 = 20;
+/// Batches between two checkpoints of the delete journal.
+const CHECKPOINT_EVERY: u64 = 64;
 /// A batch that does not fill up is sent after this long.
 const MAX_BATCH_AGE: Duration = Duration::from_secs(60);
 
@@ -79,6 +82,8 @@ pub(super) struct Sweep {
     pub marks: MarkSet,
     pub rules: Arc<SweepRules>,
     pub first_seen: Arc<FirstSeen>,
+    /// Set once the bucket has our generation.
+    pub epoch_written: Arc<OnceCell<()>>,
     pub task: Arc<dyn TaskContext>,
 }
 
@@ -97,7 +102,7 @@ impl Sweep {
     ) -> Result<()> {
         let mut shards_done = 0;
         let wire = self.rules.gate.clone().filter(|_| !self.rules.dry_run);
-        let mut gate = Gate::new(prefixes.len(), wire);
+        let mut gate = Gate::new(prefixes.len(), wire, self.rules.grace);
         let mut admitted: VecDeque<Candidate> = VecDeque::new();
         let mut batch = DeleteBatch::new(&self.backend);
         let mut batch_due = None;
@@ -108,6 +113,7 @@ impl Sweep {
             .buffer_unordered(self.rules.list_concurrency.max(1))
             .fuse();
         let mut listing_over = false;
+        let mut batches_ended = 0;
         loop {
             if !admitted.is_empty() && deletes.len() < self.rules.delete_concurrency.max(1) {
                 let room = BATCH_KEYS.saturating_sub(batch.len()).min(admitted.len());
@@ -135,6 +141,10 @@ impl Sweep {
                 () = self.task.cancel().cancelled() => return Err(Error::Aborted),
                 Some(outcome) = deletes.next(), if !deletes.is_empty() => {
                     Self::account(outcome, report)?;
+                    batches_ended += 1;
+                    if batches_ended % CHECKPOINT_EVERY == 0 {
+                        self.backend.checkpoint_journal().await?;
+                    }
                 }
                 output = shards.next(), if !listing_over && admitted.is_empty() => match output {
                     Some(output) => {
@@ -161,7 +171,17 @@ impl Sweep {
         for chunk in batch.chunks() {
             chunks.add(chunk.size);
         }
-        (chunks, self.backend.send_batch(&self.client, batch).await)
+        let sent = async {
+            // Told before the first delete of the run, so that a disk that is rolled back later is
+            // noticed ◆.
+            let write = || {
+                self.backend
+                    .write_epoch(&self.client, self.rules.generation)
+            };
+            self.epoch_written.get_or_try_init(write).await?;
+            self.backend.send_batch(&self.client, batch).await
+        };
+        (chunks, sent.await)
     }
 
     async fn wait_until(&self, due: Option<tokio::time::Instant>) {

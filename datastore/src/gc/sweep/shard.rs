@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api_types::digest::Digest;
 use s3_client::{ListOptions, ListPage};
 
+use crate::backend::s3::S3Backend;
 use crate::chunk_store::EntryKind;
 use crate::error::{Error, Result};
 use crate::gc::GcResult;
@@ -31,6 +32,8 @@ pub(super) struct ShardOutput {
     /// Marked and not listed.
     pub marked_absent: Vec<Digest>,
     pub stale_local_removed: u64,
+    /// Chunks whose payload was put back after a late delete, with their objects listed.
+    pub rescued_listed: Vec<Digest>,
 }
 
 /// Lists and merges one shard. An incomplete listing is an error: nothing of the shard is deleted,
@@ -51,13 +54,13 @@ pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<Sha
                 "listing of chunks '{prefix}' is incomplete: {error}"
             ))
         })?;
-        let chunks = chunks.clone();
+        let (chunks, sweep) = (chunks.clone(), sweep.clone());
         (merge, output) = backend
             .env
             .blocking(move || -> Result<_> {
                 let mut events = Vec::new();
                 push_page(&mut merge, &chunks, &page, &mut events)?;
-                sort_events(events, &mut output);
+                sort_events(&sweep.backend, events, &mut output);
                 Ok((merge, output))
             })
             .await?;
@@ -68,9 +71,12 @@ pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<Sha
         .blocking(move || {
             let mut events = Vec::new();
             let counts = merge.finish(ListingEnd::Complete, &mut events)?;
-            let stale = sort_events(events, &mut output);
+            let stale = sort_events(&sweep_end.backend, events, &mut output);
             output.counts = counts;
             output.stale_local_removed = sweep_end.drop_stale(&stale)?;
+            for digest in &output.rescued_listed {
+                sweep_end.backend.seen_in_listing(digest);
+            }
             Ok(output)
         })
         .await
@@ -99,11 +105,23 @@ fn push_page(
 }
 
 /// Sorts events into the shard's output; returns local files without object and mark.
-fn sort_events(events: Vec<MergeEvent>, output: &mut ShardOutput) -> Vec<Digest> {
+fn sort_events(
+    backend: &S3Backend,
+    events: Vec<MergeEvent>,
+    output: &mut ShardOutput,
+) -> Vec<Digest> {
     let mut stale = Vec::new();
     for event in events {
         match event {
-            MergeEvent::Live { local: true, .. } => {}
+            MergeEvent::Live {
+                digest,
+                local: true,
+                ..
+            } => {
+                if backend.is_rescued(&digest) {
+                    output.rescued_listed.push(digest);
+                }
+            }
             MergeEvent::Live {
                 digest,
                 local: false,
