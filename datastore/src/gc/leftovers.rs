@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use api_types::names::{BackupNamespace, SnapshotPath};
+use api_types::names::{ArchiveName, BackupNamespace, SnapshotPath};
 
 use crate::error::Result;
 use crate::snapshot::BackupInfo;
@@ -27,6 +27,7 @@ impl Run {
             .env
             .blocking(move || find_incomplete(&store, oldest))
             .await?;
+        self.spare_committed(report).await?;
         let abandoned: Vec<SnapshotPath> = report
             .incomplete_snapshots
             .iter()
@@ -48,6 +49,31 @@ impl Run {
             ));
         }
         forgotten.stopped.map_or(Ok(()), Err)
+    }
+}
+
+impl Run {
+    /// A snapshot whose manifest is in the bucket is committed, whatever the local tree says: after
+    /// a crash or a power loss the local manifest may be missing ◆.
+    async fn spare_committed(&self, report: &mut GcReport) -> Result<()> {
+        let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) else {
+            return Ok(());
+        };
+        let abandoned = report.incomplete_snapshots.iter_mut();
+        for incomplete in abandoned.filter(|incomplete| incomplete.to_be_removed) {
+            let SnapshotPath { ns, dir } = &incomplete.snapshot;
+            let relative = self.store.relative_file(ns, dir, ArchiveName::MANIFEST);
+            let key = backend.keys.content_file(&relative)?;
+            if client.head_object(&key).await?.is_some() {
+                incomplete.to_be_removed = false;
+                self.task.warn(&format!(
+                    "snapshot {} is finished in the bucket but not in the local tree; run \
+                     's3-refresh' to repair the local tree",
+                    incomplete.snapshot
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

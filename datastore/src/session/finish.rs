@@ -4,6 +4,7 @@ use api_types::datastore::SyncLevel;
 use api_types::names::ArchiveName;
 use bytes::Bytes;
 
+use crate::atomic_file::Durability;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 
@@ -123,7 +124,12 @@ impl WriterSession {
         if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
             let relative = self.store.relative_file(ns, dir, ArchiveName::MANIFEST);
             backend.put_manifest(client, &relative, raw.clone()).await?;
+            // Durable before the client hears of it: a finished snapshot that a power loss makes
+            // look unfinished is one that a prune removes, from the bucket too.
+            let synced = Durability::Synced;
+            return self.write_local(ArchiveName::MANIFEST, raw, synced).await;
         }
-        self.write_local(ArchiveName::MANIFEST, raw).await
+        self.write_local(ArchiveName::MANIFEST, raw, Durability::Lazy)
+            .await
     }
 }

@@ -326,15 +326,15 @@ impl WriterSession {
             let relative = self.store.relative_file(ns, dir, name.as_str());
             backend.put_metadata(client, &relative, raw.clone()).await?;
         }
-        self.write_local(name.as_str(), raw).await
+        self.write_local(name.as_str(), raw, Durability::Lazy).await
     }
 
-    async fn write_local(&self, name: &str, raw: Bytes) -> Result<()> {
+    async fn write_local(&self, name: &str, raw: Bytes, durability: Durability) -> Result<()> {
         let snapshots = self.store.snapshots.clone();
         let (ns, dir, name) = (self.options.ns.clone(), self.dir.clone(), name.to_owned());
         self.store
             .env
-            .blocking(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw, Durability::Lazy)?))
+            .blocking(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw, durability)?))
             .await
     }
 

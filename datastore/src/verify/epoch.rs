@@ -1,8 +1,7 @@
 //! The generation in the bucket, raised before the first chunk delete of a run ◆ (`gc.md` §6.6):
 //! evidence for a disk that is restored from a copy older than the delete.
 
-use bytes::Bytes;
-use s3_client::{PutMode, S3Client};
+use s3_client::S3Client;
 
 use crate::backend::s3::S3Backend;
 use crate::error::Result;
@@ -17,15 +16,6 @@ impl DataStore {
             .blocking(move || state.write_generation(generation))
             .await?;
         self.table.raise_generation(generation);
-        let fence = backend
-            .ownership
-            .check(client, "raise the generation")
-            .await?;
-        let body = Bytes::from(format!("{generation}\n"));
-        let fenced = client.signed_at(fence.signed_at);
-        fenced
-            .put_object(&backend.keys.epoch()?, body, PutMode::Replace)
-            .await?;
-        Ok(())
+        backend.write_epoch(client, generation).await
     }
 }

@@ -306,11 +306,9 @@ async fn hold(remote: &Remote, digest: Digest) -> Result<Option<(UploadGuard, Op
     remote
         .backend
         .with_slot(digest, |backend, slot| {
-            let Some(guard) = backend.hold_ordinary(slot) else {
-                return Ok(None);
-            };
+            // Read first: a guard dropped in here would wait for the lock that we hold.
             let payload = backend.valid_payload(slot.digest())?;
-            Ok(Some((guard, payload)))
+            Ok(backend.hold_ordinary(slot).map(|guard| (guard, payload)))
         })
         .await
 }

@@ -281,3 +281,26 @@ async fn a_fenced_server_deletes_no_metadata() -> Result<()> {
     assert_eq!(world.mock.keys(BUCKET, &content), before);
     Ok(())
 }
+
+/// The manifest in the bucket is the commit: without the local one, the snapshot still is none of
+/// those that nobody will finish.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_finished_in_the_bucket_is_not_cleared_away() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let snapshot = server.backup("a", 0, &chunks("a", 2)).await?;
+    let dir = server.snapshot_path(&snapshot);
+    std::fs::remove_file(dir.join("index.json.blob"))?;
+    for entry in std::fs::read_dir(&dir)? {
+        let file = std::fs::File::options().write(true).open(entry?.path())?;
+        file.set_modified(std::time::UNIX_EPOCH)?;
+    }
+    std::fs::File::open(&dir)?.set_modified(std::time::UNIX_EPOCH)?;
+    world.pass(AFTER_GRACE).await;
+    let report = server.gc_now().await?;
+    assert_eq!(report.incomplete_snapshots.len(), 1);
+    let manifest = format!("{STORE}/.cnt/{}/index.json.blob", snapshot.dir.path());
+    assert!(world.mock.get(BUCKET, &manifest).is_some());
+    refresh(&server).await?;
+    server.restore(&snapshot).await?;
+    Ok(())
+}
