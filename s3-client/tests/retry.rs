@@ -113,6 +113,13 @@ async fn the_deadline_ends_retries_and_attempts() {
     let (client, server) = client(|_, _| answer(503, &[("retry-after", "3600")], ""));
     client.get_object(&key("k")).await.unwrap_err();
     assert_eq!(server.count(), 1);
+    // … also when the server asks for a pause beyond all clocks …
+    let forever = u64::MAX.to_string();
+    let (client, server) =
+        common::client(move |_, _| answer(503, &[("retry-after", &forever)], ""));
+    let failed = client.get_object(&key("k")).await.unwrap_err();
+    assert!(matches!(failed.kind(), S3ErrorKind::Throttled { .. }));
+    assert_eq!(server.count(), 1);
     // … and an attempt that does not end.
     let setup = Setup {
         latency: Duration::from_secs(1_000_000),

@@ -99,7 +99,8 @@ impl Retrying {
                 Decision::RetryAfter(pause) => pause.max(self.budget.take()),
                 Decision::RetryWithin(limit) => self.env.jitter(limit).max(self.budget.take()),
             };
-            if self.env.now() + pause >= deadline {
+            // By subtraction: the pause may be one that the server made up, of any length.
+            if pause >= deadline.saturating_duration_since(self.env.now()) {
                 return Err(give_up(failure));
             }
             tracing::debug!(
