@@ -6,8 +6,8 @@ mod common;
 use common::{client, ok};
 use s3_client::transport::Attempt;
 use s3_client::{
-    DeleteFilter, DirPrefix, ListError, ListOptions, ListPrefix, Operation, PageOrder, ShardItem,
-    TaskKind,
+    DeleteFilter, DirPrefix, IncompleteReason, ListError, ListOptions, ListPrefix, Operation,
+    PageOrder, ShardItem, TaskKind,
 };
 
 fn parameter(attempt: &Attempt, name: &str) -> Option<String> {
@@ -141,6 +141,39 @@ async fn a_shard_that_fails_does_not_stop_the_others() {
     }
     ended.sort_unstable();
     assert_eq!((ended, failed), (vec![0, 2], vec![1]));
+}
+
+#[tokio::test]
+async fn a_listing_whose_task_died_does_not_pass_for_a_complete_one() {
+    let dying = || {
+        client(|index, _| {
+            assert!(index == 0, "the death of the task");
+            ok("<ListBucketResult><IsTruncated>true</IsTruncated>\
+                <NextContinuationToken>1</NextContinuationToken></ListBucketResult>")
+        })
+        .0
+    };
+    let interrupted = |error: &ListError| {
+        let ListError::Incomplete { reason, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(*reason, IncompleteReason::Interrupted);
+    };
+    let mut listing = dying().list(ListPrefix::everything(), ListOptions::default());
+    listing.next_page().await.unwrap().unwrap();
+    interrupted(&listing.next_page().await.unwrap().unwrap_err());
+    assert!(listing.next_page().await.is_none());
+
+    let mut sharded = dying().list_sharded(vec![ListPrefix::everything()], 1);
+    assert!(matches!(
+        sharded.next().await.unwrap().item,
+        ShardItem::Page(_)
+    ));
+    let ShardItem::Failed(error) = sharded.next().await.unwrap().item else {
+        panic!("the shard did not fail")
+    };
+    interrupted(&error);
+    assert!(sharded.next().await.is_none());
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::delete::{DeleteReport, MAX_DELETE_KEYS};
-use super::list::{ListOptions, Listing};
+use super::list::ListOptions;
+use super::listing::Listing;
 use crate::client::S3Client;
 use crate::error::S3Error;
 use crate::key::{DirPrefix, ObjectKey};

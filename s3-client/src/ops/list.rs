@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-
+use super::listing::Listing;
 use super::object::ETag;
 use crate::classify::{Failure, RetryClass, bad_document, failure_of, protocol};
 use crate::client::S3Client;
@@ -97,6 +95,8 @@ pub enum IncompleteReason {
     RepeatedToken,
     /// The server sends one empty page after the other.
     EmptyPages,
+    /// The task that fetches ahead ended before the listing did.
+    Interrupted,
 }
 
 impl fmt::Display for IncompleteReason {
@@ -105,6 +105,7 @@ impl fmt::Display for IncompleteReason {
             Self::NoToken => "the server says there is more but gives no continuation token",
             Self::RepeatedToken => "the server repeats a continuation token",
             Self::EmptyPages => "the server sends endless empty pages",
+            Self::Interrupted => "the task that fetches the pages was stopped; list again",
         })
     }
 }
@@ -304,15 +305,15 @@ impl Progress {
 }
 
 /// Fetches one page after the other.
-struct Pages {
+pub(super) struct Pages {
     client: S3Client,
-    prefix: ListPrefix,
-    options: ListOptions,
+    pub(super) prefix: ListPrefix,
+    pub(super) options: ListOptions,
     progress: Progress,
 }
 
 impl Pages {
-    async fn next(&mut self) -> Option<Result<ListPage, ListError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<ListPage, ListError>> {
         if self.progress.done {
             return None;
         }
@@ -371,65 +372,6 @@ impl Pages {
     }
 }
 
-/// A listing under way. Dropping it ends it.
-pub struct Listing {
-    state: State,
-}
-
-enum State {
-    /// Not begun, or fetched page by page on demand.
-    Direct(Box<Pages>),
-    /// A task is one page ahead.
-    Ahead {
-        pages: mpsc::Receiver<Result<ListPage, ListError>>,
-        task: JoinHandle<()>,
-    },
-}
-
-impl Listing {
-    /// The next page; `None` at the end. After an error there is nothing more.
-    ///
-    /// Dropping the future loses nothing when the listing fetches ahead (the default).
-    pub async fn next_page(&mut self) -> Option<Result<ListPage, ListError>> {
-        if let State::Direct(pages) = &mut self.state {
-            if !pages.options.prefetch {
-                return pages.next().await;
-            }
-            // The task fetches one page beyond the one in the channel.
-            let (sender, receiver) = mpsc::channel(1);
-            let mut pages = Pages {
-                client: pages.client.clone(),
-                prefix: pages.prefix.clone(),
-                options: pages.options.clone(),
-                progress: std::mem::take(&mut pages.progress),
-            };
-            let task = tokio::spawn(async move {
-                while let Some(page) = pages.next().await {
-                    if sender.send(page).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            self.state = State::Ahead {
-                pages: receiver,
-                task,
-            };
-        }
-        match &mut self.state {
-            State::Ahead { pages, .. } => pages.recv().await,
-            State::Direct(pages) => pages.next().await,
-        }
-    }
-}
-
-impl Drop for Listing {
-    fn drop(&mut self) {
-        if let State::Ahead { task, .. } = &self.state {
-            task.abort();
-        }
-    }
-}
-
 impl S3Client {
     /// Lists the objects below a prefix in ascending order of their keys (which the pages verify).
     #[must_use]
@@ -440,9 +382,7 @@ impl S3Client {
             options,
             progress: Progress::default(),
         };
-        Listing {
-            state: State::Direct(Box::new(pages)),
-        }
+        Listing::new(pages)
     }
 }
 

@@ -7,6 +7,7 @@ mod delete;
 mod delete_attempt;
 mod delete_prefix;
 mod list;
+mod listing;
 mod object;
 mod put;
 mod sharded;
@@ -15,9 +16,8 @@ pub use copy::CopyOutcome;
 pub use delete::{DeleteFailure, DeleteOutcome, DeleteReport, MAX_DELETE_KEYS};
 pub use delete_attempt::{DeleteAttempt, KeyOutcome};
 pub use delete_prefix::DeleteFilter;
-pub use list::{
-    IncompleteReason, ListError, ListOptions, ListPage, ListedObject, Listing, PageOrder,
-};
+pub use list::{IncompleteReason, ListError, ListOptions, ListPage, ListedObject, PageOrder};
+pub use listing::Listing;
 pub use object::{ETag, Object, ObjectHead};
 pub(crate) use put::Answer;
 pub use put::{PutMode, PutOptions, PutOutcome};

@@ -1,11 +1,12 @@
 //! Many listings at once: the shards of a prefix, each in order, side by side.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
-use super::list::{ListError, ListOptions, ListPage};
+use super::list::{IncompleteReason, ListError, ListOptions, ListPage};
 use crate::client::S3Client;
 use crate::key::ListPrefix;
 
@@ -55,23 +56,58 @@ impl S3Client {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut shards = JoinSet::new();
+            let mut running = Running::default();
             for (shard, prefix) in prefixes.into_iter().enumerate() {
                 let Ok(slot) = slots.clone().acquire_owned().await else {
                     return;
                 };
-                while shards.try_join_next().is_some() {}
-                let (client, sender) = (client.clone(), sender.clone());
-                shards.spawn(async move {
+                while let Some(ended) = shards.try_join_next_with_id() {
+                    running.ended(ended, &sender).await;
+                }
+                let (client, out, name) = (client.clone(), sender.clone(), prefix.clone());
+                let task = shards.spawn(async move {
                     let _slot = slot;
-                    list_shard(&client, shard, prefix, &sender).await;
+                    list_shard(&client, shard, prefix, &out).await;
                 });
+                running.0.insert(task.id(), (shard, name));
             }
-            while shards.join_next().await.is_some() {}
+            while let Some(ended) = shards.join_next_with_id().await {
+                running.ended(ended, &sender).await;
+            }
         });
         ShardedListing {
             events,
             _tasks: tasks,
         }
+    }
+}
+
+/// The shards under way, by the task that lists them.
+#[derive(Default)]
+struct Running(HashMap<Id, (usize, ListPrefix)>);
+
+impl Running {
+    /// A task has ended. One that died could not say so itself, and a shard without any end would
+    /// pass for a complete one.
+    async fn ended(
+        &mut self,
+        ended: Result<(Id, ()), JoinError>,
+        sender: &mpsc::Sender<ShardEvent>,
+    ) {
+        let (id, died) = match ended {
+            Ok((id, ())) => (id, false),
+            Err(error) => (error.id(), true),
+        };
+        let Some((shard, prefix)) = self.0.remove(&id).filter(|_| died) else {
+            return;
+        };
+        let item = ShardItem::Failed(ListError::Incomplete {
+            prefix: prefix.as_str().to_owned(),
+            reason: IncompleteReason::Interrupted,
+            pages: 0,
+        });
+        // Nobody listens any more: then nobody takes it for complete either.
+        sender.send(ShardEvent { shard, item }).await.ok();
     }
 }
 
