@@ -291,6 +291,17 @@ impl S3Client {
         draft: Draft,
         interpret: impl Fn(&Response) -> Result<T, Failure>,
     ) -> Result<T, S3Error> {
+        let (value, _) = self.run_noting(draft, interpret).await?;
+        Ok(value)
+    }
+
+    /// Like [`S3Client::run`], for an answer that may not be the last word: it comes with the
+    /// number of attempts before it whose effect is unknown.
+    pub(crate) async fn run_noting<T>(
+        &self,
+        draft: Draft,
+        interpret: impl Fn(&Response) -> Result<T, Failure>,
+    ) -> Result<(T, u32), S3Error> {
         let operation = draft.operation;
         let subject = draft.subject.clone();
         let request = self.finish(draft)?;

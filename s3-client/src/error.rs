@@ -281,6 +281,12 @@ impl S3Error {
         Self::new(S3ErrorKind::Config(text.into()), ErrorContext::default())
     }
 
+    /// The same error after `attempts` more whose effect is unknown.
+    pub(crate) fn after_unresolved(mut self, attempts: u32) -> Self {
+        self.0.1.unresolved_attempts = self.0.1.unresolved_attempts.saturating_add(attempts);
+        self
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> &S3ErrorKind {

@@ -78,6 +78,37 @@ async fn a_damaged_upload_is_overwritten_and_then_reported() {
         matches!(failed.kind(), S3ErrorKind::Protocol(_)),
         "{failed}"
     );
+    assert!(failed.may_have_been_applied(), "the damaged object exists");
+    // Also when it is something else that ends the upload after that.
+    let (denied, _) = client(move |index, _| match index {
+        0 => answer(200, &[("etag", wrong)], ""),
+        _ => error(403, "AccessDenied"),
+    });
+    let failed = denied
+        .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
+        .await
+        .unwrap_err();
+    assert_eq!(failed.code(), Some("AccessDenied"));
+    assert!(failed.may_have_been_applied());
+    // A conflict as such wrote nothing; after a lost answer it may be with ourselves.
+    for (first, code, open) in [
+        (409, "ConditionalRequestConflict", false),
+        (500, "InternalError", true),
+    ] {
+        let (conflict, _) = client(
+            move |index, attempt| match attempt.request.method.as_str() {
+                "HEAD" => error(404, ""),
+                _ if index == 0 => error(first, code),
+                _ => error(409, "ConditionalRequestConflict"),
+            },
+        );
+        let failed = conflict
+            .put_object(&key("k"), "x".into(), PutMode::CreateExclusive)
+            .await
+            .unwrap_err();
+        assert!(matches!(failed.kind(), S3ErrorKind::Conflict { .. }));
+        assert_eq!(failed.may_have_been_applied(), open, "{first}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,12 +41,13 @@ pub(crate) struct Unsuccessful {
 
 impl Retrying {
     /// Carries the call out. `interpret` is the pure reading of an answer; its failures are
-    /// retried like those of the transport.
+    /// retried like those of the transport. A result comes with the number of attempts before it
+    /// whose effect is unknown.
     pub(crate) async fn run<T>(
         &self,
         call: &Call,
         interpret: impl Fn(&Response) -> Result<T, Failure>,
-    ) -> Result<T, Unsuccessful> {
+    ) -> Result<(T, u32), Unsuccessful> {
         let deadline = self.env.now() + call.policy.deadline_for(call.request.body.len());
         let pinned_time = call.context.signed_at.is_some();
         let mut state = RetryState {
@@ -65,7 +66,7 @@ impl Retrying {
             let failure = match result {
                 Ok(value) => {
                     self.count(call, Counters::completed);
-                    return Ok(value);
+                    return Ok((value, unresolved));
                 }
                 Err(failure) => failure,
             };

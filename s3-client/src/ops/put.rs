@@ -134,6 +134,20 @@ impl S3Client {
     ) -> Result<PutOutcome, S3Error> {
         let options = options.into();
         let body = self.body(body).await;
+        let mut unresolved = 0;
+        let result = self.put_rounds(key, &body, &options, &mut unresolved).await;
+        result.map_err(|error| error.after_unresolved(unresolved))
+    }
+
+    /// Repeats the upload as its answers demand. `unresolved` counts attempts that may have
+    /// written something although they were not a success.
+    async fn put_rounds(
+        &self,
+        key: &ObjectKey,
+        body: &Body,
+        options: &PutOptions,
+        unresolved: &mut u32,
+    ) -> Result<PutOutcome, S3Error> {
         let quirks = self.quirks();
         let creates = options.mode != PutMode::Replace;
         let mut conditional = creates && !quirks.skip_if_none_match;
@@ -146,13 +160,16 @@ impl S3Client {
         let rounds = ROUNDS.min(self.policy.max_attempts);
         let mut round = 1;
         loop {
-            let failure = match self.put_once(key, &body, conditional, &options).await? {
+            let (answer, lost) = self.put_noting(key, body, conditional, options).await?;
+            *unresolved = unresolved.saturating_add(lost);
+            let failure = match answer {
                 Answer::Stored(etag) if creates => return Ok(PutOutcome::Created { etag }),
                 Answer::Stored(etag) => return Ok(PutOutcome::Replaced { etag }),
                 Answer::Exists => return Ok(PutOutcome::AlreadyExists),
                 Answer::Damaged(etag) => {
                     // What is there now is ours and wrong: overwrite it.
                     conditional = false;
+                    *unresolved = unresolved.saturating_add(1);
                     damaged(&etag)
                 }
                 Answer::Conflict(failure) => *failure,
@@ -186,6 +203,18 @@ impl S3Client {
         conditional: bool,
         options: &PutOptions,
     ) -> Result<Answer, S3Error> {
+        let (answer, _) = self.put_noting(key, body, conditional, options).await?;
+        Ok(answer)
+    }
+
+    /// The same, with the number of attempts before the answer whose effect is unknown.
+    async fn put_noting(
+        &self,
+        key: &ObjectKey,
+        body: &Body,
+        conditional: bool,
+        options: &PutOptions,
+    ) -> Result<(Answer, u32), S3Error> {
         let mut draft = self
             .request(Operation::PutObject, Some(key))
             .header("content-type", "application/octet-stream")
@@ -199,7 +228,7 @@ impl S3Client {
             draft = draft.header("x-amz-storage-class", class.as_str());
         }
         let md5 = body.md5;
-        self.run(draft, move |response| {
+        self.run_noting(draft, move |response| {
             read_answer(response, conditional, md5)
         })
         .await
