@@ -189,6 +189,11 @@ fn absent_or_failure(response: &Response) -> Result<(), Failure> {
 }
 
 fn read_object(response: &Response) -> Result<Option<Object>, Failure> {
+    if response.is_success() && response.status != 200 {
+        // A part of the object, or somebody else's idea of it.
+        let text = format!("status {} to a request for a whole object", response.status);
+        return Err(protocol(response, text, RetryClass::Transient));
+    }
     if response.is_success() {
         let body = response.body.clone();
         return Ok(Some(Object {
@@ -392,6 +397,16 @@ mod tests {
             Ok(HeadAnswer::AbsentCandidate)
         );
         assert!(read_object(&response(403, &[], &error_body("AccessDenied"))).is_err());
+    }
+
+    #[test]
+    fn a_part_does_not_pass_for_the_whole() {
+        let part = [("content-range", "bytes 0-2/5")];
+        for (status, headers) in [(206, &part[..]), (204, &[])] {
+            let failure = read_object(&response(status, headers, "abc")).unwrap_err();
+            assert!(matches!(failure.kind, S3ErrorKind::Protocol(_)), "{status}");
+        }
+        assert!(read_object(&response(200, &[], "abc")).is_ok());
     }
 
     #[test]
