@@ -9,7 +9,7 @@ use crate::error::{S3Error, S3ErrorKind, Subject};
 use crate::key::ObjectKey;
 use crate::operation::{OpClass, Operation};
 use crate::transport::Response;
-use crate::xml::{DeleteResult, delete_request, parse_delete};
+use crate::xml::{DeleteResult, XmlError, delete_request, parse_delete, parse_error};
 
 /// The most keys one request may name.
 pub const MAX_DELETE_KEYS: usize = 1000;
@@ -68,6 +68,10 @@ impl DeleteReport {
 
 pub(super) fn read_delete(response: &Response) -> Result<DeleteOutcome, Failure> {
     if response.is_success() {
+        if let Ok(error) = parse_error(&response.body) {
+            let error = XmlError::Error(Box::new(error));
+            return Err(bad_document(Operation::DeleteObject, response, &error));
+        }
         let marked = response
             .header("x-amz-delete-marker")
             .is_some_and(|value| value == "true");
@@ -344,5 +348,8 @@ mod tests {
         assert!(read(404, &[], &error_body("NoSuchBucket")).is_err());
         assert!(read(404, &[], "<html>not found</html>").is_err());
         assert!(read(403, &[], &error_body("AccessDenied")).is_err());
+        // An error after the status line was sent leaves it open whether it was done.
+        let late = read(200, &[], &error_body("InternalError")).unwrap_err();
+        assert!(late.unresolved);
     }
 }
