@@ -6,7 +6,7 @@
 //! makes it so: a 200 with a closed result, or a 4xx other than 408. Everything else once a byte
 //! may have left is unresolved, 5xx of every kind included.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt, stream};
 
@@ -124,42 +124,42 @@ fn of_failed_request(error: &S3Error) -> KeyOutcome {
     }
 }
 
+/// The outcome that an error about one key stands for.
+fn of_entry(entry: &DeleteEntry) -> KeyOutcome {
+    let (code, message) = (entry.code.clone(), entry.message.clone());
+    match code.as_str() {
+        "NoSuchKey" => KeyOutcome::Deleted,
+        known if is_definite_refusal(known) => KeyOutcome::Refused { code, message },
+        _ => KeyOutcome::Unresolved {
+            reason: format!("{code}: {message}"),
+        },
+    }
+}
+
 /// The outcome of each key of an answered batch.
 fn of_answer(keys: &[ObjectKey], result: &DeleteResult) -> Vec<KeyOutcome> {
-    let mut errors: HashMap<&str, &DeleteEntry> = HashMap::new();
+    let asked: HashSet<&str> = keys.iter().map(ObjectKey::as_str).collect();
+    let mut errors: HashMap<&str, KeyOutcome> = HashMap::new();
     let mut stray = None;
     for entry in &result.errors {
-        match entry.key.as_deref() {
-            Some(key) => drop(errors.insert(key, entry)),
+        match entry.key.as_deref().filter(|key| asked.contains(key)) {
+            // Two errors about one key: the one that leaves it open counts.
+            Some(key) if errors.get(key).is_none_or(KeyOutcome::is_definite) => {
+                errors.insert(key, of_entry(entry));
+            }
+            Some(_) => {}
             None => stray = Some(entry),
         }
     }
-    let outcomes: Vec<Option<KeyOutcome>> = keys
-        .iter()
-        .map(|key| {
-            let entry = errors.remove(key.as_str())?;
-            let (code, message) = (entry.code.clone(), entry.message.clone());
-            Some(match code.as_str() {
-                "NoSuchKey" => KeyOutcome::Deleted,
-                known if is_definite_refusal(known) => KeyOutcome::Refused { code, message },
-                _ => KeyOutcome::Unresolved {
-                    reason: format!("{code}: {message}"),
-                },
-            })
-        })
-        .collect();
-    // An error that cannot be attributed could be about any key that has none of its own.
-    let stray = stray.or_else(|| errors.into_values().next());
-    outcomes
-        .into_iter()
-        .map(|outcome| match (outcome, stray) {
-            (Some(outcome), _) => outcome,
-            (None, None) => KeyOutcome::Deleted,
-            (None, Some(entry)) => KeyOutcome::Unresolved {
-                reason: format!("the answer has an error about no key sent: {}", entry.code),
-            },
-        })
-        .collect()
+    let outcome = |key: &ObjectKey| match (errors.get(key.as_str()), stray) {
+        (Some(outcome), _) => outcome.clone(),
+        (None, None) => KeyOutcome::Deleted,
+        // An error that cannot be attributed could be about any key that has none of its own.
+        (None, Some(entry)) => KeyOutcome::Unresolved {
+            reason: format!("the answer has an error about no key sent: {}", entry.code),
+        },
+    };
+    keys.iter().map(outcome).collect()
 }
 
 impl S3Client {
@@ -293,6 +293,21 @@ mod tests {
                 "{code}"
             );
         }
+    }
+
+    #[test]
+    fn of_two_errors_about_a_key_the_open_one_counts() {
+        let error = |code: &str| format!("<Error><Key>a</Key><Code>{code}</Code></Error>");
+        let (open, definite) = (error("InternalError"), error("AccessDenied"));
+        for both in [format!("{open}{definite}"), format!("{definite}{open}")] {
+            assert!(!outcomes(&["a"], &both)[0].is_definite(), "{both}");
+        }
+        // A key that was named twice has the same outcome twice.
+        let twice = outcomes(&["a", "a"], &definite);
+        assert!(matches!(
+            twice[..],
+            [KeyOutcome::Refused { .. }, KeyOutcome::Refused { .. }]
+        ));
     }
 
     #[test]
