@@ -102,6 +102,20 @@ fn flag(text: &str) -> bool {
     matches!(text.trim(), "true" | "True" | "TRUE" | "1")
 }
 
+/// Whether a page is not the last. What is neither yes nor no is an error: taken for a no, it
+/// would cut the listing short.
+fn truncated(text: &str) -> Result<Option<bool>, XmlError> {
+    match text.trim() {
+        "" => Ok(None),
+        "false" | "False" | "FALSE" | "0" => Ok(Some(false)),
+        yes if flag(yes) => Ok(Some(true)),
+        _ => Err(XmlError::Field {
+            name: "IsTruncated",
+            problem: "neither true nor false",
+        }),
+    }
+}
+
 /// Walks a document whose root must be `root`; an `Error` document becomes [`XmlError::Error`].
 fn document<F>(body: &[u8], root: &'static str, mut visit: F) -> Result<(), XmlError>
 where
@@ -179,7 +193,7 @@ pub fn parse_list(body: &[u8]) -> Result<ListDocument, XmlError> {
     let mut size = None;
     document(body, "ListBucketResult", |path, text| {
         match *path {
-            ["IsTruncated"] => list.is_truncated = Some(flag(text)),
+            ["IsTruncated"] => list.is_truncated = truncated(text)?,
             ["NextContinuationToken"] => list.next_token = non_empty(text),
             ["Contents", "Key"] => text.clone_into(&mut entry.key),
             ["Contents", "Size"] => size = text.trim().parse().ok(),
@@ -370,6 +384,24 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn whether_a_page_is_the_last_is_not_guessed() {
+        let read = |text: &str| {
+            let xml =
+                format!("<ListBucketResult><IsTruncated>{text}</IsTruncated></ListBucketResult>");
+            parse_list(xml.as_bytes()).map(|list| list.is_truncated)
+        };
+        for (text, expected) in [
+            (" true ", Some(true)),
+            ("1", Some(true)),
+            ("false", Some(false)),
+            ("", None),
+        ] {
+            assert_eq!(read(text), Ok(expected), "{text:?}");
+        }
+        assert!(matches!(read("yes"), Err(XmlError::Field { .. })));
     }
 
     #[test]
