@@ -93,6 +93,8 @@ pub enum IncompleteReason {
     NoToken,
     /// The server repeats a token: its pages would go in circles.
     RepeatedToken,
+    /// The server repeats a page, under a new token each time.
+    RepeatedPage,
     /// The server sends one empty page after the other.
     EmptyPages,
     /// The task that fetches ahead ended before the listing did.
@@ -104,6 +106,7 @@ impl fmt::Display for IncompleteReason {
         f.write_str(match self {
             Self::NoToken => "the server says there is more but gives no continuation token",
             Self::RepeatedToken => "the server repeats a continuation token",
+            Self::RepeatedPage => "the server repeats a page under another continuation token",
             Self::EmptyPages => "the server sends endless empty pages",
             Self::Interrupted => "the task that fetches the pages was stopped; list again",
         })
@@ -230,6 +233,8 @@ struct Progress {
     last_prefix: Option<String>,
     /// Hashes of the tokens: a circle of any length is found.
     tokens: HashSet<u64>,
+    /// Hashes of the pages, by their ends and length.
+    seen: HashSet<u64>,
     empty_pages: u32,
     pages: u64,
     done: bool,
@@ -256,6 +261,12 @@ fn check_order<'a>(
     *last = previous;
 }
 
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Progress {
     fn accept(
         &mut self,
@@ -272,9 +283,7 @@ impl Progress {
         self.done = !more;
         if more {
             let token = document.next_token.ok_or(IncompleteReason::NoToken)?;
-            let mut hasher = DefaultHasher::new();
-            token.hash(&mut hasher);
-            if !self.tokens.insert(hasher.finish()) {
+            if !self.tokens.insert(hash_of(&token)) {
                 return Err(IncompleteReason::RepeatedToken);
             }
             self.token = Some(token);
@@ -286,6 +295,12 @@ impl Progress {
             }
         } else {
             self.empty_pages = 0;
+            let ends = [objects.first(), objects.last()].map(|o| o.map(|o| o.key.as_str()));
+            let prefixes = &document.common_prefixes;
+            let page = (ends, objects.len(), prefixes.first(), prefixes.last());
+            if !self.seen.insert(hash_of(&page)) {
+                return Err(IncompleteReason::RepeatedPage);
+            }
         }
         let mut order = PageOrder::Sorted;
         check_order(
@@ -464,11 +479,17 @@ mod tests {
     #[test]
     fn circles_of_any_length_are_found() {
         let mut progress = Progress::default();
-        for token in ["1", "2", "3"] {
-            accept(&mut progress, &["k"], Some(token)).unwrap();
+        for (key, token) in [("a", "1"), ("b", "2"), ("c", "3")] {
+            accept(&mut progress, &[key], Some(token)).unwrap();
         }
-        let repeated = accept(&mut progress, &["k"], Some("1"));
+        let repeated = accept(&mut progress, &["d"], Some("1"));
         assert_eq!(repeated, Err(IncompleteReason::RepeatedToken));
+        let mut progress = Progress::default();
+        for (key, token) in [("a", "1"), ("b", "2")] {
+            accept(&mut progress, &[key], Some(token)).unwrap();
+        }
+        let repeated = accept(&mut progress, &["a"], Some("3"));
+        assert_eq!(repeated, Err(IncompleteReason::RepeatedPage));
         let missing = accept(&mut Progress::default(), &["k"], Some(""));
         assert_eq!(missing, Err(IncompleteReason::NoToken));
         let mut progress = Progress::default();
