@@ -191,6 +191,20 @@ async fn the_servers_clock_is_adopted_once_and_remembered() {
     client.get_object(&key("k")).await.unwrap();
     assert_eq!(server.count(), 3, "the correction is kept");
 
+    // A server without the header names its time in the refusal.
+    let (dateless, tries) = common::client(move |index, _| match index {
+        0 => answer(
+            403,
+            &[],
+            "<Error><Code>RequestTimeTooSkewed</Code>\
+             <ServerTime>2026-01-15T10:15:30Z</ServerTime></Error>",
+        ),
+        _ => ok(""),
+    });
+    dateless.get_object(&key("k")).await.unwrap();
+    let date = tries.seen()[1].header("x-amz-date").unwrap().to_owned();
+    assert!(date.starts_with("20260115T1015"), "{date}");
+
     // A pinned time is never corrected.
     let pinned = client.signed_at(common::START);
     let refused = pinned.get_object(&key("k")).await.unwrap_err();

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::sigv4::{Canonical, Signer, signed_header};
 use crate::timestamp::format_amz_date;
 use crate::transport::{Attempt, Response, Transport, TransportError};
+use crate::xml::parse_error;
 
 pub(crate) struct Signing<T> {
     inner: T,
@@ -57,13 +58,22 @@ impl<T> Signing<T> {
     }
 }
 
+/// The server's time in a refusal for ours, for servers that send no `Date`.
+fn refused_at(response: &Response) -> Option<i64> {
+    if response.status != 403 {
+        return None;
+    }
+    let millis = parse_error(&response.body).ok()?.server_time?;
+    Some(millis.div_euclid(1000))
+}
+
 impl<T: Transport> Transport for Signing<T> {
     fn send(&self, mut attempt: Attempt) -> BoxFuture<'_, Result<Response, TransportError>> {
         Box::pin(async move {
             self.sign(&mut attempt);
             attempt.sent.store(true, Ordering::Relaxed);
             let response = self.inner.send(attempt).await?;
-            if let Some(date) = response.server_date() {
+            if let Some(date) = response.server_date().or_else(|| refused_at(&response)) {
                 self.clock.observe(date, response.received_at);
             }
             Ok(response)
