@@ -96,10 +96,7 @@ impl S3ClientOptions {
             proxy: self.proxy.clone(),
             allow_plain_http: self.allow_plain_http,
         };
-        let max_connections = endpoint
-            .max_connections
-            .and_then(|count| usize::try_from(count).ok());
-        let transport = HttpTransport::new(env, connect, self.timeouts, limits, max_connections)
+        let transport = HttpTransport::new(env, connect, self.timeouts, limits)
             .map_err(|text| S3Error::config(format!("endpoint {}: {text}", endpoint.id)))?;
         Ok(Arc::new(transport))
     }

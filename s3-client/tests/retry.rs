@@ -387,6 +387,39 @@ async fn an_aborted_delete_is_open_only_once_it_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_a_connection_is_not_signed_yet() {
+    let mut setup = Setup {
+        latency: Duration::from_secs(800),
+        ..Setup::new()
+    };
+    setup.endpoint.max_connections = Some(1);
+    let (client, server) = setup.client(|_, _| ok("<DeleteResult/>"));
+    let (get, delete) = (key("get"), keys(1));
+    let both = tokio::join!(
+        client.get_object(&get),
+        client.delete_objects_attempt(&delete)
+    );
+    assert!(both.0.is_ok() && both.1.is_definite());
+    let seen = server.seen();
+    assert_eq!(seen[1].at - seen[0].at, Duration::from_secs(800));
+    let signed = s3_client::timestamp::format_amz_date(common::START + 800);
+    assert_eq!(seen[1].header("x-amz-date"), Some(&*signed));
+    // Given up while it waits, it was never sent.
+    let cancel = CancellationToken::new();
+    let waiting = client.with_cancel(cancel.clone());
+    let (_, attempt, ()) = tokio::join!(
+        client.head_bucket(),
+        waiting.delete_objects_attempt(&delete),
+        async {
+            client.env().sleep(Duration::from_secs(1)).await;
+            cancel.cancel();
+        }
+    );
+    assert!(attempt.is_definite());
+    assert_eq!(server.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn put_rate_is_global_over_all_clients_of_the_limits() {
     let mut setup = Setup::new();
     setup.endpoint.put_rate_limit = Some(10);

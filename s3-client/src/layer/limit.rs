@@ -1,10 +1,12 @@
-//! Waits for a slot of the operation's class and for the endpoint's PUT rate.
+//! Waits for a slot of the operation's class, for the endpoint's PUT rate, and for a connection
+//! where their number is limited.
 
 use std::sync::Arc;
 
 use api_types::s3::{ProviderQuirk, S3EndpointConfig};
 use futures_util::future::BoxFuture;
 use hyper::Method;
+use tokio::sync::Semaphore;
 
 use crate::classify::asks_to_slow_down;
 use crate::gate::Gate;
@@ -32,15 +34,21 @@ pub(crate) fn concurrency(endpoint: &S3EndpointConfig, class: OpClass) -> usize 
 pub(crate) struct Limiting<T> {
     inner: T,
     gates: [Gate; OpClass::ALL.len()],
+    /// Over all classes, where the endpoint limits its connections.
+    connections: Option<Semaphore>,
     limits: Arc<EndpointLimits>,
 }
 
 impl<T> Limiting<T> {
     pub(crate) fn new(inner: T, endpoint: &S3EndpointConfig, limits: Arc<EndpointLimits>) -> Self {
         let gates = OpClass::ALL.map(|class| Gate::new(concurrency(endpoint, class)));
+        let connections = endpoint
+            .max_connections
+            .map(|count| Semaphore::new(usize::try_from(count).unwrap_or(1).max(1)));
         Self {
             inner,
             gates,
+            connections,
             limits,
         }
     }
@@ -55,6 +63,12 @@ impl<T: Transport> Transport for Limiting<T> {
             let gate = &self.gates[attempt.request.operation.class().index()];
             // The slot is held until the whole body has been read.
             let permit = gate.acquire(attempt.context.priority).await;
+            // Waited for here and not by the transport: what is signed and counted as sent must not
+            // wait any more.
+            let _connection = match &self.connections {
+                Some(connections) => connections.acquire().await.ok(),
+                None => None,
+            };
             let result = self.inner.send(attempt).await;
             match &result {
                 Ok(response) if asks_to_slow_down(response) => permit.throttled(),

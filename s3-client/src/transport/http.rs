@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::sync::Semaphore;
 
 use super::connect::{ConnectOptions, Connector};
 use super::metered::{Meter, Metered};
@@ -53,7 +52,6 @@ pub struct HttpTransport {
     pool: Pool,
     timeouts: Timeouts,
     limits: Arc<EndpointLimits>,
-    connections: Option<Semaphore>,
 }
 
 impl HttpTransport {
@@ -66,7 +64,6 @@ impl HttpTransport {
         options: ConnectOptions,
         timeouts: Timeouts,
         limits: Arc<EndpointLimits>,
-        max_connections: Option<usize>,
     ) -> Result<Self, String> {
         Ok(Self {
             env: env.clone(),
@@ -74,7 +71,6 @@ impl HttpTransport {
             pool: Pool::new(env.clone()),
             timeouts,
             limits,
-            connections: max_connections.map(|max| Semaphore::new(max.max(1))),
         })
     }
 
@@ -104,10 +100,6 @@ impl HttpTransport {
     }
 
     async fn exchange(&self, attempt: Attempt) -> Result<Response, TransportError> {
-        let _slot = match &self.connections {
-            Some(connections) => connections.acquire().await.ok(),
-            None => None,
-        };
         let request = build(&attempt)?;
         let mut connection = self.connection(&attempt).await?;
         let meter = connection.meter.clone();
