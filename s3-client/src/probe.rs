@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use api_types::s3::ProviderQuirk;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::md5;
 use crate::client::S3Client;
@@ -18,6 +19,7 @@ use crate::operation::{Operation, TaskKind};
 use crate::ops::{
     Answer, CopyOutcome, KeyOutcome, ListOptions, PageOrder, PutMode, PutOptions, PutOutcome,
 };
+use crate::retry::RetryPolicy;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +86,8 @@ impl ProbeReport {
     }
 }
 
+/// How long each request to clean up may take after an abort.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
 const BODY: &[u8] = b"s3 client test object";
 /// The largest clock difference that is no trouble.
 const CLOCK_TOLERANCE_MILLIS: u64 = 60_000;
@@ -454,8 +458,19 @@ impl Probe {
         Ok(())
     }
 
-    /// Removes everything with single deletes, the operation every provider has.
+    /// Removes everything with single deletes, the operation every provider has; also when the
+    /// task was aborted, but then only for a moment.
     async fn clean_up(&mut self) {
+        if self.client.cancel_token().is_cancelled() {
+            self.client = self
+                .client
+                .with_cancel(CancellationToken::new())
+                .with_retry(RetryPolicy {
+                    max_attempts: 1,
+                    deadline: LAST_REQUESTS,
+                    ..RetryPolicy::default()
+                });
+        }
         let mut listing = self.client.list(&self.home, ListOptions::default());
         let mut left = 0_usize;
         while let Some(page) = listing.next_page().await {

@@ -8,7 +8,8 @@ use common::live::{BUCKET, behaving, client, client_with, server, start};
 use s3_client::DirPrefix;
 use s3_client::probe::{self, ProbeReport, Severity};
 use s3_mock::behaviour::{Behaviour, ConditionalPut};
-use s3_mock::{MockS3, Pattern};
+use s3_mock::{MockS3, Op, Pattern};
+use tokio_util::sync::CancellationToken;
 
 async fn probed(server: &MockS3) -> ProbeReport {
     let dir = DirPrefix::new("store").unwrap();
@@ -80,6 +81,22 @@ async fn a_locked_bucket_is_an_error_and_what_is_left_is_said() {
         "{:?}",
         report.findings
     );
+}
+
+#[tokio::test]
+async fn an_aborted_probe_takes_its_objects_with_it() {
+    let server = server().await;
+    let gate = server.gate(Op::CopyObject, "*");
+    let cancel = CancellationToken::new();
+    let client = client(&server).with_cancel(cancel.clone());
+    let abort = async {
+        gate.arrived().await;
+        assert!(server.object_count(BUCKET) > 0);
+        cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(probe::full(&client, None), abort);
+    assert!(result.unwrap_err().is_aborted());
+    assert_eq!(server.object_count(BUCKET), 0);
 }
 
 #[tokio::test]
