@@ -74,7 +74,7 @@ fn content(number: u64, generation: u64) -> Vec<u8> {
     };
     let mut bytes = Vec::new();
     for kilobyte in 0..kilobytes {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let line = format!("{number:08}: line {kilobyte:08} of a file of text\n");
             bytes.extend(line.as_bytes().iter().cycle().take(1024));
         } else {

@@ -11,7 +11,7 @@ use datastore::backend::s3::insert::Payload;
 use datastore::format::blob::{DataBlob, MAX_BLOB_PLAIN, MAX_CHUNK_PLAIN};
 use datastore::format::index::{AnyIndexReader, ChunkReadInfo, IndexFile as _};
 use datastore::store::DataStore;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, TryStreamExt as _};
 use openssl::sha::sha256;
 use s3_client::{S3Client, TaskKind};
 use tokio_util::sync::CancellationToken;

@@ -268,7 +268,7 @@ fn chunks_of(
     input: Box<dyn Read + Send>,
     cut: Cut,
 ) -> impl stream::Stream<Item = std::io::Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(CONCURRENCY);
+    let (sender, mut receiver) = mpsc::channel(CONCURRENCY);
     tokio::task::spawn_blocking(move || {
         for chunk in Chunker::new(input, cut) {
             if sender.blocking_send(chunk).is_err() {
@@ -276,7 +276,5 @@ fn chunks_of(
             }
         }
     });
-    stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|chunk| (chunk, receiver))
-    })
+    stream::poll_fn(move |context| receiver.poll_recv(context))
 }

@@ -1,0 +1,85 @@
+# Coffer: what a developer and CI run. `make help` lists the targets.
+#
+# Each target first does its own set-up. What it installs, it installs only when it is missing:
+# Debian packages (scripts/setup), MinIO (with Go) and cargo-deny.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+CARGO_DENY_VERSION := 0.20.2
+
+# The demo's S3 server: empty = embedded, `minio`, or an endpoint as HOST[:PORT].
+S3 ?=
+
+export CARGO_TERM_COLOR ?= auto
+# rust-toolchain.toml pins the compiler; where it is installed under another name, that one is used.
+ifndef RUSTUP_TOOLCHAIN
+RUSTUP_TOOLCHAIN := $(shell scripts/toolchain)
+endif
+ifneq ($(RUSTUP_TOOLCHAIN),)
+export RUSTUP_TOOLCHAIN
+endif
+
+# Tests and the demo look here first.
+ifndef MINIO_BIN
+MINIO_BIN := $(firstword $(shell command -v minio 2>/dev/null) $(shell go env GOPATH 2>/dev/null)/bin/minio)
+endif
+export MINIO_BIN
+
+.PHONY: help demo test lint fmt-check clippy doc deny ci setup minio cargo-deny
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: setup ## back up, collect garbage, lose the cache, restore; S3=minio or S3=HOST:PORT for another server
+ifeq ($(S3),minio)
+	@$(MAKE) --no-print-directory minio
+endif
+	@# The same selection as for the tests, so that nothing is compiled twice.
+	cargo build --locked --workspace --bins --examples
+	@S3='$(S3)' scripts/demo "$$(cargo metadata --no-deps --format-version 1 | jq -r .target_directory)/debug"
+
+test: setup minio ## all tests
+	cargo test --locked --workspace
+
+lint: fmt-check clippy doc ## format, clippy and documentation, warnings denied
+
+fmt-check:
+	cargo fmt --all --check
+
+clippy: setup
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+doc: setup
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+# Licences, bans and sources come from the lock file and the crates themselves. Advisories need the
+# RustSec database, a git repository outside the package registries: they are checked wherever it
+# has been fetched (`cargo deny fetch db`), and not where it cannot be reached.
+deny: cargo-deny ## licences, bans and sources of the dependencies
+	cargo deny --log-level error check --hide-inclusion-graph bans licenses sources
+	@if compgen -G "$${CARGO_HOME:-$$HOME/.cargo}/advisory-db*/*" > /dev/null; then \
+		cargo deny --log-level error check --disable-fetch advisories; \
+	else \
+		echo "advisories not checked: no database here; get it with 'cargo deny fetch db'"; \
+	fi
+
+ci: ## everything CI runs
+	.ci/run
+
+setup:
+	@scripts/setup
+
+minio: ## install MinIO if it is missing
+	@if [ ! -x '$(MINIO_BIN)' ]; then \
+		command -v go > /dev/null || { echo "error: go is needed to install MinIO" >&2; exit 1; }; \
+		echo "installing MinIO $(MINIO_VERSION)"; \
+		go install github.com/minio/minio@$(MINIO_VERSION); \
+	fi
+
+cargo-deny:
+	@cargo deny --version > /dev/null 2>&1 || \
+		cargo install --locked cargo-deny@$(CARGO_DENY_VERSION)
