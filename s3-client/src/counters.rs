@@ -297,6 +297,13 @@ impl CounterSnapshot {
         total
     }
 
+    /// Adds what another client counted.
+    pub fn add(&mut self, other: &Self) {
+        for (value, other) in self.operations.iter_mut().zip(&other.operations) {
+            value.combine(other, u64::saturating_add);
+        }
+    }
+
     /// What was counted since an earlier snapshot.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

@@ -8,6 +8,7 @@ use api_types::names::EndpointId;
 use api_types::s3::{BucketName, S3EndpointConfig};
 
 use crate::client::S3Client;
+use crate::counters::CounterSnapshot;
 use crate::endpoint::Scheme;
 use crate::env::Env;
 use crate::error::S3Error;
@@ -85,6 +86,17 @@ impl ClientRegistry {
         let client = S3Client::new(options, self.env.clone())?;
         entries.clients.insert(slot, (settings, client.clone()));
         Ok(client)
+    }
+
+    /// What all clients together have counted.
+    #[must_use]
+    pub fn counters(&self) -> CounterSnapshot {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = CounterSnapshot::default();
+        for (_, client) in entries.clients.values() {
+            sum.add(&client.counters());
+        }
+        sum
     }
 
     /// Forgets the clients of an endpoint that was removed.

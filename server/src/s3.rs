@@ -7,7 +7,7 @@ use api_types::s3::{BucketName, S3EndpointConfig};
 use clap::ValueEnum;
 use s3_client::env::Env;
 use s3_client::transport::HttpProxy;
-use s3_client::{ClientRegistry, S3Client, S3ClientOptions, Scheme};
+use s3_client::{ClientRegistry, CounterSnapshot, S3Client, S3ClientOptions, Scheme};
 
 /// How this machine reaches S3 endpoints.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -89,6 +89,12 @@ impl S3Clients {
                     endpoint.id
                 )
             })
+    }
+
+    /// The requests made so far, by all clients.
+    #[must_use]
+    pub fn counters(&self) -> CounterSnapshot {
+        self.registry.counters()
     }
 
     fn client_options(

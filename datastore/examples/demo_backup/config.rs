@@ -26,6 +26,8 @@ pub struct Config {
     endpoint_id: String,
     /// The endpoint's properties, as in `s3.cfg`.
     endpoint: BTreeMap<String, String>,
+    #[serde(default)]
+    provider_quirks: Vec<String>,
 }
 
 impl Config {
@@ -43,7 +45,9 @@ impl Config {
 
     /// A client for the bucket.
     pub fn client(&self, env: &Env) -> Result<S3Client> {
-        let properties: Vec<(String, String)> = self.endpoint.clone().into_iter().collect();
+        let mut properties: Vec<(String, String)> = self.endpoint.clone().into_iter().collect();
+        let quirks = self.provider_quirks.iter();
+        properties.extend(quirks.map(|quirk| ("provider-quirks".to_owned(), quirk.clone())));
         let endpoint = S3EndpointConfig::from_properties(&self.endpoint_id, &properties)?;
         let bucket: BucketName = self.bucket.parse()?;
         let options = S3ClientOptions::new(endpoint, Some(bucket));

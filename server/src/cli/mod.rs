@@ -15,6 +15,7 @@ mod task;
 mod verify;
 mod work;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -116,12 +117,14 @@ impl Session {
 }
 
 /// Parses the command line, runs the command and makes its exit code: 0 for success (warnings
-/// included), 1 for failure, 2 for a wrong command line.
+/// included), 1 for failure, 2 for a wrong command line. `COFFER_LOG` sets what is logged to standard
+/// error; `s3_requests=info` in it counts the requests to S3.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("COFFER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match execute(cli).await {
@@ -140,7 +143,7 @@ async fn execute(cli: Cli) -> Result<()> {
         cli.output_format,
         Env::system(),
     )?;
-    match cli.command {
+    let result = match cli.command {
         Command::Datastore(command) => command.run(&session).await,
         Command::GarbageCollection(command) => command.run(&session).await,
         Command::Prune(arguments) => arguments.run(&session).await,
@@ -148,5 +151,7 @@ async fn execute(cli: Cli) -> Result<()> {
         Command::Snapshot(command) => command.run(&session).await,
         Command::Task(command) => command.run(&session).await,
         Command::Verify(arguments) => arguments.run(&session).await,
-    }
+    };
+    tracing::info!(target: "s3_requests", "{}", session.s3.counters());
+    result
 }
