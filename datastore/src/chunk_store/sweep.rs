@@ -35,6 +35,9 @@ pub enum SweepPermission {
     Remove,
     /// It must stay, however old: counted as pending.
     Keep,
+    /// An index references it: it stays and counts as in use. A dry run touches nothing, so that
+    /// the access times do not tell.
+    Live,
 }
 
 /// The caller's lock around the look at an entry and its removal.
@@ -61,15 +64,11 @@ enum Verdict {
 
 /// The table of datastore-layout.md §9.4; `atime` in whole seconds.
 fn judge(atime: i64, times: SweepTimes, permission: SweepPermission) -> Verdict {
-    if atime < times.min_atime {
-        match permission {
-            SweepPermission::Remove => Verdict::Remove,
-            SweepPermission::Keep => Verdict::Pending,
-        }
-    } else if atime < times.oldest_writer {
-        Verdict::Pending
-    } else {
-        Verdict::OnDisk
+    match permission {
+        SweepPermission::Live => Verdict::OnDisk,
+        SweepPermission::Remove if atime < times.min_atime => Verdict::Remove,
+        _ if atime < times.oldest_writer.max(times.min_atime) => Verdict::Pending,
+        _ => Verdict::OnDisk,
     }
 }
 
@@ -197,5 +196,6 @@ mod tests {
             );
         }
         assert_eq!(judge(99, times, SweepPermission::Keep), Verdict::Pending);
+        assert_eq!(judge(99, times, SweepPermission::Live), Verdict::OnDisk);
     }
 }

@@ -137,11 +137,10 @@ impl SweepGate for TableGate {
         let marked = self.marks.contains(digest).unwrap_or(true);
         self.table.with(digest, |slot| {
             let stamped = slot.stamp().is_some_and(|stamp| stamp >= self.floor);
-            let in_use = kind == EntryKind::Chunk && (marked || stamped || !slot.is_ordinary());
-            entry(if in_use {
-                SweepPermission::Keep
-            } else {
-                SweepPermission::Remove
+            entry(match kind {
+                EntryKind::Chunk if marked => SweepPermission::Live,
+                EntryKind::Chunk if stamped || !slot.is_ordinary() => SweepPermission::Keep,
+                _ => SweepPermission::Remove,
             })
         })
     }
