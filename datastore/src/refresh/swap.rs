@@ -92,6 +92,10 @@ pub fn complete_interrupted(base: &Path, state: &StateDir) -> Result<()> {
         }
         std::fs::rename(&fresh, &current).map_err(Error::io("unable to rename", &fresh))?;
     }
+    for dir in TREE_DIRS {
+        // A datastore has only the directories that it needs; one with content refuses to go.
+        let _ = std::fs::remove_dir(base.join(dir));
+    }
     atomic_file::sync_dir(base)?;
     std::fs::remove_file(&commit).map_err(Error::io("unable to remove", &commit))?;
     atomic_file::sync_dir(&state.refresh())?;
