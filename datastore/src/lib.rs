@@ -4,7 +4,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`format`] | bytes of blobs, indexes, manifests, keys, catalogs: pure |
+//! | [`mod@format`] | bytes of blobs, indexes, manifests, keys, catalogs: pure |
 //! | [`chunk_store`], [`snapshot`], [`locks`] | the datastore's directory on the local disk |
 //! | [`digests`] | which digests are being uploaded, condemned, deleted, suspect; liveness stamps |
 //! | [`backend`] | chunks and metadata in a bucket |

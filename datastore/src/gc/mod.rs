@@ -1,6 +1,6 @@
 //! Garbage collection: guards, mark, sweep (merge), delete, report; plan first, then act.
 //!
-//! [`run`] is the way through a collection, with a table of its phases; [`sweep`] is where objects
+//! `run` is the way through a collection, with a table of its phases; `sweep` is where objects
 //! are condemned and deleted. The other modules are pure decisions and local-disk parts.
 
 pub mod candidate;

@@ -3,7 +3,7 @@
 //! One [`DataStore`] per datastore and process (see [`Stores`]); every handle is a clone of the
 //! same `Arc`, because the digest table, the sessions and the payload cache must be shared by all
 //! (H3). Opening touches neither the bucket nor the chunk files; that begins with the first
-//! [lease](lease).
+//! [`lease`].
 
 pub mod create;
 pub mod lease;
@@ -310,7 +310,7 @@ impl DataStore {
 
     /// Reads a chunk as it is stored; checked on the way from a bucket, CRC only from a local disk.
     ///
-    /// A fetched chunk is cached (`fill`) only while a [lease](lease) is held: without one this
+    /// A fetched chunk is cached (`fill`) only while a [`lease`] is held: without one this
     /// process must not touch chunk files ◆.
     ///
     /// # Errors

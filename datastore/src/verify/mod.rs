@@ -7,14 +7,14 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`run`] | which snapshots, in which order; the log |
-//! | [`snapshot`] | one snapshot: its files, its verdict |
-//! | [`index`] | the chunks of one index, many at a time |
-//! | [`chunk`] | one chunk: sound, damaged, missing, or not to be had |
-//! | [`local`] | damage on a filesystem datastore: set aside as `.N.bad` |
-//! | [`object`] | damage in a bucket: heal from the cache, else set aside |
-//! | [`listing`] | presence and size of all chunk objects, for quick runs |
-//! | [`mirror`] | the bucket's copies of the metadata files |
+//! | `run` | which snapshots, in which order; the log |
+//! | `snapshot` | one snapshot: its files, its verdict |
+//! | `index` | the chunks of one index, many at a time |
+//! | `chunk` | one chunk: sound, damaged, missing, or not to be had |
+//! | `local` | damage on a filesystem datastore: set aside as `.N.bad` |
+//! | `object` | damage in a bucket: heal from the cache, else set aside |
+//! | `listing` | presence and size of all chunk objects, for quick runs |
+//! | `mirror` | the bucket's copies of the metadata files |
 
 mod chunk;
 mod epoch;

@@ -1,6 +1,6 @@
 //! Inserting a chunk (`gc.md` §6.3, `s3-backend.md` §5).
 //!
-//! The decision is made under the digest's shard lock by [`S3Backend::plan_insert`], the request is
+//! The decision is made under the digest's shard lock by `S3Backend::plan_insert`, the request is
 //! sent with nothing held but the `Uploading` state, the effect is recorded under the lock again.
 //! A cancelled insert leaves the digest as it was: the PUT may still be applied, which only brings
 //! back an object that nobody believes present.
