@@ -5,6 +5,9 @@
 //! A [`Server`] is what a process holds in memory; dropping it and opening another one is a crash
 //! and restart: disk and bucket stay.
 
+pub mod facts;
+pub mod running;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use api_types::digest::Digest;
 use api_types::names::{
     ArchiveName, BackupDir, BackupGroup, BackupNamespace, BackupTime, SnapshotPath,
 };
+use api_types::s3::ProviderQuirk;
 use api_types::status::CryptMode;
 use datastore::backend::s3::insert::{InsertOutcome, Payload};
 use datastore::backend::s3::ownership::Instance;
@@ -50,6 +54,10 @@ pub struct World {
     pub mock: MockS3,
     /// Time and randomness.
     pub env: Env,
+    /// Deviations of the provider that clients are told to expect.
+    pub quirks: Vec<ProviderQuirk>,
+    /// Bound of the payload cache of stores opened from now on.
+    pub max_cache_bytes: Option<u64>,
     dir: tempfile::TempDir,
 }
 
@@ -100,6 +108,16 @@ pub fn chunks(name: &str, count: usize) -> Vec<Chunk> {
         .collect()
 }
 
+/// Chunks whose digests begin with this hex text.
+#[must_use]
+pub fn chunks_in(prefix: &str, name: &str, count: usize) -> Vec<Chunk> {
+    (0..)
+        .map(|index| chunk(&format!("{name}-{prefix}-{index}")))
+        .filter(|chunk| chunk.digest.to_hex().starts_with(prefix))
+        .take(count)
+        .collect()
+}
+
 /// The group `host/<id>`.
 #[must_use]
 pub fn group(id: &str) -> BackupGroup {
@@ -124,6 +142,8 @@ impl World {
         Ok(Self {
             mock,
             env,
+            quirks: Vec::new(),
+            max_cache_bytes: None,
             dir: tempfile::tempdir()?,
         })
     }
@@ -143,19 +163,31 @@ impl World {
 
     /// A client of the bucket.
     pub fn client(&self) -> Result<S3Client> {
-        support::memory_client(&self.mock, BUCKET, self.env.clone())
+        let mut options = support::mock_endpoint(&self.mock, BUCKET)?.options()?;
+        options.endpoint.provider_quirks.clone_from(&self.quirks);
+        let transport = Arc::new(support::MemoryTransport::new(&self.mock, self.env.clone()));
+        Ok(S3Client::with_transport(
+            options,
+            self.env.clone(),
+            transport,
+        )?)
     }
 
     /// What a server of this world opens the datastore with.
     pub fn options(&self, cache: &str) -> Result<StoreOptions> {
+        self.options_of(STORE, cache)
+    }
+
+    /// The same for another datastore in the bucket.
+    pub fn options_of(&self, store: &str, cache: &str) -> Result<StoreOptions> {
         Ok(StoreOptions {
-            name: STORE.parse()?,
+            name: store.parse()?,
             path: self.cache(cache),
             lock_dir: self.dir.path().join(format!("locks-{cache}")),
             tuning: DatastoreTuning::default(),
             backend: BackendOptions::S3 {
                 client: self.client()?,
-                max_cache_bytes: None,
+                max_cache_bytes: self.max_cache_bytes,
             },
             instance: Instance {
                 id: format!("instance-{cache}"),
@@ -168,11 +200,22 @@ impl World {
 
     /// Creates the datastore with its cache in the directory `cache`.
     pub async fn create(&self, cache: &str, options: CreateOptions) -> Result<Server> {
+        self.create_of(STORE, cache, options).await
+    }
+
+    /// Creates another datastore in the bucket.
+    pub async fn create_of(
+        &self,
+        store: &str,
+        cache: &str,
+        options: CreateOptions,
+    ) -> Result<Server> {
         let options = CreateOptions {
             prefix_dirs: PrefixDirs::OnDemand,
             ..options
         };
-        let store = DataStore::create(self.options(cache)?, options, &SilentTask::new()).await?;
+        let store =
+            DataStore::create(self.options_of(store, cache)?, options, &SilentTask::new()).await?;
         Ok(Server {
             store,
             cancel: CancellationToken::new(),
@@ -192,6 +235,10 @@ impl World {
     ///
     /// The caller has dropped or aborted every task that holds the server.
     pub fn restart(&self, server: Server) -> Result<Server> {
+        ensure!(
+            Arc::strong_count(&server.store) == 1,
+            "something of the old process is still alive"
+        );
         drop(server);
         self.open("cache")
     }
