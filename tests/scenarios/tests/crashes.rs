@@ -89,8 +89,8 @@ async fn t25_a_crash_before_the_record_leaves_plain_garbage() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn t26_a_crash_before_the_request_is_resolved() -> Result<()> {
     let (world, server, dead, live) = with_garbage().await?;
-    // The look at the marker right before the request: the one from the start is too old by then.
-    let slow = Fault::on(Op::ListObjects, Action::Delay(Duration::from_secs(50))).times(2);
+    // Recording the epoch takes so long that the owner is looked at again right before the request.
+    let slow = Fault::on(Op::PutObject, Action::Hang).keys(format!("{STORE}/*/epoch"));
     world.mock.script(slow);
     let looking = Gate::new();
     let look = Fault::on(Op::GetObject, Action::Pause(looking.clone()))

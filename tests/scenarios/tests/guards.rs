@@ -314,6 +314,60 @@ async fn t24_a_foreign_marker_stops_the_deletes() -> Result<()> {
     Ok(())
 }
 
+/// T24: the prefix changes hands while the epoch is being written, right before the request.
+#[tokio::test(start_paused = true)]
+async fn t24_the_owner_is_looked_at_right_before_the_request() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let dead = server.backup("dead", 0, &chunks("dead", 3)).await?;
+    let live = server.backup("live", 0, &chunks("live", 3)).await?;
+    server.forget(&dead).await?;
+    world.pass(AFTER_GRACE).await;
+    let slow = Fault::on(Op::PutObject, Action::Hang).keys(format!("{STORE}/*/epoch"));
+    let slow = world.mock.script(slow);
+    let mark = world.mock.journal_mark();
+    let collection = server.start_gc(GcOptions::default());
+    let written = || world.mock.fault_hits(slow) > 0;
+    world.until("the epoch is being written", written).await?;
+    let theirs = r#"{"hostname":"elsewhere","instance-id":"another"}"#;
+    world.mock.put(BUCKET, &format!("{STORE}/.in-use"), theirs);
+    let error = collection.end().await.expect_err("the prefix is lost");
+    assert!(
+        matches!(reason(&error), Some(Error::Fenced { .. })),
+        "{error}"
+    );
+    assert_eq!(world.delete_requests(mark), 0);
+    assert_eq!(world.chunk_objects(), 6);
+    world.check_safe(&server, &[&live]).await?;
+    assert_eq!(server.store.digests().exceptional_count(), 0);
+    Ok(())
+}
+
+/// T24: the prefix changes hands while a request hangs: it is not sent again.
+#[tokio::test(start_paused = true)]
+async fn t24_a_delete_is_not_repeated_for_the_new_owner() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let dead = server.backup("dead", 0, &chunks("dead", 3)).await?;
+    let live = server.backup("live", 0, &chunks("live", 3)).await?;
+    server.forget(&dead).await?;
+    world.pass(AFTER_GRACE).await;
+    world.spoil_delete(Action::Hang);
+    let mark = world.mock.journal_mark();
+    let collection = server.start_gc(GcOptions::default());
+    let sent = || world.delete_requests(mark) > 0;
+    world.until("the delete is sent", sent).await?;
+    let theirs = r#"{"hostname":"elsewhere","instance-id":"another"}"#;
+    world.mock.put(BUCKET, &format!("{STORE}/.in-use"), theirs);
+    // Whether the run calls it an error or reports suspects: nothing more is sent.
+    if let Ok(report) = collection.end().await {
+        assert_eq!((report.deleted.count, report.suspect.count), (0, 3));
+    }
+    assert_eq!(world.delete_requests(mark), 1);
+    assert_eq!(world.chunk_objects(), 6);
+    assert_eq!(server.store.digests().exceptional_count(), 3);
+    assert!(!server.delete_journal()?.is_empty());
+    world.check_safe(&server, &[&live]).await
+}
+
 /// T24 (§8.1 "check before the manifest"): a session of the old owner does not commit.
 #[tokio::test(start_paused = true)]
 async fn t24_a_fenced_session_does_not_commit() -> Result<()> {
