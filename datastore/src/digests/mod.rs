@@ -83,14 +83,16 @@ impl DigestTable {
     /// shard are woken if it changed a state.
     pub fn with<R>(&self, digest: &Digest, work: impl FnOnce(&mut Slot<'_>) -> R) -> R {
         let shard = self.shard(digest);
+        // Woken however `work` ends: a waiter that is not woken waits for ever.
+        let mut wake = Wake(None);
         let mut inner = lock(shard);
         let mut slot = Slot::new(digest, &mut inner, self);
+        wake.0 = Some(&shard.changed);
         let result = work(&mut slot);
-        let changed = slot.is_changed();
-        drop(inner);
-        if changed {
-            shard.changed.notify_waiters();
+        if !slot.is_changed() {
+            wake.0 = None;
         }
+        drop(inner);
         result
     }
 
@@ -183,6 +185,17 @@ impl DigestTable {
 
     fn next_token(&self) -> u64 {
         self.next_token.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+/// Wakes the waiters of a shard when dropped.
+struct Wake<'a>(Option<&'a Notify>);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        if let Some(changed) = self.0 {
+            changed.notify_waiters();
+        }
     }
 }
 

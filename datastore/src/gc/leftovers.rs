@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use api_types::names::{ArchiveName, BackupNamespace, SnapshotPath};
+use api_types::names::{BackupNamespace, SnapshotPath};
 
 use crate::error::Result;
 use crate::snapshot::BackupInfo;
@@ -53,18 +53,13 @@ impl Run {
 }
 
 impl Run {
-    /// A snapshot whose manifest is in the bucket is committed, whatever the local tree says: after
-    /// a crash or a power loss the local manifest may be missing ◆.
+    /// Keeps what is committed in the bucket ◆.
     async fn spare_committed(&self, report: &mut GcReport) -> Result<()> {
-        let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) else {
-            return Ok(());
-        };
+        let client = self.client.as_ref();
         let abandoned = report.incomplete_snapshots.iter_mut();
         for incomplete in abandoned.filter(|incomplete| incomplete.to_be_removed) {
             let SnapshotPath { ns, dir } = &incomplete.snapshot;
-            let relative = self.store.relative_file(ns, dir, ArchiveName::MANIFEST);
-            let key = backend.keys.content_file(&relative)?;
-            if client.head_object(&key).await?.is_some() {
+            if self.store.is_committed_in_bucket(client, ns, dir).await? {
                 incomplete.to_be_removed = false;
                 self.task.warn(&format!(
                     "snapshot {} is finished in the bucket but not in the local tree; run \

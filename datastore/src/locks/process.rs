@@ -91,6 +91,27 @@ impl ProcessLocker {
         })
     }
 
+    /// Another share of a lock that this process holds anyway; `None` if it does not.
+    ///
+    /// For work that may outlive the task whose share it runs under.
+    #[must_use]
+    pub fn share_if_held(self: &Arc<Self>) -> Option<SharedGuard> {
+        let mut holders = self.holders();
+        if holders.shared.is_empty() && !holders.exclusive {
+            return None;
+        }
+        let since = self.env.unix_secs();
+        let id = holders.next_id;
+        holders.next_id += 1;
+        holders.shared.insert(id, since);
+        Some(SharedGuard {
+            locker: Arc::clone(self),
+            id,
+            since,
+            hold: holders.hold,
+        })
+    }
+
     /// Takes the lock as the only one that deletes; fails at once if this locker already gave it
     /// out exclusively or another process holds it in any way.
     pub fn try_exclusive(self: &Arc<Self>) -> LocalResult<ExclusiveGuard> {

@@ -48,6 +48,27 @@ impl DataStore {
         Ok(self.env.blocking(read).await?.manifest)
     }
 
+    /// Whether the manifest of a snapshot is in the bucket; false on a filesystem datastore.
+    ///
+    /// Such a snapshot is committed, whatever the local tree says: after a crash or a power loss
+    /// the local manifest may be missing ◆.
+    ///
+    /// # Errors
+    /// If the bucket does not answer.
+    pub(crate) async fn is_committed_in_bucket(
+        &self,
+        client: Option<&S3Client>,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+    ) -> Result<bool> {
+        let Some((backend, client)) = self.remote(client) else {
+            return Ok(false);
+        };
+        let relative = self.relative_file(ns, dir, ArchiveName::MANIFEST);
+        let key = backend.keys.content_file(&relative)?;
+        Ok(client.head_object(&key).await?.is_some())
+    }
+
     /// Changes the unprotected part of a manifest, in the bucket and locally, under its lock.
     ///
     /// Nothing is written if `change` changes nothing.

@@ -153,12 +153,16 @@ impl DataStore {
                 .await?
         };
         infos.reverse();
-        let candidate = |info: &BackupInfo| PruneCandidate {
-            time: info.dir.time,
-            finished: info.is_finished(),
-            protected: info.protected,
-        };
-        let candidates: Vec<PruneCandidate> = infos.iter().map(candidate).collect();
+        let mut candidates = Vec::with_capacity(infos.len());
+        for info in &infos {
+            let finished =
+                info.is_finished() || self.is_committed_in_bucket(None, ns, &info.dir).await?;
+            candidates.push(PruneCandidate {
+                time: info.dir.time,
+                finished,
+                protected: info.protected,
+            });
+        }
         let marks = select(&candidates, &options.keep, &options.tz);
         Ok(infos
             .into_iter()

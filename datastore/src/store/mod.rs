@@ -133,6 +133,7 @@ impl DataStore {
             let seconds = u64::try_from(options.tuning.delete_quarantine_secs());
             seconds.map_or(DEFAULT_QUARANTINE, Duration::from_secs)
         });
+        let process = ProcessLocker::open(&options.path, options.env.clone())?;
         let backend = match options.backend {
             BackendOptions::Filesystem => Backend::Filesystem,
             BackendOptions::S3 {
@@ -143,6 +144,7 @@ impl DataStore {
                     env: options.env.clone(),
                     table: Arc::clone(&table),
                     local: Arc::clone(&chunks),
+                    process: Arc::clone(&process),
                     client,
                     keys: StoreKeys::new(&options.name)?,
                     instance: options.instance,

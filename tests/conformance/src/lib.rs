@@ -31,8 +31,10 @@ use context::Context;
 /// What the server under test can do beyond the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// `If-None-Match: *` on PUT is honoured, so that of two writers one loses.
+    /// `If-None-Match: *` on PUT is honoured.
     pub create_only: bool,
+    /// It is looked at and acted upon in one step, so that of two writers one loses.
+    pub atomic_create: bool,
     /// A key can be the directory of another (`a` and `a/b`), and both are listed.
     pub nested_keys: bool,
     /// Keys may have 1024 bytes.
@@ -51,6 +53,7 @@ impl Capabilities {
     pub const fn full() -> Self {
         Self {
             create_only: true,
+            atomic_create: true,
             nested_keys: true,
             long_keys: true,
             listed_etags: true,

@@ -64,18 +64,17 @@ impl S3Backend {
             .await?
             .is_some();
         let this = Arc::clone(self);
-        self.env
-            .blocking(move || {
-                guard.finish(|slot| {
-                    if exists {
-                        this.local
-                            .create_marker(slot.digest(), FileTime::now(&this.env))?;
-                        slot.set_lost(false);
-                    }
-                    Ok(if exists { Look::Present } else { Look::Busy })
-                })
+        self.blocking(move || {
+            guard.finish(|slot| {
+                if exists {
+                    this.local
+                        .create_marker(slot.digest(), FileTime::now(&this.env))?;
+                    slot.set_lost(false);
+                }
+                Ok(if exists { Look::Present } else { Look::Busy })
             })
-            .await
+        })
+        .await
     }
 
     /// Marked, not listed: heals from a valid cached payload, else confirms that the chunk is
@@ -120,22 +119,21 @@ impl S3Backend {
             }
         };
         let this = Arc::clone(self);
-        self.env
-            .blocking(move || {
-                guard.finish(|slot| match healed {
-                    Some(healed) => {
-                        slot.set_lost(false);
-                        Ok(if healed { Look::Healed } else { Look::Present })
-                    }
-                    None => {
-                        this.cache.forget(slot.digest());
-                        this.local.remove_chunk(slot.digest())?;
-                        slot.set_lost(true);
-                        Ok(Look::Missing)
-                    }
-                })
+        self.blocking(move || {
+            guard.finish(|slot| match healed {
+                Some(healed) => {
+                    slot.set_lost(false);
+                    Ok(if healed { Look::Healed } else { Look::Present })
+                }
+                None => {
+                    this.cache.forget(slot.digest());
+                    this.local.remove_chunk(slot.digest())?;
+                    slot.set_lost(true);
+                    Ok(Look::Missing)
+                }
             })
-            .await
+        })
+        .await
     }
 
     /// Holds an ordinary digest like an upload would; `None` if it is not ordinary.

@@ -303,7 +303,6 @@ impl S3Backend {
         let digests: Vec<Digest> = batch.digests.iter().map(|c| c.digest).collect();
         let this = Arc::clone(self);
         let record = self
-            .env
             .blocking(move || -> Result<FreshRecord> {
                 let id = this.journal().append(&digests)?;
                 Ok(FreshRecord {
@@ -439,7 +438,6 @@ impl S3Backend {
         let id = batch.id;
         let record = batch.sent;
         let settled = self
-            .env
             .blocking(move || -> Result<BatchOutcome> {
                 let until = this.env.now() + this.quarantine;
                 let mut settled = BatchOutcome::default();

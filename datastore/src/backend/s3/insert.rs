@@ -243,7 +243,6 @@ impl S3Backend {
         let size = u64::try_from(raw.len()).unwrap_or(u64::MAX);
         let wanted = keep_durably || (payload == Payload::Cache && self.cache.admits(size));
         let cached = self
-            .env
             .blocking(move || -> Result<bool> {
                 let now = FileTime::now(&this.env);
                 // Written, and synced if it must be, before the lock; only the rename is under it.

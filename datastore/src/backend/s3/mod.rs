@@ -45,6 +45,7 @@ use crate::chunk_store::ChunkStore;
 use crate::digests::{DigestTable, Slot};
 use crate::env::Env;
 use crate::error::Result;
+use crate::locks::ProcessLocker;
 use crate::store::state_dir::StateDir;
 
 use bad_list::BadList;
@@ -64,6 +65,7 @@ pub struct S3Backend {
     pub(crate) env: Env,
     pub(crate) table: Arc<DigestTable>,
     pub(crate) local: Arc<ChunkStore>,
+    process: Arc<ProcessLocker>,
     pub(crate) client: S3Client,
     pub(crate) keys: StoreKeys,
     pub(crate) ownership: Ownership,
@@ -87,6 +89,8 @@ pub struct S3BackendParts {
     pub table: Arc<DigestTable>,
     /// The local `.chunks`.
     pub local: Arc<ChunkStore>,
+    /// The datastore's process lock.
+    pub process: Arc<ProcessLocker>,
     /// A client for the bucket.
     pub client: S3Client,
     /// Keys below the datastore's prefix.
@@ -120,6 +124,7 @@ impl S3Backend {
             env: parts.env,
             table: parts.table,
             local: parts.local,
+            process: parts.process,
             client: parts.client,
             keys: parts.keys,
         })
@@ -182,6 +187,25 @@ impl S3Backend {
         self.healed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Runs blocking work that may write chunk files.
+    ///
+    /// The caller's lease may be gone before the work ends, if its task is dropped; the work keeps
+    /// a share of the process lock of its own, so that no other process deletes meanwhile ◆.
+    pub(crate) async fn blocking<T, F>(&self, work: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let share = self.process.share_if_held();
+        self.env
+            .blocking(move || {
+                let result = work();
+                drop(share);
+                result
+            })
+            .await
+    }
+
     /// Runs `work` on the digest's slot, on the blocking pool.
     pub(crate) async fn with_slot<R, F>(self: &Arc<Self>, digest: Digest, work: F) -> R
     where
@@ -189,8 +213,7 @@ impl S3Backend {
         F: FnOnce(&Arc<Self>, &mut Slot<'_>) -> R + Send + 'static,
     {
         let this = Arc::clone(self);
-        self.env
-            .blocking(move || this.table.with(&digest, |slot| work(&this, slot)))
+        self.blocking(move || this.table.with(&digest, |slot| work(&this, slot)))
             .await
     }
 }

@@ -75,17 +75,16 @@ impl S3Backend {
     /// If syncing or rewriting the journal fails; the records stay then.
     pub async fn checkpoint_journal(self: &Arc<Self>) -> Result<()> {
         let this = Arc::clone(self);
-        self.env
-            .blocking(move || {
-                let settled = this.journal().settled();
-                if settled.is_empty() {
-                    return Ok(());
-                }
-                // Takes seconds on a busy disk: the journal stays usable meanwhile.
-                sync_file_system(this.local.chunk_dir())?;
-                this.journal().drop_settled(&settled)
-            })
-            .await
+        self.blocking(move || {
+            let settled = this.journal().settled();
+            if settled.is_empty() {
+                return Ok(());
+            }
+            // Takes seconds on a busy disk: the journal stays usable meanwhile.
+            sync_file_system(this.local.chunk_dir())?;
+            this.journal().drop_settled(&settled)
+        })
+        .await
     }
 
     /// Whether no delete is unresolved: the precondition of a presence rebuild ◆.
@@ -147,20 +146,19 @@ impl S3Backend {
             }
         }
         let this = Arc::clone(self);
-        self.env
-            .blocking(move || {
-                guard.finish(|slot| -> Result<()> {
-                    if drop_file {
-                        this.cache.forget(slot.digest());
-                        this.local.remove_chunk(slot.digest())?;
-                    }
-                    slot.clear_suspicion();
-                    Ok(())
-                })?;
-                this.journal().resolve_everywhere(&digest);
-                Ok(Some(restored))
-            })
-            .await
+        self.blocking(move || {
+            guard.finish(|slot| -> Result<()> {
+                if drop_file {
+                    this.cache.forget(slot.digest());
+                    this.local.remove_chunk(slot.digest())?;
+                }
+                slot.clear_suspicion();
+                Ok(())
+            })?;
+            this.journal().resolve_everywhere(&digest);
+            Ok(Some(restored))
+        })
+        .await
     }
 
     /// Digests whose payload was put back after a late delete: unevictable until a complete

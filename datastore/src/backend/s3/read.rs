@@ -89,42 +89,40 @@ impl S3Backend {
         let Some(object) = client.get_object(&key).await? else {
             return Ok(None);
         };
-        self.env
-            .blocking(move || {
-                let corrupt = |error: crate::format::FormatError| Error::CorruptChunk {
-                    digest,
-                    reason: format!("object {key}: {error}"),
-                };
-                let blob = DataBlob::from_bytes(object.body).map_err(corrupt)?;
-                blob.verify_unencrypted(&digest, None).map_err(corrupt)?;
-                Ok(Some(blob))
-            })
-            .await
+        self.blocking(move || {
+            let corrupt = |error: crate::format::FormatError| Error::CorruptChunk {
+                digest,
+                reason: format!("object {key}: {error}"),
+            };
+            let blob = DataBlob::from_bytes(object.body).map_err(corrupt)?;
+            blob.verify_unencrypted(&digest, None).map_err(corrupt)?;
+            Ok(Some(blob))
+        })
+        .await
     }
 
     /// The cached payload, if it is there and sound; a damaged or unreadable one is ignored, and
     /// replaced by the next cache fill.
     async fn read_cached(self: &Arc<Self>, digest: Digest) -> Option<DataBlob> {
         let this = Arc::clone(self);
-        self.env
-            .blocking(move || {
-                let raw = match this.local.read_chunk(&digest) {
-                    Ok(raw) => raw?,
-                    Err(error) => {
-                        tracing::warn!(%digest, %error, "ignoring an unreadable cached chunk");
-                        return None;
-                    }
-                };
-                let blob = DataBlob::from_bytes(raw).and_then(|blob| {
-                    blob.verify_crc()?;
-                    Ok(blob)
-                });
-                blob.inspect_err(|error| {
-                    tracing::warn!(%digest, %error, "ignoring a damaged cached chunk");
-                })
-                .ok()
+        self.blocking(move || {
+            let raw = match this.local.read_chunk(&digest) {
+                Ok(raw) => raw?,
+                Err(error) => {
+                    tracing::warn!(%digest, %error, "ignoring an unreadable cached chunk");
+                    return None;
+                }
+            };
+            let blob = DataBlob::from_bytes(raw).and_then(|blob| {
+                blob.verify_crc()?;
+                Ok(blob)
+            });
+            blob.inspect_err(|error| {
+                tracing::warn!(%digest, %error, "ignoring a damaged cached chunk");
             })
-            .await
+            .ok()
+        })
+        .await
     }
 
     async fn fill_cache(self: &Arc<Self>, digest: Digest, blob: &DataBlob) -> Result<()> {
@@ -135,7 +133,6 @@ impl S3Backend {
         let this = Arc::clone(self);
         let raw = blob.raw().clone();
         let filled = self
-            .env
             .blocking(move || -> Result<bool> {
                 let prepared =
                     match this

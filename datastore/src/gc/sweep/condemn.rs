@@ -81,7 +81,6 @@ impl Sweep {
         let mut sum = std::mem::take(report);
         let (batch, sum, judged) = self
             .backend
-            .env
             .blocking(move || {
                 let mut batch = batch;
                 let judged = page

@@ -34,7 +34,7 @@ macro_rules! cases {
 
 cases! {
     uploading::create_only_keeps_the_first,
-    uploading::create_only_race_has_one_winner if create_only,
+    uploading::create_only_race_has_one_winner if atomic_create,
     uploading::replace_overwrites,
     uploading::an_empty_object_is_an_object,
     uploading::a_large_object_comes_back_whole,
