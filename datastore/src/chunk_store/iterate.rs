@@ -4,6 +4,7 @@
 //! the same order as a bucket's listing.
 
 use std::ffi::OsString;
+use std::iter::Peekable;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ use crate::local_error::{AtPath, LocalResult, found};
 
 /// Length of a digest in hex digits.
 const HEX_LEN: usize = 64;
+
+/// So many directories are looked for one by one.
+const SMALL_RANGE: usize = 256;
 
 /// What kind of file an entry of the chunk directory is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,15 @@ impl ChunkEntry {
     }
 }
 
+/// `0a1f`, lower case.
+fn parse_prefix(name: &[u8]) -> Option<u16> {
+    let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if name.len() != 4 || !name.iter().all(hex) {
+        return None;
+    }
+    u16::from_str_radix(std::str::from_utf8(name).ok()?, 16).ok()
+}
+
 fn parse_name(prefix: u16, name: &[u8]) -> Option<(Digest, EntryKind)> {
     let (hex, suffix) = name.split_at_checked(HEX_LEN)?;
     let kind = match suffix {
@@ -95,12 +108,32 @@ impl ChunkStore {
         Ok(PrefixListing { prefix, entries })
     }
 
-    /// Reads the directories of a range of prefixes, one at a time, in order.
+    /// The prefixes of a range that may have a directory, in order; all of a small range.
+    ///
+    /// A young store that makes its directories on demand has few of the 65 536: one look at
+    /// their parent is cheaper than a look for each.
+    pub fn prefixes(&self, range: RangeInclusive<u16>) -> LocalResult<Vec<u16>> {
+        if range.len() <= SMALL_RANGE {
+            return Ok(range.collect());
+        }
+        let path = self.chunk_dir();
+        let mut prefixes = Vec::new();
+        for entry in path.read_dir().at("read chunk directory", path)? {
+            let name = entry.at("read chunk directory", path)?.file_name();
+            prefixes.extend(parse_prefix(name.as_encoded_bytes()).filter(|p| range.contains(p)));
+        }
+        prefixes.sort_unstable();
+        Ok(prefixes)
+    }
+
+    /// Reads the directories of a range of prefixes, one at a time, in order; one that is made
+    /// meanwhile may be taken for missing.
     #[must_use]
-    pub fn iterate(&self, prefixes: RangeInclusive<u16>) -> ChunkPrefixes<'_> {
+    pub fn iterate(&self, range: RangeInclusive<u16>) -> ChunkPrefixes<'_> {
         ChunkPrefixes {
             store: self,
-            prefixes,
+            range,
+            existing: None,
         }
     }
 
@@ -113,14 +146,32 @@ impl ChunkStore {
 #[derive(Clone, Debug)]
 pub struct ChunkPrefixes<'a> {
     store: &'a ChunkStore,
-    prefixes: RangeInclusive<u16>,
+    range: RangeInclusive<u16>,
+    /// Those still to be read; known from the first step on.
+    existing: Option<Peekable<std::vec::IntoIter<u16>>>,
 }
 
 impl Iterator for ChunkPrefixes<'_> {
     type Item = LocalResult<PrefixListing>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.store.list_prefix(self.prefixes.next()?))
+        if self.existing.is_none() {
+            match self.store.prefixes(self.range.clone()) {
+                Ok(existing) => self.existing = Some(existing.into_iter().peekable()),
+                Err(error) => {
+                    // Nothing can be said about any of them.
+                    self.range = RangeInclusive::new(1, 0);
+                    return Some(Err(error));
+                }
+            }
+        }
+        let prefix = self.range.next()?;
+        let exists = self.existing.as_mut()?.next_if_eq(&prefix).is_some();
+        let entries = Vec::new();
+        Some(match exists {
+            true => self.store.list_prefix(prefix),
+            false => Ok(PrefixListing { prefix, entries }),
+        })
     }
 }
 

@@ -152,7 +152,9 @@ fn sort_events(
 /// the way.
 struct LocalChunks {
     sweep: Sweep,
-    directories: std::ops::RangeInclusive<u16>,
+    /// Until the first look.
+    range: Option<std::ops::RangeInclusive<u16>>,
+    directories: std::vec::IntoIter<u16>,
     current: std::vec::IntoIter<Digest>,
 }
 
@@ -160,7 +162,8 @@ impl LocalChunks {
     fn new(sweep: &Sweep, prefix: ShardPrefix) -> Self {
         Self {
             sweep: sweep.clone(),
-            directories: prefix.directories(),
+            range: Some(prefix.directories()),
+            directories: Vec::new().into_iter(),
             current: Vec::new().into_iter(),
         }
     }
@@ -190,6 +193,12 @@ impl Iterator for LocalChunks {
     type Item = GcResult<Digest>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(range) = self.range.take() {
+            match self.sweep.backend.local.prefixes(range) {
+                Ok(directories) => self.directories = directories.into_iter(),
+                Err(error) => return Some(Err(GcError::Host(error.to_string()))),
+            }
+        }
         loop {
             if let Some(digest) = self.current.next() {
                 return Some(Ok(digest));
