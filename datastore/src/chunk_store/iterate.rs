@@ -4,7 +4,6 @@
 //! the same order as a bucket's listing.
 
 use std::ffi::OsString;
-use std::iter::Peekable;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -126,14 +125,14 @@ impl ChunkStore {
         Ok(prefixes)
     }
 
-    /// Reads the directories of a range of prefixes, one at a time, in order; one that is made
-    /// meanwhile may be taken for missing.
+    /// Reads the directories of a range of prefixes, one at a time, in order. Missing ones may be
+    /// left out, also those that are made meanwhile.
     #[must_use]
     pub fn iterate(&self, range: RangeInclusive<u16>) -> ChunkPrefixes<'_> {
         ChunkPrefixes {
             store: self,
-            range,
-            existing: None,
+            range: Some(range),
+            prefixes: Vec::new().into_iter(),
         }
     }
 
@@ -146,32 +145,22 @@ impl ChunkStore {
 #[derive(Clone, Debug)]
 pub struct ChunkPrefixes<'a> {
     store: &'a ChunkStore,
-    range: RangeInclusive<u16>,
-    /// Those still to be read; known from the first step on.
-    existing: Option<Peekable<std::vec::IntoIter<u16>>>,
+    /// Until the first look.
+    range: Option<RangeInclusive<u16>>,
+    prefixes: std::vec::IntoIter<u16>,
 }
 
 impl Iterator for ChunkPrefixes<'_> {
     type Item = LocalResult<PrefixListing>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.existing.is_none() {
-            match self.store.prefixes(self.range.clone()) {
-                Ok(existing) => self.existing = Some(existing.into_iter().peekable()),
-                Err(error) => {
-                    // Nothing can be said about any of them.
-                    self.range = RangeInclusive::new(1, 0);
-                    return Some(Err(error));
-                }
+        if let Some(range) = self.range.take() {
+            match self.store.prefixes(range) {
+                Ok(prefixes) => self.prefixes = prefixes.into_iter(),
+                Err(error) => return Some(Err(error)),
             }
         }
-        let prefix = self.range.next()?;
-        let exists = self.existing.as_mut()?.next_if_eq(&prefix).is_some();
-        let entries = Vec::new();
-        Some(match exists {
-            true => self.store.list_prefix(prefix),
-            false => Ok(PrefixListing { prefix, entries }),
-        })
+        Some(self.store.list_prefix(self.prefixes.next()?))
     }
 }
 

@@ -89,11 +89,7 @@ impl ChunkStore {
         let mut seen: u64 = 0;
         for listing in self.iterate(0..=u16::MAX) {
             let listing = listing?;
-            let percentage = u32::from(listing.prefix) * 100 / 0x1_0000;
-            if percentage != last_percentage {
-                last_percentage = percentage;
-                task.log(&format!("processed {percentage}% ({seen} chunks)"));
-            }
+            log_progress(&mut last_percentage, listing.prefix, seen, task);
             let done = u64::from(listing.prefix);
             task.progress(Progress::new(
                 "sweeping chunks",
@@ -114,7 +110,17 @@ impl ChunkStore {
                 })?;
             }
         }
+        log_progress(&mut last_percentage, u16::MAX, seen, task);
         Ok(())
+    }
+}
+
+/// Upstream's line for each percent of the directories, missing ones included.
+fn log_progress(last: &mut u32, prefix: u16, seen: u64, task: &dyn TaskContext) {
+    let percentage = u32::from(prefix) * 100 / 0x1_0000;
+    while *last < percentage {
+        *last += 1;
+        task.log(&format!("processed {last}% ({seen} chunks)"));
     }
 }
 
