@@ -6,6 +6,8 @@
 //! and restart: disk and bucket stay.
 
 pub mod facts;
+pub mod meanwhile;
+pub mod places;
 pub mod running;
 
 use std::path::{Path, PathBuf};
@@ -144,7 +146,7 @@ impl World {
             env,
             quirks: Vec::new(),
             max_cache_bytes: None,
-            dir: tempfile::tempdir()?,
+            dir: places::temporary_directory()?,
         })
     }
 
