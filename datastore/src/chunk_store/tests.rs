@@ -301,11 +301,16 @@ fn iteration_is_in_digest_order_and_misses_nothing() {
     std::fs::write(store.chunk_dir().join("7f00/x.tmp_Ab12Cd"), "").unwrap();
 
     let listings: Vec<PrefixListing> = store.iterate(0..=u16::MAX).map(Result::unwrap).collect();
-    assert_eq!(listings.len(), 65_536);
+    let prefixes: Vec<u16> = listings.iter().map(|l| l.prefix).collect();
+    assert_eq!(
+        prefixes,
+        [0x0000, 0x7f00, 0xff00],
+        "what does not exist is left out"
+    );
     let entries: Vec<&ChunkEntry> = listings.iter().flat_map(|l| &l.entries).collect();
     let chunks = entries.iter().filter(|e| e.kind == EntryKind::Chunk);
     assert!(chunks.map(|e| e.digest.unwrap()).eq(digests));
-    let kinds: Vec<EntryKind> = listings[0x7f00].entries.iter().map(|e| e.kind).collect();
+    let kinds: Vec<EntryKind> = listings[1].entries.iter().map(|e| e.kind).collect();
     let chunk = EntryKind::Chunk;
     let expected = [
         chunk,

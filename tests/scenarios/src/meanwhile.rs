@@ -14,7 +14,7 @@ use s3_client::env::Env;
 use s3_mock::{Gate, Op};
 
 use crate::running::{Collection, any_chunk};
-use crate::{STORE, Server, World, no_grace};
+use crate::{Chunk, STORE, Server, Snapshot, World, no_grace};
 
 /// Runs `work` to its end while the caller's runtime stands still.
 ///
@@ -247,4 +247,42 @@ pub fn gate_old_listing(world: &World) -> Gate {
         .mock
         .script(s3_mock::Fault::on(Op::ListObjects, pause).keys(any_chunk()));
     gate
+}
+
+/// The chunks that must be there are, nothing exceptional is left, and one more collection leaves
+/// exactly them.
+pub async fn check_rest(world: &World, server: &Server, live: &[&Snapshot]) -> Result<()> {
+    for _ in 0..2 {
+        for snapshot in live {
+            let whole = server.can_restore(snapshot).await?;
+            ensure!(whole, "{} has lost a chunk", snapshot.dir);
+        }
+        if server.store.backend().s3().is_some() {
+            server.check_presence(world)?;
+            server.check_settled()?;
+        }
+        world.pass(Duration::from_secs(3600)).await;
+        server.gc_now().await?;
+    }
+    let mut expected: Vec<_> = live.iter().flat_map(|snapshot| &snapshot.chunks).collect();
+    expected.sort_by_key(|chunk| chunk.digest);
+    expected.dedup_by_key(|chunk| chunk.digest);
+    if server.store.backend().s3().is_some() {
+        let expected: Vec<Chunk> = expected.into_iter().cloned().collect();
+        return world.check_objects(&expected);
+    }
+    let expected: Vec<_> = expected.iter().map(|chunk| chunk.digest).collect();
+    ensure!(server.local_digests()? == expected, "garbage is left");
+    Ok(())
+}
+
+/// Nothing of it counted wrongly; what is deleted in a directory is in upstream's fields only.
+pub fn check_outcome(server: &Server, outcome: Result<GcReport>) -> Result<GcReport> {
+    let report = outcome.context("the collection failed")?;
+    ensure!(
+        server.store.backend().s3().is_none() || report.adds_up(),
+        "the report does not add up: {report:?}"
+    );
+    ensure!(report.missing == 0, "chunks are missing");
+    Ok(report)
 }
