@@ -237,15 +237,24 @@ pub async fn let_others_work() {
     }
 }
 
-/// A gate that stops one listing of chunks after the bucket has answered it: the answer is older
-/// than whatever happens until it is released.
+/// Stops the next listing of chunks after the bucket has answered it: the answer is older than
+/// whatever happens until the gate is opened.
 #[must_use]
 pub fn gate_old_listing(world: &World) -> Gate {
+    gate_answer(world, &any_chunk())
+}
+
+/// The same for the listing of the metadata.
+#[must_use]
+pub fn gate_old_metadata_listing(world: &World) -> Gate {
+    gate_answer(world, &format!("{STORE}/.cnt/"))
+}
+
+fn gate_answer(world: &World, prefix: &str) -> Gate {
     let gate = Gate::new();
     let pause = s3_mock::Action::ApplyThenPause(gate.clone());
-    world
-        .mock
-        .script(s3_mock::Fault::on(Op::ListObjects, pause).keys(any_chunk()));
+    let fault = s3_mock::Fault::on(Op::ListObjects, pause);
+    world.mock.script(fault.keys(prefix));
     gate
 }
 

@@ -15,9 +15,11 @@ use datastore::gc::candidate::PendingReason;
 use datastore::gc::{GcOptions, GcReport};
 use datastore::session::WriterSession;
 use s3_client::env::Env;
-use s3_mock::{Change, Gate, Op};
+use s3_mock::{Action, Change, Fault, Gate, Op};
 use scenarios::facts::{check_report, keys_of};
-use scenarios::meanwhile::{gate_metadata_listing, gate_old_listing, let_others_work, until};
+use scenarios::meanwhile::{
+    gate_metadata_listing, gate_old_listing, gate_old_metadata_listing, let_others_work, until,
+};
 use scenarios::{
     AFTER_GRACE, BUCKET, Chunk, START, STORE, Server, World, chunk, chunk_key, chunks, chunks_in,
     commit, finish, insert, no_grace, write_index,
@@ -112,42 +114,66 @@ async fn uploads_after_the_mark(payload: Payload) -> Result<()> {
     Ok(())
 }
 
-/// T07: a session is told "duplicate" of old garbage after the mark, before the sweep gets there;
-/// whether it began before or after the collection, whether it sends the chunk or only asks.
+/// When a session begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Begin {
+    /// Before the collection.
+    Before,
+    /// When the collection has begun and its generation is still the last one's.
+    AtStart,
+    /// After the mark.
+    AfterMark,
+}
+
+/// T07: a session is told "duplicate" of old garbage before the sweep gets there; whenever it
+/// began, whether it sends the chunk or only asks. Whoever begins before the generation rises has
+/// stamped with the old one, and must be seen by the look at the sessions, which comes after.
 #[tokio::test(start_paused = true)]
 async fn t07_a_duplicate_answer_after_the_mark_keeps_the_chunk() -> Result<()> {
-    for began_before in [true, false] {
+    for begin in [Begin::Before, Begin::AtStart, Begin::AfterMark] {
         let (world, server) = World::new().await?;
         let live = server.backup("live", 0, &chunks("live", 3)).await?;
         let old = server.backup("old", 0, &chunks("old", 3)).await?;
         server.forget(&old).await?;
         check_report(&server.gc().await?, 0)?;
-        let [sent, asked, unused] = &old.chunks[..] else {
-            bail!("three chunks")
-        };
         world.pass(AFTER_GRACE).await;
-        let before = match began_before {
-            true => Some(server.session("new", 3600).await?),
-            false => None,
+        let hit = async |session: &WriterSession| -> Result<()> {
+            assert!(insert(session, &old.chunks[0]).await?.duplicate);
+            assert!(asks(session, &old.chunks[1]).await?);
+            Ok(())
         };
         let mark = world.mock.journal_mark();
-        let gate = world.gate_listing();
-        let gc = world.collect_until(&server, no_grace(), &gate).await?;
-        let session = match before {
+        let mut session = None;
+        if begin == Begin::Before {
+            session = Some(server.session("new", 3600).await?);
+        }
+        let start = Gate::new();
+        let pause = Action::Pause(start.clone());
+        world.mock.script(Fault::on(Op::HeadBucket, pause));
+        let sweep = world.gate_listing();
+        let gc = world.collect_until(&server, no_grace(), &start).await?;
+        if begin == Begin::AtStart {
+            let begun = server.session("new", 3600).await?;
+            hit(&begun).await?;
+            session = Some(begun);
+        }
+        start.release();
+        sweep.arrived().await;
+        let session = match session {
             Some(session) => session,
             None => server.session("new", 3600).await?,
         };
-        assert!(insert(&session, sent).await?.duplicate);
-        assert!(asks(&session, asked).await?);
+        if begin != Begin::AtStart {
+            hit(&session).await?;
+        }
         assert!(!gc.is_over());
-        gate.release();
+        sweep.release();
         let report = gc.end().await?;
 
         check_report(&report, 1)?;
         assert_eq!(used(&report), 2);
-        let unused = [unused.clone()];
-        assert_eq!(world.deleted_chunks(mark), keys_of(&unused));
-        assert_eq!(named(&world, mark), [keys_of(&unused)]);
+        assert_eq!(named(&world, mark), [keys_of(&old.chunks[2..])]);
+        assert_eq!(world.deleted_chunks(mark), keys_of(&old.chunks[2..]));
         assert_eq!(world.written_chunks(mark), [] as [String; 0]);
 
         let new = finish(session, &old.chunks[..2]).await?;
@@ -224,6 +250,10 @@ async fn t08_a_condemned_chunk_is_taken_back() -> Result<()> {
     check_report(&report, 1)?;
     assert_eq!(used(&report), 3);
     assert_eq!(named(&world, mark), [keys_of(std::slice::from_ref(unused))]);
+    // What was taken back counts as used: the next collection keeps it, too.
+    let report = server.gc_now().await?;
+    check_report(&report, 0)?;
+    assert_eq!(used(&report), 3);
     let kept = [sent.clone(), asked.clone(), unknown];
     let new = finish(session, &kept).await?;
     check_report(&server.gc_now().await?, 0)?;
@@ -346,63 +376,86 @@ async fn t12_a_long_session_keeps_its_chunks_and_holds_up_only_later_garbage() -
     server.check_settled()
 }
 
+/// Where the collection stands when a session ends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// The local indexes are read, the metadata in the bucket is not listed yet.
+    BeforeMirrorCheck,
+    /// The metadata is listed: the mark is complete but for what that listing showed.
+    BeforeSweep,
+    /// The chunks are about to be listed.
+    BeforeListing,
+}
+
 /// T13: a session ends successfully after the local mark: before the metadata is listed (the
-/// bucket's index is marked), or between that and the sweep (the floor of the start protects).
+/// bucket's index is marked), or after that (the floor of the start protects, and must not rise).
 /// It began before the collection, or in the middle of it.
 #[tokio::test(start_paused = true)]
 async fn t13_a_session_that_ends_between_mark_and_sweep_keeps_its_chunks() -> Result<()> {
-    for (began_before, listed) in [(true, false), (true, true), (false, false), (false, true)] {
-        let (world, server) = World::new().await?;
-        let live = server.backup("live", 0, &chunks("live", 3)).await?;
-        let old = server.backup("old", 0, &chunks("old", 2)).await?;
-        server.forget(&old).await?;
-        check_report(&server.gc().await?, 0)?;
-        world.pass(AFTER_GRACE).await;
-        let all = [chunks("new", 3), old.chunks[..1].to_vec()].concat();
-        let work = async |session: &WriterSession| -> Result<()> {
-            for chunk in &all {
-                let known = old.chunks.iter().any(|old| old.digest == chunk.digest);
-                assert_eq!(insert(session, chunk).await?.duplicate, known);
-            }
-            Ok(())
-        };
-        let mark = world.mock.journal_mark();
-        let mut session = None;
-        if began_before {
-            let begun = server.session("new", 3600).await?;
-            work(&begun).await?;
-            session = Some(begun);
+    for end in [End::BeforeMirrorCheck, End::BeforeSweep, End::BeforeListing] {
+        for began_before in [true, false] {
+            ends_after_the_mark(began_before, end).await?;
         }
-        let (metadata, sweep) = (gate_metadata_listing(&world), world.gate_listing());
-        let gc = world.collect_until(&server, no_grace(), &metadata).await?;
-        let session = match session {
-            Some(session) => session,
-            None => {
-                let begun = server.session("new", 3600).await?;
-                work(&begun).await?;
-                begun
-            }
-        };
-        if listed {
-            metadata.release();
-            sweep.arrived().await;
-        }
-        let new = finish(session, &all).await?;
-        assert!(!gc.is_over());
-        metadata.release();
-        sweep.release();
-        let report = gc.end().await?;
-
-        check_report(&report, 1)?;
-        assert_eq!(used(&report), if listed { 4 } else { 0 });
-        assert_eq!(named(&world, mark), [keys_of(&old.chunks[1..])]);
-        check_order(&world, mark, &new)?;
-        check_report(&server.gc_now().await?, 0)?;
-        world.check_objects(&[&live.chunks[..], &new.chunks].concat())?;
-        world.check_safe(&server, &[&live, &new]).await?;
-        server.check_settled()?;
     }
     Ok(())
+}
+
+async fn ends_after_the_mark(began_before: bool, end: End) -> Result<()> {
+    let (world, server) = World::new().await?;
+    let live = server.backup("live", 0, &chunks("live", 3)).await?;
+    let old = server.backup("old", 0, &chunks("old", 2)).await?;
+    server.forget(&old).await?;
+    check_report(&server.gc().await?, 0)?;
+    world.pass(AFTER_GRACE).await;
+    let all = [chunks("new", 3), old.chunks[..1].to_vec()].concat();
+    let work = async |session: &WriterSession| -> Result<()> {
+        for chunk in &all {
+            let known = old.chunks.iter().any(|old| old.digest == chunk.digest);
+            assert_eq!(insert(session, chunk).await?.duplicate, known);
+        }
+        Ok(())
+    };
+    let mark = world.mock.journal_mark();
+    let mut session = None;
+    if began_before {
+        let begun = server.session("new", 3600).await?;
+        work(&begun).await?;
+        session = Some(begun);
+    }
+    let metadata = match end {
+        End::BeforeSweep => gate_old_metadata_listing(&world),
+        End::BeforeMirrorCheck | End::BeforeListing => gate_metadata_listing(&world),
+    };
+    let listing = world.gate_listing();
+    let gc = world.collect_until(&server, no_grace(), &metadata).await?;
+    let session = match session {
+        Some(session) => session,
+        None => {
+            let begun = server.session("new", 3600).await?;
+            work(&begun).await?;
+            begun
+        }
+    };
+    if end == End::BeforeListing {
+        metadata.release();
+        listing.arrived().await;
+    }
+    let new = finish(session, &all).await?;
+    assert!(!gc.is_over());
+    for gate in [metadata, listing] {
+        gate.release();
+    }
+    let report = gc.end().await?;
+
+    check_report(&report, 1)?;
+    let marked = end == End::BeforeMirrorCheck;
+    assert_eq!(used(&report), if marked { 0 } else { 4 });
+    assert_eq!(named(&world, mark), [keys_of(&old.chunks[1..])]);
+    check_order(&world, mark, &new)?;
+    check_report(&server.gc_now().await?, 0)?;
+    world.check_objects(&[&live.chunks[..], &new.chunks].concat())?;
+    world.check_safe(&server, &[&live, &new]).await?;
+    server.check_settled()
 }
 
 /// Chunks before the index before the manifest.
