@@ -380,11 +380,11 @@ async fn t12_a_long_session_keeps_its_chunks_and_holds_up_only_later_garbage() -
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     /// The local indexes are read, the metadata in the bucket is not listed yet.
-    BeforeMirrorCheck,
+    Unlisted,
     /// The metadata is listed: the mark is complete but for what that listing showed.
-    BeforeSweep,
-    /// The chunks are about to be listed.
-    BeforeListing,
+    MetadataListed,
+    /// The mark is complete, the chunks are about to be listed.
+    Marked,
 }
 
 /// T13: a session ends successfully after the local mark: before the metadata is listed (the
@@ -392,7 +392,7 @@ enum End {
 /// It began before the collection, or in the middle of it.
 #[tokio::test(start_paused = true)]
 async fn t13_a_session_that_ends_between_mark_and_sweep_keeps_its_chunks() -> Result<()> {
-    for end in [End::BeforeMirrorCheck, End::BeforeSweep, End::BeforeListing] {
+    for end in [End::Unlisted, End::MetadataListed, End::Marked] {
         for began_before in [true, false] {
             ends_after_the_mark(began_before, end).await?;
         }
@@ -423,8 +423,8 @@ async fn ends_after_the_mark(began_before: bool, end: End) -> Result<()> {
         session = Some(begun);
     }
     let metadata = match end {
-        End::BeforeSweep => gate_old_metadata_listing(&world),
-        End::BeforeMirrorCheck | End::BeforeListing => gate_metadata_listing(&world),
+        End::MetadataListed => gate_old_metadata_listing(&world),
+        End::Unlisted | End::Marked => gate_metadata_listing(&world),
     };
     let listing = world.gate_listing();
     let gc = world.collect_until(&server, no_grace(), &metadata).await?;
@@ -436,7 +436,7 @@ async fn ends_after_the_mark(began_before: bool, end: End) -> Result<()> {
             begun
         }
     };
-    if end == End::BeforeListing {
+    if end == End::Marked {
         metadata.release();
         listing.arrived().await;
     }
@@ -448,8 +448,8 @@ async fn ends_after_the_mark(began_before: bool, end: End) -> Result<()> {
     let report = gc.end().await?;
 
     check_report(&report, 1)?;
-    let marked = end == End::BeforeMirrorCheck;
-    assert_eq!(used(&report), if marked { 0 } else { 4 });
+    let by_mark = end == End::Unlisted;
+    assert_eq!(used(&report), if by_mark { 0 } else { 4 });
     assert_eq!(named(&world, mark), [keys_of(&old.chunks[1..])]);
     check_order(&world, mark, &new)?;
     check_report(&server.gc_now().await?, 0)?;
