@@ -5,18 +5,13 @@
 //! both servers know as "in progress".
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::sys::stat::futimens;
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid};
-
+use crate::disk::{self, DiskFile};
 use crate::file_time::FileTime;
 use crate::local_error::{AtPath, LocalError, LocalResult};
 
@@ -82,7 +77,7 @@ pub fn replace(path: &Path, data: &[u8], options: &ReplaceOptions) -> LocalResul
 /// Replaces (or creates) `path` with what `write` puts into the temporary file.
 pub fn replace_with<F>(path: &Path, options: &ReplaceOptions, write: F) -> LocalResult<()>
 where
-    F: FnOnce(&mut File) -> io::Result<()>,
+    F: FnOnce(&mut DiskFile) -> io::Result<()>,
 {
     let temp = write_beside(path, options, write)?;
     temp.persist(path)?;
@@ -111,23 +106,10 @@ pub(crate) fn write_beside<F>(
     write: F,
 ) -> LocalResult<TempFile>
 where
-    F: FnOnce(&mut File) -> io::Result<()>,
+    F: FnOnce(&mut DiskFile) -> io::Result<()>,
 {
     let (mut file, temp) = TempFile::create_beside(path)?;
-    file.set_permissions(Permissions::from_mode(options.mode))
-        .at("set mode of", &temp.path)?;
-    if let Some(owner) = options.owner {
-        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        nix::unistd::fchown(&file, Some(uid), Some(gid)).at("set owner of", &temp.path)?;
-    }
-    write(&mut file).at("write", &temp.path)?;
-    if let Some(atime) = options.atime {
-        futimens(&file, &atime.to_timespec(), &TimeSpec::UTIME_OMIT)
-            .at("set access time of", &temp.path)?;
-    }
-    if options.durability == Durability::Synced {
-        file.sync_all().at("sync", &temp.path)?;
-    }
+    fill(&mut file, &temp.path, options, write)?;
     Ok(temp)
 }
 
@@ -135,47 +117,46 @@ where
 ///
 /// On a failed write the file is removed again.
 pub fn create_exclusive(path: &Path, data: &[u8], options: &ReplaceOptions) -> LocalResult<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(options.mode)
-        .open(path)
-        .at("create", path)?;
+    let mut file = DiskFile::create_new(path, options.mode).at("create", path)?;
     let mut guard = TempFile {
         path: path.to_path_buf(),
         armed: true,
     };
-    // The process' umask may have taken bits away.
-    file.set_permissions(Permissions::from_mode(options.mode))
-        .at("set mode of", path)?;
-    if let Some(owner) = options.owner {
-        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        nix::unistd::fchown(&file, Some(uid), Some(gid)).at("set owner of", path)?;
-    }
-    file.write_all(data).at("write", path)?;
-    if let Some(atime) = options.atime {
-        futimens(&file, &atime.to_timespec(), &TimeSpec::UTIME_OMIT)
-            .at("set access time of", path)?;
-    }
+    fill(&mut file, path, options, |file| file.write_all(data))?;
     if options.durability == Durability::Synced {
-        file.sync_all().at("sync", path)?;
         sync_parent(path)?;
     }
     guard.armed = false;
     Ok(())
 }
 
+/// Gives a new file everything but its place.
+fn fill<F>(file: &mut DiskFile, path: &Path, options: &ReplaceOptions, write: F) -> LocalResult<()>
+where
+    F: FnOnce(&mut DiskFile) -> io::Result<()>,
+{
+    // The process' umask may have taken bits away.
+    file.set_mode(options.mode).at("set mode of", path)?;
+    if let Some(Owner { uid, gid }) = options.owner {
+        file.set_owner(uid, gid).at("set owner of", path)?;
+    }
+    write(file).at("write", path)?;
+    if let Some(atime) = options.atime {
+        file.set_access_time(atime).at("set access time of", path)?;
+    }
+    if options.durability == Durability::Synced {
+        file.sync_all().at("sync", path)?;
+    }
+    Ok(())
+}
+
 /// Creates a directory with exactly these permission bits; "already exists" is an error.
 pub fn make_dir(path: &Path, mode: u32, owner: Option<Owner>) -> LocalResult<()> {
-    DirBuilder::new()
-        .mode(mode)
-        .create(path)
-        .at("create directory", path)?;
+    disk::create_dir(path, mode).at("create directory", path)?;
     // The process' umask may have taken bits away.
-    std::fs::set_permissions(path, Permissions::from_mode(mode)).at("set mode of", path)?;
+    disk::set_mode(path, mode).at("set mode of", path)?;
     if let Some(Owner { uid, gid }) = owner {
-        nix::unistd::chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-            .at("set owner of", path)?;
+        disk::set_owner(path, uid, gid).at("set owner of", path)?;
     }
     Ok(())
 }
@@ -191,9 +172,7 @@ pub fn create_dir(path: &Path, mode: u32, owner: Option<Owner>) -> LocalResult<b
 
 /// fsyncs a directory, so that the names in it are on disk.
 pub fn sync_dir(path: &Path) -> LocalResult<()> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .at("sync directory", path)
+    disk::sync_dir(path).at("sync directory", path)
 }
 
 fn sync_parent(path: &Path) -> LocalResult<()> {
@@ -211,15 +190,10 @@ pub(crate) struct TempFile {
 }
 
 impl TempFile {
-    fn create_beside(target: &Path) -> LocalResult<(File, Self)> {
+    fn create_beside(target: &Path) -> LocalResult<(DiskFile, Self)> {
         for _ in 0..100 {
             let path = temp_path(target)?;
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
+            match DiskFile::create_new(&path, 0o600) {
                 Ok(file) => return Ok((file, Self { path, armed: true })),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).at("create temporary file", &path),
@@ -234,7 +208,7 @@ impl TempFile {
 
     /// Renames the file into its place.
     pub(crate) fn persist(mut self, target: &Path) -> LocalResult<()> {
-        std::fs::rename(&self.path, target).at("rename temporary file to", target)?;
+        disk::rename(&self.path, target).at("rename temporary file to", target)?;
         self.armed = false;
         Ok(())
     }
@@ -244,7 +218,7 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         if self.armed {
             // The error that led here is the one to report; a left-over is harmless.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = disk::remove_file(&self.path);
         }
     }
 }
@@ -333,7 +307,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes");
         replace(&path, b"old", &ReplaceOptions::default()).unwrap();
-        let failing = |_: &mut File| Err(io::Error::from(io::ErrorKind::StorageFull));
+        let failing = |_: &mut DiskFile| Err(io::Error::from(io::ErrorKind::StorageFull));
         let error = replace_with(&path, &ReplaceOptions::default(), failing).unwrap_err();
         assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull));
         assert!(error.to_string().contains("notes.tmp_"), "{error}");

@@ -1,3 +1,10 @@
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests prepare directories as they need them; the crate itself is checked without cfg(test)"
+    )
+)]
 //! Formats, chunk store, snapshots, sessions and garbage collection of a backup datastore.
 //!
 //! The folders, by what they are for:
@@ -6,6 +13,7 @@
 //! |---|---|
 //! | [`mod@format`] | bytes of blobs, indexes, manifests, keys, catalogs: pure |
 //! | [`chunk_store`], [`snapshot`], [`locks`] | the datastore's directory on the local disk |
+//! | [`disk`] | every change of the local disk |
 //! | [`digests`] | which digests are being uploaded, condemned, deleted, suspect; liveness stamps |
 //! | [`backend`] | chunks and metadata in a bucket |
 //! | [`store`] | an open datastore, and who may use it at the moment |
@@ -20,6 +28,7 @@ pub mod atomic_file;
 pub mod backend;
 pub mod chunk_store;
 pub mod digests;
+pub mod disk;
 mod error;
 pub mod file_time;
 pub mod format;

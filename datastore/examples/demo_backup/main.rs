@@ -1,3 +1,4 @@
+#![allow(clippy::disallowed_methods, reason = "a client makes files of its own")]
 //! A small backup program over the session API, as `make demo` uses it.
 //!
 //! ```text

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{CHUNK_DIR_MODE, CHUNK_DIR_NAME, ChunkStore};
 use crate::atomic_file::{Owner, ReplaceOptions, create_dir, create_exclusive};
+use crate::disk;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 use crate::locks::process::LOCK_FILE_NAME;
 
@@ -28,7 +29,7 @@ impl ChunkStore {
             Some(entries) => check_only_hidden(base, entries)?,
             None => {
                 if let Some(parent) = base.parent() {
-                    std::fs::create_dir_all(parent).at("create directory", parent)?;
+                    disk::create_dir_all(parent, 0o755).at("create directory", parent)?;
                 }
             }
         }

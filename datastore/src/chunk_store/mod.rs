@@ -22,11 +22,7 @@ use std::path::{Path, PathBuf};
 
 use api_types::digest::Digest;
 use bytes::Bytes;
-use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
 use nix::libc;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
 
 pub use atime_check::AtimeProbe;
 pub use insert::InsertOutcome;
@@ -36,6 +32,7 @@ pub use prepared::PreparedPayload;
 pub use sweep::{SweepGate, SweepMode, SweepPermission, SweepTimes};
 
 use crate::atomic_file::{self, Durability, Owner, ReplaceOptions};
+use crate::disk;
 use crate::file_time::FileTime;
 use crate::format::MAX_CHUNK_ENCODED;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
@@ -295,14 +292,13 @@ impl ChunkStore {
                 "numbers are 0 to 9",
             ));
         }
-        let renamed = std::fs::rename(&path, self.bad_path(digest, n));
+        let renamed = disk::rename(&path, &self.bad_path(digest, n));
         Ok(found(renamed).at("rename corrupt chunk", &path)?.is_some())
     }
 
     /// Waits until everything written to the datastore's file system is on disk.
     pub fn sync_filesystem(&self) -> LocalResult<()> {
-        let base = File::open(&self.base).at("open", &self.base)?;
-        nix::unistd::syncfs(base).at("sync the file system of", &self.base)
+        disk::sync_file_system(&self.base).at("sync the file system of", &self.base)
     }
 
     /// Replaces a file in a prefix directory, creating the directory if it is missing.
@@ -373,22 +369,13 @@ fn check_regular(path: &Path, metadata: &Metadata) -> LocalResult<()> {
 
 /// Sets the access time; `false` if there is no file.
 fn touch(path: &Path, time: FileTime) -> LocalResult<bool> {
-    let flag = UtimensatFlags::NoFollowSymlink;
-    match utimensat(
-        AT_FDCWD,
-        path,
-        &time.to_timespec(),
-        &TimeSpec::UTIME_OMIT,
-        flag,
-    ) {
-        Ok(()) => Ok(true),
-        Err(Errno::ENOENT) => Ok(false),
-        Err(errno) => Err(errno).at("touch chunk", path),
-    }
+    Ok(found(disk::set_access_time(path, time))
+        .at("touch chunk", path)?
+        .is_some())
 }
 
 fn remove(path: &Path) -> LocalResult<bool> {
-    Ok(found(std::fs::remove_file(path))
+    Ok(found(disk::remove_file(path))
         .at("remove chunk", path)?
         .is_some())
 }
@@ -396,6 +383,7 @@ fn remove(path: &Path) -> LocalResult<bool> {
 /// Opens a chunk for reading. The access time is left alone where the system allows it: it is our
 /// stamp of use, and only an explicit touch sets it.
 fn open_no_follow(path: &Path) -> io::Result<File> {
+    #[expect(clippy::disallowed_methods, reason = "for reading only")]
     let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
     match open(libc::O_NOFOLLOW | libc::O_NOATIME) {
         // Only the owner of a file may ask for this.

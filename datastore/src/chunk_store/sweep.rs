@@ -6,6 +6,7 @@ use api_types::digest::Digest;
 use api_types::status::GarbageCollectionStatus;
 
 use super::{ChunkEntry, ChunkStore, EntryKind};
+use crate::disk;
 use crate::file_time::FileTime;
 use crate::local_error::{AtPath, LocalResult, found};
 use crate::task::{Progress, TaskContext, check_abort};
@@ -174,7 +175,7 @@ fn sweep_entry(
 
 fn unlink(path: &Path, mode: SweepMode) -> LocalResult<()> {
     match mode {
-        SweepMode::Remove => std::fs::remove_file(path).at("remove unused chunk", path),
+        SweepMode::Remove => disk::remove_file(path).at("remove unused chunk", path),
         SweepMode::DryRun => Ok(()),
     }
 }

@@ -5,7 +5,6 @@
 //! bounds the number of chunks that the removal can have turned into garbage: more garbage than
 //! that has another reason.
 
-use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{GcError, GcResult, OnPath};
 use crate::atomic_file::{self, ReplaceOptions};
+use crate::disk::DiskFile;
 
 /// Bytes of an index file per chunk at least.
 const MIN_ENTRY_LEN: u64 = 32;
@@ -163,13 +163,9 @@ impl RemovalLog {
         let mut line = serde_json::to_vec(record).map_err(|error| bad_state(&self.path, &error))?;
         line.push(b'\n');
         let _guard = self.locked();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&self.path)
-            .on("open removal log", &self.path)?;
-        if !ends_with_newline(&mut file).on("read removal log", &self.path)? {
+        let mut file =
+            DiskFile::append_or_create(&self.path, 0o644).on("open removal log", &self.path)?;
+        if !ends_with_newline(&file).on("read removal log", &self.path)? {
             line.insert(0, b'\n');
         }
         file.write_all(&line)
@@ -241,7 +237,7 @@ impl RemovalLog {
     }
 }
 
-fn ends_with_newline(file: &mut std::fs::File) -> std::io::Result<bool> {
+fn ends_with_newline(mut file: &DiskFile) -> std::io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(true);
     }

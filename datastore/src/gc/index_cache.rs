@@ -18,6 +18,7 @@ use api_types::digest::{DIGEST_LEN, Digest};
 use super::error::{GcResult, OnPath};
 use super::mark_set::is_strictly_sorted;
 use crate::atomic_file::{self, ReplaceOptions};
+use crate::disk::{self, DiskFile};
 
 const MAGIC: [u8; 8] = *b"COFMARK1";
 const SUFFIX: &str = "marks";
@@ -135,10 +136,10 @@ impl IndexCache {
         }
         let path = self.dir.join(file_name(&key.path));
         let encoded = encode(key, list);
-        let written = std::fs::create_dir_all(&self.dir)
+        let written = disk::create_dir_all(&self.dir, 0o755)
             .on("create directory", &self.dir)
             .and_then(|()| {
-                let write = |file: &mut std::fs::File| file.write_all(&encoded);
+                let write = |file: &mut DiskFile| file.write_all(&encoded);
                 atomic_file::replace_with(&path, &ReplaceOptions::default(), write)
                     .map_err(Into::into)
             });
@@ -163,7 +164,7 @@ impl IndexCache {
         };
         for name in names {
             if is_ours(&name) && !self.used.contains(&name) {
-                let removed = std::fs::remove_file(self.dir.join(&name));
+                let removed = disk::remove_file(&self.dir.join(&name));
                 self.stats.trouble += u64::from(removed.is_err());
             }
         }

@@ -16,6 +16,7 @@ use s3_client::{CounterSnapshot, Priority, S3Client, TaskKind};
 
 use crate::backend::s3::S3Backend;
 use crate::digests::Generation;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
 use crate::task::TaskContext;
@@ -378,7 +379,7 @@ impl Run {
     async fn finish(&self) -> Result<()> {
         self.store.table.drop_stamps_below(self.floor);
         let spill = self.store.state.spill();
-        if let Err(error) = std::fs::remove_dir_all(&spill)
+        if let Err(error) = disk::remove_dir_all(&spill)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             return Err(Error::io("unable to remove", &spill)(error));

@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
 use super::named::{flock, open_or_create, wait_for};
+use crate::disk::DiskFile;
 use crate::env::Env;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
@@ -51,15 +52,16 @@ impl MoveJournal {
 
     /// Takes the journal; fails at once if it is in use.
     pub fn try_lock(&self) -> LocalResult<LockedMoveJournal> {
-        let file = open_or_create(&self.path)?;
-        let file = flock(
+        let lock = flock(
             "move journal",
-            file,
+            open_or_create(&self.path)?,
             &self.path,
             FlockArg::LockExclusiveNonblock,
         )?;
+        let file = DiskFile::append(&self.path).at("open move journal", &self.path)?;
         Ok(LockedMoveJournal {
             file,
+            _lock: lock,
             path: self.path.clone(),
         })
     }
@@ -68,7 +70,9 @@ impl MoveJournal {
 /// The journal, held exclusively until dropped.
 #[derive(Debug)]
 pub struct LockedMoveJournal {
-    file: Flock<File>,
+    file: DiskFile,
+    /// Held until this is closed.
+    _lock: Flock<File>,
     path: PathBuf,
 }
 
@@ -111,7 +115,9 @@ impl LockedMoveJournal {
         E: From<LocalError>,
         F: FnMut(&Path) -> Result<(), E>,
     {
-        let mut reader = BufReader::new(self.reopen()?);
+        // A position of its own; writing is at the end, wherever that is.
+        let file = File::open(&self.path).at("open move journal", &self.path)?;
+        let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -141,17 +147,9 @@ impl LockedMoveJournal {
         Ok(())
     }
 
-    /// A second descriptor with a position of its own; the lock stays with the first.
-    fn reopen(&self) -> LocalResult<File> {
-        File::open(&self.path).at("open move journal", &self.path)
-    }
-
     fn ends_with_newline(&self, len: u64) -> LocalResult<bool> {
-        use std::os::unix::fs::FileExt;
         let mut last = [0];
-        let read = self
-            .reopen()?
-            .read_exact_at(&mut last, len.saturating_sub(1));
+        let read = self.file.read_exact_at(&mut last, len.saturating_sub(1));
         read.at("read move journal", &self.path)?;
         Ok(last == *b"\n")
     }

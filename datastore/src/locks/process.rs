@@ -54,6 +54,7 @@ impl ProcessLocker {
     /// Opens `<base>/.lock`, creating it if missing.
     pub fn open(base: &Path, env: Env) -> LocalResult<Arc<Self>> {
         let path = base.join(LOCK_FILE_NAME);
+        #[expect(clippy::disallowed_methods, reason = "it never has content")]
         let file = OpenOptions::new()
             .read(true)
             .write(true)

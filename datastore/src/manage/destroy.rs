@@ -17,6 +17,7 @@ use s3_client::{DirPrefix, ListOptions, ObjectKey, Operation, S3Client, TaskKind
 
 use crate::backend::s3::S3Backend;
 use crate::backend::s3::keys::EXTRA_DIR;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::gc::status_file::STATUS_FILE;
 use crate::snapshot::TRASH_DIR_NAME;
@@ -43,7 +44,7 @@ pub fn prepare_destruction(base: &Path, s3: bool) -> Result<bool> {
     }
     // The bucket may still be full, and only an open datastore can empty it.
     let chunks = base.join(".chunks");
-    std::fs::create_dir_all(&chunks).map_err(Error::io("unable to create", &chunks))?;
+    disk::create_dir_all(&chunks, 0o750).map_err(Error::io("unable to create", &chunks))?;
     Ok(true)
 }
 
@@ -234,11 +235,11 @@ impl Step<'_> {
 }
 
 fn remove_tree(path: &Path) -> Result<()> {
-    ignore_missing(std::fs::remove_dir_all(path)).map_err(Error::io("unable to remove", path))
+    ignore_missing(disk::remove_dir_all(path)).map_err(Error::io("unable to remove", path))
 }
 
 fn remove_file(path: &Path) -> Result<()> {
-    ignore_missing(std::fs::remove_file(path)).map_err(Error::io("unable to remove", path))
+    ignore_missing(disk::remove_file(path)).map_err(Error::io("unable to remove", path))
 }
 
 fn ignore_missing(result: std::io::Result<()>) -> std::io::Result<()> {

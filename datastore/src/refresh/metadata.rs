@@ -10,7 +10,9 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use s3_client::{ETag, ListOptions, ListPrefix, ListedObject, S3Client};
 use serde::Serialize;
 
+use crate::atomic_file::{self, ReplaceOptions};
 use crate::backend::s3::journal::sync_file_system;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
 use crate::format::index::AnyIndexReader;
@@ -214,7 +216,7 @@ impl DataStore {
         if entry.kind == TreeKey::Namespace {
             let dir = target.parent().map(Path::to_owned).unwrap_or_default();
             if !dry_run {
-                std::fs::create_dir_all(&dir).map_err(Error::io("unable to create", &dir))?;
+                disk::create_dir_all(&dir, 0o755).map_err(Error::io("unable to create", &dir))?;
             }
             return Ok(None);
         }
@@ -289,7 +291,7 @@ fn reuse(sources: &[PathBuf], object: &ListedObject, target: Option<&Path>) -> R
         };
         create_parent(target)?;
         // A link costs nothing; where the file system has none, the bytes are at hand.
-        return match std::fs::hard_link(source, target) {
+        return match disk::hard_link(source, target) {
             Ok(()) => Ok(true),
             Err(_) => place_file(target, &bytes).map(|()| true),
         };
@@ -299,12 +301,16 @@ fn reuse(sources: &[PathBuf], object: &ListedObject, target: Option<&Path>) -> R
 
 fn place_file(target: &Path, bytes: &[u8]) -> Result<()> {
     create_parent(target)?;
-    std::fs::write(target, bytes).map_err(Error::io("unable to write", target))
+    Ok(atomic_file::replace(
+        target,
+        bytes,
+        &ReplaceOptions::default(),
+    )?)
 }
 
 fn create_parent(target: &Path) -> Result<()> {
     let dir = target.parent().unwrap_or(target);
-    std::fs::create_dir_all(dir).map_err(Error::io("unable to create", dir))
+    disk::create_dir_all(dir, 0o755).map_err(Error::io("unable to create", dir))
 }
 
 /// Whether a fetched object is what its name says.

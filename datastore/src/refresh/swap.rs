@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::atomic_file::{self, ReplaceOptions};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::state_dir::StateDir;
 
@@ -44,11 +45,11 @@ pub fn prepare(state: &StateDir) -> Result<()> {
     let (new, partial) = (new_tree(state), partial_tree(state));
     if new.exists() {
         remove_tree(&partial)?;
-        std::fs::rename(&new, &partial).map_err(Error::io("unable to rename", &new))?;
+        disk::rename(&new, &partial).map_err(Error::io("unable to rename", &new))?;
     }
     for dir in TREE_DIRS {
         let path = new.join(dir);
-        std::fs::create_dir_all(&path).map_err(Error::io("unable to create", &path))?;
+        disk::create_dir_all(&path, 0o755).map_err(Error::io("unable to create", &path))?;
     }
     Ok(())
 }
@@ -80,7 +81,7 @@ pub fn complete_interrupted(base: &Path, state: &StateDir) -> Result<()> {
         return Ok(());
     }
     let (new, old) = (new_tree(state), old_tree(state));
-    std::fs::create_dir_all(&old).map_err(Error::io("unable to create", &old))?;
+    disk::create_dir_all(&old, 0o755).map_err(Error::io("unable to create", &old))?;
     for dir in TREE_DIRS {
         let (fresh, current, retired) = (new.join(dir), base.join(dir), old.join(dir));
         if !fresh.exists() {
@@ -88,16 +89,16 @@ pub fn complete_interrupted(base: &Path, state: &StateDir) -> Result<()> {
         }
         if current.exists() {
             remove_tree(&retired)?;
-            std::fs::rename(&current, &retired).map_err(Error::io("unable to rename", &current))?;
+            disk::rename(&current, &retired).map_err(Error::io("unable to rename", &current))?;
         }
-        std::fs::rename(&fresh, &current).map_err(Error::io("unable to rename", &fresh))?;
+        disk::rename(&fresh, &current).map_err(Error::io("unable to rename", &fresh))?;
     }
     for dir in TREE_DIRS {
         // A datastore has only the directories that it needs; one with content refuses to go.
-        let _ = std::fs::remove_dir(base.join(dir));
+        let _ = disk::remove_dir(&base.join(dir));
     }
     atomic_file::sync_dir(base)?;
-    std::fs::remove_file(&commit).map_err(Error::io("unable to remove", &commit))?;
+    disk::remove_file(&commit).map_err(Error::io("unable to remove", &commit))?;
     atomic_file::sync_dir(&state.refresh())?;
     remove_tree(&state.refresh())
 }
@@ -111,7 +112,7 @@ pub fn discard(state: &StateDir) -> Result<()> {
 }
 
 fn remove_tree(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
+    match disk::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::io("unable to remove", path)(error))
         }

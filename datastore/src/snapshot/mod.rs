@@ -25,6 +25,7 @@ pub use group::{NOTES_FILE, OWNER_FILE};
 pub use remove::TRASH_DIR_NAME;
 
 use crate::atomic_file::{Durability, Owner, ReplaceOptions, create_dir};
+use crate::disk;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
 /// Permission bits of namespaces, types, groups and snapshots.
@@ -158,6 +159,7 @@ fn sub_dirs(path: &Path) -> LocalResult<Option<Vec<String>>> {
 
 /// A whole file of at most `limit` bytes; `None` if it is missing.
 fn read_file(path: &Path, limit: u64) -> LocalResult<Option<Vec<u8>>> {
+    #[expect(clippy::disallowed_methods, reason = "for reading only")]
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW)
@@ -183,14 +185,12 @@ fn read_file(path: &Path, limit: u64) -> LocalResult<Option<Vec<u8>>> {
 
 /// Removes a file; returns whether there was one.
 fn remove_file(path: &Path) -> LocalResult<bool> {
-    Ok(found(std::fs::remove_file(path))
-        .at("remove", path)?
-        .is_some())
+    Ok(found(disk::remove_file(path)).at("remove", path)?.is_some())
 }
 
 /// Removes an empty directory; `false` if it is missing, not empty or no directory.
 fn remove_empty_dir(path: &Path) -> LocalResult<bool> {
-    match std::fs::remove_dir(path) {
+    match disk::remove_dir(path) {
         Ok(()) => Ok(true),
         Err(error)
             if matches!(

@@ -13,6 +13,7 @@ use super::group::TYPES;
 use super::{DIR_MODE, NOTES_FILE, OWNER_FILE, SnapshotStore};
 use super::{read_dir, remove_empty_dir, remove_file};
 use crate::atomic_file::{create_dir, random_characters};
+use crate::disk;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
 /// Hidden directory below the base for what is being removed.
@@ -109,7 +110,7 @@ impl SnapshotStore {
         let trash = self.base.join(TRASH_DIR_NAME);
         create_dir(&trash, DIR_MODE, self.owner)?;
         let target = trash.join(format!("{}-{}", std::process::id(), random_characters()));
-        match std::fs::rename(path, &target) {
+        match disk::rename(path, &target) {
             Ok(()) => remove_tree(&target)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             // A part of the tree on a file system of its own: at least finished comes off first.
@@ -124,7 +125,7 @@ impl SnapshotStore {
 }
 
 fn remove_tree(path: &Path) -> LocalResult<()> {
-    found(std::fs::remove_dir_all(path))
+    found(disk::remove_dir_all(path))
         .at("remove directory", path)
         .map(|_| ())
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::atomic_file::{self, ReplaceOptions};
 use crate::digests::Generation;
+use crate::disk;
 use crate::error::{Error, Result};
 
 /// Paths of our own files.
@@ -39,12 +40,7 @@ impl StateDir {
     /// # Errors
     /// If it cannot be created.
     pub fn create(&self) -> Result<()> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&self.dir)
-            .map_err(Error::io("unable to create", &self.dir))
+        disk::create_dir_all(&self.dir, 0o750).map_err(Error::io("unable to create", &self.dir))
     }
 
     /// The directory itself.
@@ -184,7 +180,7 @@ impl StateDir {
                     &ReplaceOptions::durable(),
                 )?)
             }
-            None => match std::fs::remove_file(&path) {
+            None => match disk::remove_file(&path) {
                 Ok(()) => Ok(atomic_file::sync_dir(&self.dir)?),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(Error::io("unable to remove", &path)(error)),

@@ -11,13 +11,13 @@
 //! which means that the local state cannot be trusted (`gc.md` §6.6).
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use api_types::digest::Digest;
 
 use crate::atomic_file;
+use crate::disk::{self, DiskFile};
 use crate::error::{Error, Result};
 
 /// Identifies a record.
@@ -231,7 +231,7 @@ impl DeleteJournal {
 }
 
 fn append_durably(path: &Path, line: &[u8]) -> std::io::Result<FileIdentity> {
-    let mut file = OpenOptions::new().append(true).open(path)?;
+    let mut file = DiskFile::append(path)?;
     file.write_all(line)?;
     file.sync_data()?;
     Ok(FileIdentity::of(&file.metadata()?))
@@ -306,9 +306,7 @@ fn parse_record(line: &str) -> Option<(RecordId, Vec<Digest>)> {
 /// # Errors
 /// If the file system cannot be synced.
 pub fn sync_file_system(base: &Path) -> Result<()> {
-    let dir = File::open(base).map_err(Error::io("unable to open", base))?;
-    nix::unistd::syncfs(dir)
-        .map_err(|errno| Error::io("unable to sync the file system of", base)(errno.into()))
+    disk::sync_file_system(base).map_err(Error::io("unable to sync the file system of", base))
 }
 
 #[cfg(test)]

@@ -4,21 +4,22 @@
 //! [`ClosedIndex::commit`] gives it its real name, so that an upload can come in between. Dropped
 //! before that, the file is removed.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::Metadata;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::INDEX_HEADER_LEN;
 use super::body::HEADER_FIELDS_LEN;
+use crate::disk::{self, DiskFile};
 use crate::format::FormatError;
 
 /// An open temporary file that vanishes when dropped.
 #[derive(Debug)]
 pub(crate) struct TempIndex {
-    file: File,
+    file: DiskFile,
     temp_path: PathBuf,
     final_path: PathBuf,
     /// Device and inode: a later writer of the same archive takes over the name of the temporary
@@ -43,16 +44,11 @@ impl TempIndex {
         }
         let temp_path = final_path.with_extension(format!("tmp_{extension}"));
         let create = || {
-            match std::fs::remove_file(&temp_path) {
+            match disk::remove_file(&temp_path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o644)
-                .open(&temp_path)?;
+            let file = DiskFile::create_new(&temp_path, 0o644)?;
             let identity = identity(&file.metadata()?);
             Ok((file, identity))
         };
@@ -67,7 +63,7 @@ impl TempIndex {
         })
     }
 
-    pub(crate) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &DiskFile {
         &self.file
     }
 
@@ -108,7 +104,7 @@ impl Drop for TempIndex {
         if !self.committed && self.has_its_name().unwrap_or(false) {
             // Nobody to tell; a leftover is overwritten by the next writer or removed with the
             // snapshot.
-            let _ = std::fs::remove_file(&self.temp_path);
+            let _ = disk::remove_file(&self.temp_path);
         }
     }
 }
@@ -196,7 +192,7 @@ impl ClosedIndex {
             let why = "its temporary file was replaced, another writer has the same archive name";
             return Err(FormatError::refused(temp.name(), why));
         }
-        std::fs::rename(&temp.temp_path, &temp.final_path)
+        disk::rename(&temp.temp_path, &temp.final_path)
             .map_err(FormatError::io("rename index", temp.name()))?;
         self.temp.committed = true;
         Ok(self.temp.final_path.clone())

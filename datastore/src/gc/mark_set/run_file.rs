@@ -2,8 +2,6 @@
 //! not. Blocks carry checksums in memory, because a digest that reads back wrong is a live chunk
 //! that would be deleted.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use api_types::digest::{DIGEST_LEN, Digest};
 
 use super::sort::compare;
+use crate::disk::{self, DiskFile};
 use crate::gc::error::{GcError, GcResult, OnPath};
 
 /// Digests of a block: 64 KiB, the unit of reading.
@@ -24,7 +23,7 @@ pub(super) struct RunFile {
 
 #[derive(Debug)]
 struct Inner {
-    file: File,
+    file: DiskFile,
     dir: PathBuf,
     count: u64,
     blocks: Vec<BlockMeta>,
@@ -133,7 +132,7 @@ impl RunReader {
 
 /// Writes a run. Digests come in strictly ascending order.
 pub(super) struct RunWriter {
-    file: File,
+    file: DiskFile,
     dir: PathBuf,
     count: u64,
     blocks: Vec<BlockMeta>,
@@ -222,20 +221,15 @@ pub(super) fn merge(runs: &[RunFile], dir: &Path) -> GcResult<RunFile> {
     writer.finish()
 }
 
-fn nameless_file(dir: &Path) -> GcResult<File> {
+fn nameless_file(dir: &Path) -> GcResult<DiskFile> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    std::fs::create_dir_all(dir).on("create directory", dir)?;
+    disk::create_dir_all(dir, 0o755).on("create directory", dir)?;
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("marked-{}-{number}.tmp", std::process::id()));
-        match OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-        {
+        match DiskFile::create_new(&path, 0o600) {
             Ok(file) => {
-                std::fs::remove_file(&path).on("unlink temporary file", &path)?;
+                disk::remove_file(&path).on("unlink temporary file", &path)?;
                 return Ok(file);
             }
             // Left by a crash between creation and removal, under a process id used again.
