@@ -11,6 +11,10 @@ SHELL := /bin/bash
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 CARGO_DENY_VERSION := 0.20.2
 
+# What `make bench` runs: all rows unless told, each so many times.
+ROWS ?=
+RUNS ?= 5
+
 # The demo's S3 server: empty = embedded, `minio`, or an endpoint as HOST[:PORT].
 S3 ?=
 
@@ -29,7 +33,7 @@ MINIO_BIN := $(firstword $(shell command -v minio 2>/dev/null) $(shell go env GO
 endif
 export MINIO_BIN
 
-.PHONY: help demo test lint fmt-check clippy doc deny ci setup minio cargo-deny
+.PHONY: help demo test bench lint fmt-check clippy doc deny ci setup minio cargo-deny
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +48,11 @@ endif
 
 test: setup minio ## all tests
 	cargo test --locked --workspace
+
+# All rows; RUNS=n runs (the median counts), ROWS=a,b for some of them, which leaves docs/benchmarks.md
+# as it is.
+bench: setup minio ## measure against the baseline; ROWS=a,b RUNS=n
+	cargo run --locked --release -p bench -- --runs '$(RUNS)' --rows '$(ROWS)'
 
 lint: fmt-check clippy doc ## format, clippy and documentation, warnings denied
 

@@ -1,0 +1,6 @@
+//! Synthetic data: chunks, indexes, snapshots, and stores that hold them.
+
+pub mod corpus;
+pub mod index_file;
+pub mod markers;
+pub mod series;
