@@ -35,7 +35,9 @@ pub struct DigestTable {
     shards: Vec<Shard>,
     generation: AtomicU64,
     next_token: AtomicU64,
+    /// Digests marked as lost now, and markings ever made.
     lost: AtomicUsize,
+    losses: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +65,7 @@ impl DigestTable {
             generation: AtomicU64::new(generation),
             next_token: AtomicU64::new(1),
             lost: AtomicUsize::new(0),
+            losses: AtomicU64::new(0),
         }
     }
 
@@ -160,6 +163,12 @@ impl DigestTable {
     #[must_use]
     pub fn has_lost(&self) -> bool {
         self.lost.load(Ordering::SeqCst) > 0
+    }
+
+    /// How often a digest was marked as lost; raised under the digest's lock.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// Number of digests in a state or under suspicion (for tests of bounded staleness, G11).

@@ -124,6 +124,7 @@ impl<'a> Slot<'a> {
         if lost {
             if self.inner.lost.insert(*self.digest) {
                 self.table.lost.fetch_add(1, Ordering::SeqCst);
+                self.table.losses.fetch_add(1, Ordering::SeqCst);
             }
         } else if self.inner.lost.remove(self.digest) {
             self.table.lost.fetch_sub(1, Ordering::SeqCst);

@@ -1,21 +1,31 @@
 //! The end of a collection: what is missing and whom it concerns, the status file, the facts for
 //! the next run's tripwires, the closing lines of the task log (`gc.md` §6.2 P5).
 
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use api_types::auth::Authid;
+use api_types::digest::Digest;
+use api_types::names::SnapshotPath;
 use api_types::status::{SnapshotVerifyState, VerifyState};
 
 use api_types::upid::{Upid, UpidParts};
 
 use crate::backend::s3::S3Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::format::index::{AnyIndexReader, IndexFile};
+use crate::snapshot::BackupInfo;
+use crate::store::DataStore;
 
 use super::history::RunFacts;
-use super::mark::Marked;
+use super::mark::{AffectedSnapshot, Marked};
 use super::mirror::MirrorReport;
 use super::price::{PriceTable, RequestCounts};
 use super::report::{GcReport, closing_lines};
 use super::run::Run;
 use super::status_file::write_status;
+use super::walk::index_kind;
 
 /// Missing chunks named per snapshot.
 const MAX_SAMPLES: usize = 10;
@@ -31,6 +41,10 @@ impl Run {
             marked.affected_snapshots(&report.missing_confirmed, MAX_SAMPLES, &*self.task)?;
         if let Some(mirror) = mirror {
             report.orphan_metadata = mirror.orphans;
+        }
+        self.add_recent(marked, report).await?;
+        if !self.options.dry_run {
+            self.fail_snapshots(report).await;
         }
         if let Some(backend) = self.store.backend.s3() {
             self.finish_bucket(backend, report).await?;
@@ -72,7 +86,6 @@ impl Run {
     async fn finish_bucket(&self, backend: &S3Backend, report: &mut GcReport) -> Result<()> {
         self.clear_leftovers(report).await?;
         if !self.options.dry_run {
-            self.fail_snapshots(report).await;
             if !report.orphan_metadata.is_empty() {
                 let orphans = report.orphan_metadata.clone();
                 backend.cleanup.add(&self.store.env, orphans).await?;
@@ -90,6 +103,34 @@ impl Run {
                 .as_ref()
                 .map(|p| p.requests(&report.requests));
         }
+        Ok(())
+    }
+
+    /// Adds the snapshots that finished too late for the mark and reference missing chunks ◆ (the
+    /// interleavings are in [`crate::session`]'s `finish`). Read after the last chunk was marked as
+    /// lost: whoever looks later at what is lost sees all of them.
+    async fn add_recent(&self, marked: &Marked, report: &mut GcReport) -> Result<()> {
+        if report.missing_confirmed.is_empty() {
+            return Ok(());
+        }
+        let mut recent = self.store.sessions.recent_finishes();
+        let known = marked
+            .indexes()
+            .iter()
+            .filter_map(|index| index.snapshot.as_ref());
+        let known: HashSet<&SnapshotPath> = known.collect();
+        recent.retain(|path| !known.contains(path));
+        let store = Arc::clone(&self.store);
+        let missing = report.missing_confirmed.clone();
+        let affected = self
+            .store
+            .env
+            .blocking(move || -> Result<Vec<AffectedSnapshot>> {
+                let found = recent.iter().map(|path| affected(&store, path, &missing));
+                found.filter_map(Result::transpose).collect()
+            })
+            .await?;
+        report.affected.extend(affected);
         Ok(())
     }
 
@@ -164,6 +205,51 @@ impl Run {
         self.store.removals.forget_before(self.generation)?;
         Ok(())
     }
+}
+
+/// What a snapshot references of `missing` (sorted); `None` = nothing, or the snapshot is gone.
+fn affected(
+    store: &DataStore,
+    path: &SnapshotPath,
+    missing: &[Digest],
+) -> Result<Option<AffectedSnapshot>> {
+    let SnapshotPath { ns, dir } = path;
+    let Some(info) = store
+        .snapshots
+        .snapshot_info(ns, dir)?
+        .filter(BackupInfo::is_finished)
+    else {
+        return Ok(None);
+    };
+    let mut found = AffectedSnapshot {
+        snapshot: Some(path.clone()),
+        indexes: Vec::new(),
+        missing: 0,
+        samples: Vec::new(),
+    };
+    for name in info.index_files() {
+        let relative = PathBuf::from(store.relative_file(ns, dir, name));
+        let full = store.base.join(&relative);
+        let what = || full.display().to_string();
+        let Some(kind) = index_kind(&full) else {
+            continue;
+        };
+        let index = AnyIndexReader::open(&full, kind).map_err(Error::format(what()))?;
+        let mut entries = index.entries();
+        let mut hits = BTreeSet::new();
+        while let Some(entry) = entries.next_entry().map_err(Error::format(what()))? {
+            if missing.binary_search(&entry.digest).is_ok() {
+                hits.insert(entry.digest);
+            }
+        }
+        if !hits.is_empty() {
+            found.indexes.push(relative);
+            found.missing += u64::try_from(hits.len()).unwrap_or(u64::MAX);
+            let room = MAX_SAMPLES.saturating_sub(found.samples.len());
+            found.samples.extend(hits.into_iter().take(room));
+        }
+    }
+    Ok((found.missing > 0).then_some(found))
 }
 
 fn requests_of(counters: &s3_client::CounterSnapshot) -> RequestCounts {

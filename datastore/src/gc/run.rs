@@ -73,6 +73,8 @@ impl DataStore {
             "starting garbage collection on store {}",
             self.name
         ));
+        // Before the mark lists anything: what finishes from now on may not be in it.
+        let _finishes = self.sessions.begin_collection();
         let run = Run::start(self, task, options).await?;
         let result = run.collect().await;
         let finished = run.finish().await;

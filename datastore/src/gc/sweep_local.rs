@@ -98,9 +98,14 @@ impl Run {
                         meter.update(count, Some(marks.len()), count, &*task);
                     }
                     let now = FileTime::now(&store.env);
-                    let found = store.table.with(&digest, |_| match dry_run {
-                        true => store.chunks.stat_chunk(&digest),
-                        false => store.chunks.cond_touch_chunk(&digest, now),
+                    let found = store.table.with(&digest, |slot| -> LocalResult<_> {
+                        if dry_run {
+                            return store.chunks.stat_chunk(&digest);
+                        }
+                        let found = store.chunks.cond_touch_chunk(&digest, now)?;
+                        // No running backup may commit with one that is not there.
+                        slot.set_lost(found.is_none());
+                        Ok(found)
                     })?;
                     if found.is_none() {
                         if !dry_run {

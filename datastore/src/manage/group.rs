@@ -158,7 +158,7 @@ impl DataStore {
     }
 
     /// Removes a group without snapshots, unless somebody uses it; returns whether it is gone.
-    pub(super) async fn remove_idle_group(
+    pub(crate) async fn remove_idle_group(
         &self,
         client: Option<&S3Client>,
         ns: &BackupNamespace,

@@ -124,6 +124,7 @@ impl WriterSession {
     /// # Errors
     /// If there is no base, or its index is missing, unreadable or does not match its manifest.
     pub async fn load_base_index(&self, name: &ArchiveName) -> Result<AnyIndexReader> {
+        let _call = self.begin("load an index of its base")?;
         let no_such = || Error::NotFound {
             what: format!("archive {name} of a base snapshot"),
         };

@@ -1,10 +1,33 @@
 //! The two ends of a session.
+//!
+//! # A chunk that is found missing while a session finishes (G13)
+//!
+//! A collection *marks* a chunk as lost after it has looked for the object, at any moment of a
+//! finish. The unsafe interleaving: the session looks whether a chunk of its is lost (no) · the
+//! collection marks D as lost · the manifest is written, the session ends: a committed snapshot
+//! names D, and the collection's list of snapshots to be failed, made from its mark, may not have
+//! it. So the look is repeated *after* the local manifest is there, by comparing a counter that
+//! every marking raises under the digest's lock:
+//!
+//! | D is marked as lost | then |
+//! |---|---|
+//! | before the first look | refused, nothing was written |
+//! | between the looks, before the local manifest | refused; the manifest object goes with the abort |
+//! | between the local manifest and the second look | the local manifest is taken away again; nobody could build upon it, the group lock is ours |
+//! | after the second look | the snapshot was committed first. It is in the register's list of [recent finishes](super::registry::SessionRegistry::recent_finishes), which the collection reads after its last marking, and fails it there like the others |
+//!
+//! The list is written before the first look and read after the last marking, so a snapshot is
+//! refused, or on the list, or both. A later session that takes such a snapshot as its base is
+//! refused by the same look, since it knows D from there, until somebody has uploaded D.
 
 use api_types::datastore::SyncLevel;
-use api_types::names::ArchiveName;
+use api_types::names::{ArchiveName, SnapshotPath};
 use bytes::Bytes;
+use s3_client::S3Client;
+use tokio_util::sync::CancellationToken;
 
 use crate::atomic_file::Durability;
+use crate::backend::s3::S3Backend;
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 
@@ -14,14 +37,22 @@ impl WriterSession {
     /// Commits the snapshot with this manifest (upload statistics are added to it).
     ///
     /// The manifest is the commit record: everything that it names is in the bucket and visible
-    /// locally before it is written, and the session leaves the register only after it is. After an
-    /// error the session can still be [aborted](Self::abort).
+    /// locally before it is written, and the session leaves the register only after it is. No other
+    /// call of the session goes on meanwhile or afterwards. After an error the session can still be
+    /// [aborted](Self::abort); if the error came before anything was done (an open index, a call
+    /// under way), it can also be continued.
     ///
     /// # Errors
-    /// If an index is still open, there is no archive, the base is gone, a chunk of the session was
-    /// found missing meanwhile, the prefix is not ours any more, or the manifest cannot be stored.
+    /// If a call is under way, an index is still open, there is no archive, the base is gone, a
+    /// chunk of the session was found missing meanwhile, the prefix is not ours any more, or the
+    /// manifest cannot be stored.
     pub async fn commit(&self, mut manifest: Manifest) -> Result<()> {
-        self.check_complete()?;
+        let finish = self.begin_finish()?;
+        let path = SnapshotPath::new(self.options.ns.clone(), self.dir.clone());
+        self.hold.registration.finishing(path);
+        // The counter before the look: what is marked between the two is looked for once more.
+        let losses = self.store.table.losses();
+        self.check_base()?;
         self.check_chunks()?;
         let stats = self.state().stats;
         manifest.set_chunk_upload_stats(&stats);
@@ -29,87 +60,96 @@ impl WriterSession {
             .to_blob()
             .map_err(Error::format(format!("manifest of {}", self.dir)))?
             .into_raw();
-        self.store_manifest(raw).await?;
+        self.put_manifest(raw.clone()).await?;
+        if self.store.table.losses() != losses {
+            self.check_chunks()?;
+        }
+        // Durable before the client hears of it: a finished snapshot that a power loss makes look
+        // unfinished is one that a prune removes, from the bucket too.
+        let durability = match self.client {
+            Some(_) => Durability::Synced,
+            None => Durability::Lazy,
+        };
+        self.write_local(ArchiveName::MANIFEST, raw, durability)
+            .await?;
+        if self.store.table.losses() != losses
+            && let Err(error) = self.check_chunks()
+        {
+            self.take_manifest_away().await?;
+            return Err(error);
+        }
         if self.store.tuning().sync_level() == SyncLevel::Filesystem {
             let chunks = self.store.chunks.clone();
-            self.store
-                .env
-                .blocking(move || chunks.sync_filesystem())
-                .await?;
+            self.holding(move || chunks.sync_filesystem()).await?;
         }
+        self.hold.settle();
+        finish.succeed();
         Ok(())
     }
 
-    /// Removes what the session has written; what cannot be removed now is removed later.
+    /// Removes what the session has written.
+    ///
+    /// Recorded in the cleanup journal first: what cannot be removed now, and what a late request
+    /// of a cancelled call still does, is repaired by [`tend`](crate::store::DataStore::tend). In
+    /// the bucket the manifest goes first, if one was sent, and nothing else before it is gone.
     ///
     /// # Errors
-    /// If the local directory cannot be removed. Bucket objects that resist are in the cleanup
-    /// journal.
+    /// If the journal cannot be written or the local directory cannot be removed; the next `tend`
+    /// tries again.
     pub async fn abort(self) -> Result<()> {
         self.state().writers.clear();
         let (ns, dir) = (&self.options.ns, &self.dir);
-        if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
-            let mut files: Vec<String> = vec![ArchiveName::MANIFEST.to_owned()];
-            files.extend(self.state().files.iter().map(|file| file.name.to_string()));
-            let relative: Vec<String> = files
-                .iter()
-                .map(|name| self.store.relative_file(ns, dir, name))
-                .collect();
-            let deleted = match backend.ownership.check(client, "delete a backup").await {
-                Ok(fence) => {
-                    let fenced = client.signed_at(fence.signed_at);
-                    backend.delete_metadata_files(&fenced, &relative).await
-                }
-                Err(error) => {
-                    // Not sent; the journal waits until the prefix is ours (again).
-                    backend.cleanup.add(&self.store.env, relative).await?;
-                    Err(error)
-                }
-            };
-            if let Err(error) = deleted {
-                tracing::warn!(snapshot = %dir, %error, "leftovers of an aborted backup stay in the bucket for now");
-            }
+        let (manifest, others) = self.hold.objects();
+        let remote = self.store.backend.s3().zip(self.client.as_ref());
+        if let Some((backend, _)) = remote {
+            let all = manifest.iter().chain(&others).cloned().collect();
+            backend.cleanup.add(&self.store.env, all).await?;
         }
-        self.store.snapshots.remove_snapshot_dir(ns, dir)?;
-        if self.group_is_new {
-            self.store
-                .remove_group_if_empty(self.client.as_ref(), ns, &self.options.group)
-                .await?;
+        let snapshots = self.store.snapshots.clone();
+        let (local_ns, local_dir) = (ns.clone(), dir.clone());
+        self.holding(move || snapshots.remove_snapshot_dir(&local_ns, &local_dir))
+            .await?;
+        let cleared = async {
+            if let Some((backend, client)) = remote {
+                delete_objects(backend, client, manifest, others).await?;
+            }
+            if self.group_is_new {
+                let group = &self.options.group;
+                self.store
+                    .remove_group_if_empty(self.client.as_ref(), ns, group)
+                    .await?;
+            }
+            Ok(())
+        };
+        match cleared.await {
+            Ok(()) => self.hold.settle(),
+            Err(Error::Aborted) => {}
+            Err(error) => {
+                tracing::warn!(snapshot = %dir, %error, "leftovers of an aborted backup stay for now");
+            }
         }
         Ok(())
     }
 
-    fn check_complete(&self) -> Result<()> {
-        let state = self.state();
-        if !state.writers.is_empty() {
-            return Err(Error::Refused(format!(
-                "unable to finish {}: {} index writers are still open",
-                self.dir,
-                state.writers.len()
-            )));
-        }
-        if state.files.is_empty() {
-            return Err(Error::Refused(format!(
-                "unable to finish {}: it is empty",
+    fn check_base(&self) -> Result<()> {
+        match &self.base {
+            Some(base) if !base.is_untouched() => Err(Error::Refused(format!(
+                "unable to finish {}: its base snapshot was removed meanwhile, so chunks may be gone",
                 self.dir
-            )));
+            ))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Nothing that the indexes name may have gone missing meanwhile ◆.
     fn check_chunks(&self) -> Result<()> {
-        if self.base.as_ref().is_some_and(|base| !base.is_untouched()) {
-            return Err(Error::Refused(format!(
-                "unable to finish {}: its base snapshot was removed meanwhile, so chunks may be gone",
-                self.dir
-            )));
+        let table = &self.store.table;
+        if !table.has_lost() {
+            return Ok(());
         }
         let state = self.state();
-        let lost = state.known.keys().find(|digest| {
-            self.store.table.has_lost() && self.store.table.with(digest, |slot| slot.is_lost())
-        });
-        match lost {
+        let mut known = state.known.keys();
+        match known.find(|digest| table.with(digest, |slot| slot.is_lost())) {
             Some(digest) => Err(Error::Refused(format!(
                 "unable to finish {}: chunk {digest} was found missing meanwhile; the next backup \
                  will upload it",
@@ -119,17 +159,52 @@ impl WriterSession {
         }
     }
 
-    async fn store_manifest(&self, raw: Bytes) -> Result<()> {
+    async fn put_manifest(&self, raw: Bytes) -> Result<()> {
         let (ns, dir) = (&self.options.ns, &self.dir);
         if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
             let relative = self.store.relative_file(ns, dir, ArchiveName::MANIFEST);
-            backend.put_manifest(client, &relative, raw.clone()).await?;
-            // Durable before the client hears of it: a finished snapshot that a power loss makes
-            // look unfinished is one that a prune removes, from the bucket too.
-            let synced = Durability::Synced;
-            return self.write_local(ArchiveName::MANIFEST, raw, synced).await;
+            self.hold.may_have_sent(ArchiveName::MANIFEST);
+            backend.put_manifest(client, &relative, raw).await?;
         }
-        self.write_local(ArchiveName::MANIFEST, raw, Durability::Lazy)
-            .await
+        Ok(())
+    }
+
+    /// Makes the snapshot unfinished again, locally; its objects are the abort's.
+    async fn take_manifest_away(&self) -> Result<()> {
+        let (ns, dir) = (self.options.ns.clone(), self.dir.clone());
+        // Whoever changes the manifest of a finished snapshot does so under its lock.
+        let never = CancellationToken::new();
+        let _lock = self.store.locks.manifest(&ns, &dir, &never).await?;
+        let snapshots = self.store.snapshots.clone();
+        self.holding(move || snapshots.remove_file(&ns, &dir, ArchiveName::MANIFEST))
+            .await?;
+        Ok(())
+    }
+}
+
+/// Deletes a backup's objects, the manifest before all others.
+async fn delete_objects(
+    backend: &S3Backend,
+    client: &S3Client,
+    manifest: Option<String>,
+    others: Vec<String>,
+) -> Result<()> {
+    if manifest.is_none() && others.is_empty() {
+        return Ok(());
+    }
+    let fence = backend.ownership.check(client, "delete a backup").await?;
+    let fenced = client.signed_at(fence.signed_at);
+    if let Some(manifest) = manifest {
+        backend.delete_metadata(&fenced, &manifest).await?;
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    let resisted = backend.delete_metadata_files(&fenced, &others).await?;
+    match resisted.into_iter().next() {
+        None => Ok(()),
+        Some((path, reason)) => Err(Error::Refused(format!(
+            "unable to delete {path} from the bucket: {reason}"
+        ))),
     }
 }

@@ -10,6 +10,7 @@ use crate::format::dynamic_index::DynamicIndexWriter;
 use crate::format::fixed_index::{FixedIndexReader, FixedIndexWriter};
 use crate::format::index::{ClosedIndex, IndexIdentity};
 
+use super::state::Claim;
 use super::{SessionFile, WriterSession};
 
 /// Most index writers a session may have opened at once, and the largest id (upstream's limit).
@@ -57,14 +58,13 @@ impl WriterSession {
     /// # Errors
     /// If the name is taken or no `.didx`, or the file cannot be created.
     pub async fn open_dynamic_index(&self, name: &ArchiveName) -> Result<WriterId> {
-        let (path, identity) = self.new_index(name, ArchiveType::DynamicIndex)?;
+        let _call = self.begin("open an index")?;
+        let (claim, path, identity) = self.new_index(name, ArchiveType::DynamicIndex)?;
         let writer = self
-            .store
-            .env
-            .blocking(move || DynamicIndexWriter::create(&path, identity))
+            .holding(move || DynamicIndexWriter::create(&path, identity))
             .await
             .map_err(Error::format(name.to_string()))?;
-        self.register_writer(name, IndexWriter::Dynamic(writer))
+        self.register_writer(claim, IndexWriter::Dynamic(writer))
     }
 
     /// Opens a fixed index of an image of `size` bytes; `None` = found out while appending.
@@ -76,14 +76,13 @@ impl WriterSession {
         name: &ArchiveName,
         size: Option<u64>,
     ) -> Result<WriterId> {
-        let (path, identity) = self.new_index(name, ArchiveType::FixedIndex)?;
+        let _call = self.begin("open an index")?;
+        let (claim, path, identity) = self.new_index(name, ArchiveType::FixedIndex)?;
         let writer = self
-            .store
-            .env
-            .blocking(move || FixedIndexWriter::create(&path, size, identity))
+            .holding(move || FixedIndexWriter::create(&path, size, identity))
             .await
             .map_err(Error::format(name.to_string()))?;
-        self.register_writer(name, IndexWriter::Fixed(writer))
+        self.register_writer(claim, IndexWriter::Fixed(writer))
     }
 
     /// Opens a fixed index that begins as a copy of the base's index of the same name, whose
@@ -98,18 +97,17 @@ impl WriterSession {
         csum: [u8; 32],
     ) -> Result<WriterId> {
         self.load_base_index(name).await?;
-        let (path, identity) = self.new_index(name, ArchiveType::FixedIndex)?;
+        let _call = self.begin("open an index")?;
+        let (claim, path, identity) = self.new_index(name, ArchiveType::FixedIndex)?;
         let previous = self.base.as_ref().map(|base| base.file_path(name));
         let writer = self
-            .store
-            .env
-            .blocking(move || {
+            .holding(move || {
                 let previous = FixedIndexReader::open(&previous.unwrap_or_default())?;
                 FixedIndexWriter::create_reusing(&path, size, &previous, &csum, identity)
             })
             .await
             .map_err(Error::format(name.to_string()))?;
-        self.register_writer(name, IndexWriter::Fixed(writer))
+        self.register_writer(claim, IndexWriter::Fixed(writer))
     }
 
     /// Appends chunks at their start offsets; each must be known to the session ◆.
@@ -117,6 +115,7 @@ impl WriterSession {
     /// # Errors
     /// If a chunk is unknown or does not fit; the chunks before it are appended.
     pub async fn append(&self, id: WriterId, chunks: Vec<(u64, Digest)>) -> Result<()> {
+        let _call = self.begin("append chunks")?;
         let (writer, chunks) = {
             let state = self.state();
             let writer = state
@@ -136,52 +135,39 @@ impl WriterSession {
                 .collect();
             (writer, known?)
         };
-        self.store
-            .env
-            .blocking(move || {
-                let mut open = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                for (start, length, digest) in chunks {
-                    let appended = match &mut open.writer {
-                        IndexWriter::Fixed(writer) => writer.add_chunk(start, length, &digest),
-                        IndexWriter::Dynamic(writer) => writer.add_chunk(start, length, &digest),
-                    };
-                    appended.map_err(Error::format(open.name.to_string()))?;
-                }
-                Ok(())
-            })
-            .await
+        self.holding(move || {
+            let mut open = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            for (start, length, digest) in chunks {
+                let appended = match &mut open.writer {
+                    IndexWriter::Fixed(writer) => writer.add_chunk(start, length, &digest),
+                    IndexWriter::Dynamic(writer) => writer.add_chunk(start, length, &digest),
+                };
+                appended.map_err(Error::format(open.name.to_string()))?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Closes an index: checks it against what the client expects, puts its object, then makes it
     /// visible locally. The collection sees it from then on.
     ///
     /// # Errors
-    /// If it is empty or not as expected, or cannot be stored; the writer is gone either way.
+    /// If an append to it is under way, if it is empty or not as expected, or cannot be stored; the
+    /// writer is gone then, but for the first.
     pub async fn close_index(
         &self,
         id: WriterId,
         expected: ExpectedIndex,
     ) -> Result<ClosedArchive> {
-        let writer = self
-            .state()
-            .writers
-            .remove(&id)
-            .ok_or_else(|| unknown_writer(id))?;
-        let Ok(open) = Arc::try_unwrap(writer) else {
-            return Err(Error::Refused(format!(
-                "unable to close index writer {}: an append to it is still under way",
-                id.0
-            )));
-        };
-        let OpenIndex { name, writer } = open.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let _call = self.begin("close an index")?;
+        let OpenIndex { name, writer } = self.take_writer(id)?;
+        let mut claim = self.reclaim(name.clone());
         let closed = self.close_writer(&name, writer).await?;
         check_expected(&name, &closed, expected)?;
-        if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
-            let relative = self
-                .store
-                .relative_file(&self.options.ns, &self.dir, name.as_str());
+        if self.client.is_some() {
             let body = closed.read().map_err(Error::format(name.to_string()))?;
-            backend.put_metadata(client, &relative, body).await?;
+            self.put_object(&mut claim, name.as_str(), body).await?;
         }
         let archive = ClosedArchive {
             file: SessionFile {
@@ -191,70 +177,72 @@ impl WriterSession {
             },
             chunk_count: closed.index_count(),
         };
-        self.store
-            .env
-            .blocking(move || closed.commit())
-            .await
-            .map_err(Error::format(name.to_string()))?;
-        self.state().files.push(archive.file.clone());
+        if let Err(error) = self.holding(move || closed.commit()).await {
+            self.give_up_object(name.as_str()).await;
+            return Err(Error::format(name.to_string())(error));
+        }
+        claim.stored(archive.file.clone());
         Ok(archive)
     }
 
+    /// Takes a writer out of the session, unless an append to it is under way.
+    fn take_writer(&self, id: WriterId) -> Result<OpenIndex> {
+        let mut state = self.state();
+        let writer = state
+            .writers
+            .remove(&id)
+            .ok_or_else(|| unknown_writer(id))?;
+        match Arc::try_unwrap(writer) {
+            Ok(open) => Ok(open.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Err(writer) => {
+                state.writers.insert(id, writer);
+                Err(Error::Refused(format!(
+                    "unable to close index writer {}: an append to it is still under way",
+                    id.0
+                )))
+            }
+        }
+    }
+
     async fn close_writer(&self, name: &ArchiveName, writer: IndexWriter) -> Result<ClosedIndex> {
-        self.store
-            .env
-            .blocking(move || match writer {
-                IndexWriter::Fixed(writer) => writer.close(),
-                IndexWriter::Dynamic(writer) => writer.close(),
-            })
-            .await
-            .map_err(Error::format(name.to_string()))
+        self.holding(move || match writer {
+            IndexWriter::Fixed(writer) => writer.close(),
+            IndexWriter::Dynamic(writer) => writer.close(),
+        })
+        .await
+        .map_err(Error::format(name.to_string()))
     }
 
     fn new_index(
         &self,
         name: &ArchiveName,
         wanted: ArchiveType,
-    ) -> Result<(std::path::PathBuf, IndexIdentity)> {
+    ) -> Result<(Claim<'_>, std::path::PathBuf, IndexIdentity)> {
         if name.archive_type() != Some(wanted) {
             return Err(Error::Refused(format!(
                 "'{name}' is not the name of such an index"
             )));
         }
-        self.claim_name(name)?;
-        let state = self.state();
-        if state.writers.len() >= MAX_WRITERS {
+        let claim = self.claim(name)?;
+        if self.state().writers.len() >= MAX_WRITERS {
             return Err(Error::Refused(format!(
                 "more than {MAX_WRITERS} open index writers"
             )));
-        }
-        let taken = state
-            .writers
-            .values()
-            .any(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner).name == *name);
-        if taken {
-            return Err(Error::Exists {
-                what: format!("archive {name} of this backup"),
-            });
         }
         let path = self
             .store
             .snapshots
             .snapshot_path(&self.options.ns, &self.dir);
-        Ok((
-            path.join(name.as_str()),
-            IndexIdentity::new(&self.store.env),
-        ))
+        let path = path.join(name.as_str());
+        Ok((claim, path, IndexIdentity::new(&self.store.env)))
     }
 
-    fn register_writer(&self, name: &ArchiveName, writer: IndexWriter) -> Result<WriterId> {
+    fn register_writer(&self, claim: Claim<'_>, writer: IndexWriter) -> Result<WriterId> {
+        let name = claim.hand_over();
         let mut state = self.state();
         state.next_writer += 1;
         let id = WriterId(state.next_writer);
-        let open = OpenIndex {
-            name: name.clone(),
-            writer,
-        };
+        let open = OpenIndex { name, writer };
         state.writers.insert(id, Arc::new(Mutex::new(open)));
         Ok(id)
     }

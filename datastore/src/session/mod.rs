@@ -7,25 +7,30 @@
 //! chunks   insert_chunk: uploads, or answers "duplicate"; touch_known: asks without data
 //! indexes  open → append known chunks → close: object first, then the local name
 //! blobs    object first, then the local file
-//! commit   nothing lost, base untouched, prefix ours → manifest object → local manifest → sync
-//!          → leave the register → unlock
-//! abort    objects, then the local directory; what cannot be removed goes to the cleanup journal
+//! commit   no call under way → nothing lost, base untouched, prefix ours → manifest object
+//!          → local manifest → nothing lost meanwhile → sync → leave the register → unlock
+//! abort    cleanup journal → the local directory → objects, manifest first
 //! ```
 //!
-//! A session that is dropped without commit or abort (crash, panic) leaves an unfinished snapshot:
-//! its indexes keep their chunks until it is pruned.
+//! A session that is dropped without commit or abort (a cancelled task, a panic) leaves an
+//! unfinished snapshot, which the next [`tend`](DataStore::tend) clears away like an abort; after a
+//! crash its indexes keep their chunks until it is pruned, or the collection finds it abandoned.
 
 mod base;
 mod finish;
+mod hold;
 mod index;
 pub mod registry;
+mod state;
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::auth::Authid;
 use api_types::digest::Digest;
-use api_types::names::{ArchiveName, BackupDir, BackupGroup, BackupNamespace, BackupTime};
+use api_types::names::{
+    ArchiveName, BackupDir, BackupGroup, BackupNamespace, BackupTime, SnapshotPath,
+};
 use api_types::status::CryptMode;
 use bytes::Bytes;
 use s3_client::{S3Client, TaskKind};
@@ -35,15 +40,14 @@ use crate::atomic_file::Durability;
 use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
-use crate::format::manifest::ChunkUploadStats;
 use crate::locks::LockFile;
 use crate::store::DataStore;
-use crate::store::lease::WriterLease;
 
-use index::OpenIndex;
-use registry::Registration;
+use hold::Hold;
+use state::{Claim, SessionState};
 
 pub use base::BaseSnapshot;
+pub(crate) use hold::Abandoned;
 pub use index::{ClosedArchive, ExpectedIndex, WriterId};
 
 /// What a session is to write.
@@ -99,21 +103,7 @@ pub struct WriterSession {
     base: Option<BaseSnapshot>,
     group_is_new: bool,
     state: Mutex<SessionState>,
-    // Dropped in this order: first the register, last the process lock.
-    registration: Registration,
-    _snapshot_lock: LockFile,
-    _group_lock: LockFile,
-    _lease: WriterLease,
-}
-
-#[derive(Debug, Default)]
-struct SessionState {
-    /// Chunks that an index may name, with their plaintext length.
-    known: HashMap<Digest, u32>,
-    writers: HashMap<WriterId, Arc<Mutex<OpenIndex>>>,
-    next_writer: u32,
-    files: Vec<SessionFile>,
-    stats: ChunkUploadStats,
+    hold: Arc<Hold>,
 }
 
 impl WriterSession {
@@ -136,6 +126,7 @@ impl WriterSession {
                 what: format!("namespace '{}'", options.ns),
             });
         }
+        store.refuse_old_leftovers(&options.ns, &dir)?;
         let (group_is_new, group_lock) =
             Self::enter_group(store, client.as_ref(), &options).await?;
         let base = BaseSnapshot::find(store, &options, &registration).await?;
@@ -146,8 +137,16 @@ impl WriterSession {
         }
         // Locked before it exists: nobody takes the empty directory for an abandoned one.
         let snapshot_lock = store.locks.snapshot_exclusive(&options.ns, &dir)?;
+        store.refuse_old_leftovers(&options.ns, &dir)?;
         store.snapshots.create_snapshot_dir(&options.ns, &dir)?;
+        let left = Abandoned {
+            snapshot: SnapshotPath::new(options.ns.clone(), dir.clone()),
+            objects: BTreeSet::new(),
+            group_is_new,
+        };
+        let locks = (snapshot_lock, group_lock);
         Ok(Self {
+            hold: Hold::new(store, left, registration, locks, lease),
             store: Arc::clone(store),
             client,
             options,
@@ -155,10 +154,6 @@ impl WriterSession {
             base,
             group_is_new,
             state: Mutex::default(),
-            registration,
-            _snapshot_lock: snapshot_lock,
-            _group_lock: group_lock,
-            _lease: lease,
         })
     }
 
@@ -202,7 +197,7 @@ impl WriterSession {
     /// The generation at registration; for tests and logs.
     #[must_use]
     pub fn start_generation(&self) -> u64 {
-        self.registration.start_generation()
+        self.hold.registration.start_generation()
     }
 
     /// Stores a chunk of `plain_size` bytes of plaintext, or finds it stored.
@@ -218,6 +213,7 @@ impl WriterSession {
         plain_size: u32,
         mut blob: DataBlob,
     ) -> Result<InsertOutcome> {
+        let _call = self.begin("store a chunk")?;
         let blob = self
             .store
             .env
@@ -247,6 +243,7 @@ impl WriterSession {
     /// # Errors
     /// If a local file operation fails.
     pub async fn touch_known(&self, digest: Digest, plain_size: u32) -> Result<bool> {
+        let _call = self.begin("reuse a chunk")?;
         let known = self
             .store
             .touch_known(self.client.as_ref(), digest)
@@ -264,6 +261,7 @@ impl WriterSession {
     /// # Errors
     /// If the name is not a blob's or is taken, the blob is damaged, or it cannot be stored.
     pub async fn add_blob(&self, name: &ArchiveName, raw: Bytes) -> Result<SessionFile> {
+        let _call = self.begin("store a blob")?;
         if !name.as_str().ends_with(".blob") || name.is_manifest() {
             return Err(Error::Refused(format!(
                 "'{name}' is not the name of a blob of a snapshot"
@@ -276,17 +274,16 @@ impl WriterSession {
             size: blob.raw_size(),
             csum: blob.raw_csum(),
         };
-        self.claim_name(name)?;
-        let stored = self.store_file(name, raw).await;
-        let mut state = self.state();
-        match stored {
-            Ok(()) => {
-                state.stats.size += file.size;
-                state.files.push(file.clone());
-                Ok(file)
-            }
-            Err(error) => Err(error),
+        let mut claim = self.claim(name)?;
+        self.put_object(&mut claim, name.as_str(), raw.clone())
+            .await?;
+        if let Err(error) = self.write_local(name.as_str(), raw, Durability::Lazy).await {
+            self.give_up_object(name.as_str()).await;
+            return Err(error);
         }
+        self.state().stats.size += file.size;
+        claim.stored(file.clone());
+        Ok(file)
     }
 
     /// The archives stored so far, for the manifest.
@@ -309,32 +306,51 @@ impl WriterSession {
         }
     }
 
-    /// Refuses a name that an archive of this session already has.
-    fn claim_name(&self, name: &ArchiveName) -> Result<()> {
-        if self.state().files.iter().any(|file| file.name == *name) {
-            return Err(Error::Exists {
-                what: format!("archive {name} of this backup"),
-            });
+    /// Puts the object of an archive.
+    async fn put_object(&self, claim: &mut Claim<'_>, name: &str, raw: Bytes) -> Result<()> {
+        let (ns, dir) = (&self.options.ns, &self.dir);
+        if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
+            claim.send();
+            let relative = self.store.relative_file(ns, dir, name);
+            backend.put_metadata(client, &relative, raw).await?;
         }
         Ok(())
     }
 
-    /// Writes a file of the snapshot: object first, then the local file.
-    async fn store_file(&self, name: &ArchiveName, raw: Bytes) -> Result<()> {
+    /// The local file of an object cannot be written: the object is to go again.
+    async fn give_up_object(&self, name: &str) {
+        let Some(backend) = self.store.backend.s3() else {
+            return;
+        };
         let (ns, dir) = (&self.options.ns, &self.dir);
-        if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
-            let relative = self.store.relative_file(ns, dir, name.as_str());
-            backend.put_metadata(client, &relative, raw.clone()).await?;
+        let relative = self.store.relative_file(ns, dir, name);
+        if let Err(error) = backend.cleanup.add(&self.store.env, vec![relative]).await {
+            tracing::warn!(snapshot = %dir, name, %error, "unable to record an object that is to go");
         }
-        self.write_local(name.as_str(), raw, Durability::Lazy).await
     }
 
     async fn write_local(&self, name: &str, raw: Bytes, durability: Durability) -> Result<()> {
         let snapshots = self.store.snapshots.clone();
         let (ns, dir, name) = (self.options.ns.clone(), self.dir.clone(), name.to_owned());
+        self.holding(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw, durability)?))
+            .await
+    }
+
+    /// Runs blocking work on files of the snapshot; its locks stay until that has ended, even if
+    /// the call is dropped.
+    async fn holding<T, F>(&self, work: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let hold = Arc::clone(&self.hold);
         self.store
             .env
-            .blocking(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw, durability)?))
+            .blocking(move || {
+                let result = work();
+                drop(hold);
+                result
+            })
             .await
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api_types::names::ArchiveType;
+use api_types::names::{ArchiveType, SnapshotPath};
 
 use crate::digests::{DigestTable, Generation};
 
@@ -39,6 +39,9 @@ struct Inner {
     /// Marks under way, and the pins of sessions that ended meanwhile.
     marks: usize,
     ended_pins: Vec<Arc<Pin>>,
+    /// Collections under way, and the snapshots whose finish began meanwhile.
+    collections: usize,
+    finishes: Vec<SnapshotPath>,
 }
 
 /// The running writers of one datastore in this process.
@@ -104,6 +107,21 @@ impl SessionRegistry {
         }
     }
 
+    /// Keeps a list of the finishes that begin from now on, while the guard lives.
+    #[must_use]
+    pub fn begin_collection(self: &Arc<Self>) -> Finishes {
+        self.lock().collections += 1;
+        Finishes {
+            registry: Arc::clone(self),
+        }
+    }
+
+    /// The snapshots whose finish began since the collection did: its mark may not know them.
+    #[must_use]
+    pub fn recent_finishes(&self) -> Vec<SnapshotPath> {
+        self.lock().finishes.clone()
+    }
+
     /// When the longest-running writer started, seconds since the epoch.
     #[must_use]
     pub fn oldest_start(&self) -> Option<i64> {
@@ -155,6 +173,16 @@ impl Registration {
     }
 }
 
+impl Registration {
+    /// The writer begins to finish this snapshot.
+    pub(super) fn finishing(&self, snapshot: SnapshotPath) {
+        let mut inner = self.registry.lock();
+        if inner.collections > 0 {
+            inner.finishes.push(snapshot);
+        }
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut inner = self.registry.lock();
@@ -179,6 +207,22 @@ impl Drop for MarkPins {
         inner.marks -= 1;
         if inner.marks == 0 {
             inner.ended_pins.clear();
+        }
+    }
+}
+
+/// A collection under way, see [`SessionRegistry::begin_collection`].
+#[derive(Debug)]
+pub struct Finishes {
+    registry: Arc<SessionRegistry>,
+}
+
+impl Drop for Finishes {
+    fn drop(&mut self) {
+        let mut inner = self.registry.lock();
+        inner.collections -= 1;
+        if inner.collections == 0 {
+            inner.finishes.clear();
         }
     }
 }

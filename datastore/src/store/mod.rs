@@ -13,7 +13,7 @@ pub mod tend;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use api_types::datastore::DatastoreTuning;
@@ -37,6 +37,7 @@ use crate::gc::history::RemovalLog;
 use crate::gc::mirror::IndexMd5s;
 use crate::locks::{MoveJournal, NamedLocks, ProcessLocker};
 use crate::refresh::swap;
+use crate::session::Abandoned;
 use crate::session::registry::SessionRegistry;
 use crate::snapshot::SnapshotStore;
 
@@ -105,6 +106,7 @@ pub struct DataStore {
     pub(crate) refreshing: Arc<AtomicBool>,
     pub(crate) removals: Arc<RemovalLog>,
     pub(crate) index_md5s: IndexMd5s,
+    abandoned: Mutex<Vec<Abandoned>>,
     tuning: RwLock<DatastoreTuning>,
 }
 
@@ -167,6 +169,7 @@ impl DataStore {
             refreshing: Arc::default(),
             removals: Arc::new(RemovalLog::new(&state.removal_log())),
             index_md5s: IndexMd5s::default(),
+            abandoned: Mutex::default(),
             tuning: RwLock::new(options.tuning),
             name: options.name,
             base: options.path,

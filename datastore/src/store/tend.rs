@@ -1,18 +1,31 @@
 //! What is left to do later: quarantines that end, metadata objects that are to be looked at once
-//! more (`gc.md` §7 and G11, `s3-backend.md` §17.1).
+//! more, sessions that ended without an end (`gc.md` §7 and G11, `s3-backend.md` §7, §17.1).
 //!
-//! A collection sees to both, but it may come once a week; until then a suspect chunk would depend
-//! on the cache disk and a lost request on metadata would stay unrepaired. So the server calls
-//! [`DataStore::tend`] about once a minute.
+//! A collection sees to most of it, but it may come once a week; until then a suspect chunk would
+//! depend on the cache disk, a lost request on metadata would stay unrepaired and a cancelled
+//! backup would stay in sight. So a daemon runs [`DataStore::tend_regularly`] beside the store, or
+//! calls [`DataStore::tend`] itself about once a minute. Nothing else is needed: a round takes the
+//! leases it needs, does nothing while somebody else is at work, and costs no request if nothing is
+//! due.
 
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use api_types::names::{BackupDir, BackupNamespace, SnapshotPath};
 use s3_client::TaskKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::s3::cleanup::ReconcileReport;
 use crate::backend::s3::quarantine::ResolveReport;
 use crate::error::{Error, Result};
+use crate::gc::history::RemovalKind;
+use crate::session::Abandoned;
 
 use super::DataStore;
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// What was seen to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -21,37 +34,168 @@ pub struct Tended {
     pub quarantines: ResolveReport,
     /// Metadata objects.
     pub metadata: ReconcileReport,
+    /// Leftovers of abandoned sessions that are gone now.
+    pub abandoned: usize,
 }
 
 impl DataStore {
+    /// Sees to what is due, once a minute, until `cancel` says stop.
+    pub async fn tend_regularly(&self, cancel: &CancellationToken) {
+        let mut last_trouble = String::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                () = self.env.sleep(ROUND) => {}
+            }
+            let trouble = match self.tend(cancel).await {
+                Ok(_) => String::new(),
+                Err(Error::Aborted) => return,
+                Err(error) => error.to_string(),
+            };
+            // A bucket that is away for a day is told once.
+            if !trouble.is_empty() && trouble != last_trouble {
+                tracing::warn!(store = %self.name, error = %trouble, "unable to tend the datastore");
+            }
+            last_trouble = trouble;
+        }
+    }
+
     /// Sees to what is due; `None` if nothing is, or if somebody else is at work on the store.
     ///
     /// # Errors
     /// If the store is not to be trusted, the bucket does not answer or the disk refuses.
     pub async fn tend(&self, cancel: &CancellationToken) -> Result<Option<Tended>> {
+        let Ok(_tending) = self.tending.try_lock() else {
+            return Ok(None);
+        };
+        let mut tended = Tended::default();
+        let left = self.take_abandoned();
+        let any_left = !left.is_empty();
+        if any_left {
+            tended.abandoned = self.clear_abandoned(left, cancel).await?;
+        }
         let (Some(backend), Some(client)) =
             (self.backend.s3(), self.client(TaskKind::Other, cancel))
         else {
-            return Ok(None);
+            return Ok(any_left.then_some(tended));
         };
         let due = !self.table.due_suspects(self.env.now()).is_empty()
             || backend.cleanup.is_due(self.env.now())
             || backend.has_unread_journal();
-        let Ok(_tending) = self.tending.try_lock() else {
-            return Ok(None);
-        };
         if !due {
-            return Ok(None);
+            return Ok(any_left.then_some(tended));
         }
         // Only a process that is alone may resolve records ◆.
         let _lease = match self.sweeper_lease(cancel).await {
             Ok(lease) => lease,
-            Err(Error::Locked { .. }) => return Ok(None),
+            Err(Error::Locked { .. }) => return Ok(any_left.then_some(tended)),
             Err(error) => return Err(error),
         };
-        Ok(Some(Tended {
-            quarantines: backend.resolve_quarantine(&client).await?,
-            metadata: backend.reconcile_metadata(&client).await?,
-        }))
+        tended.quarantines = backend.resolve_quarantine(&client).await?;
+        tended.metadata = backend.reconcile_metadata(&client).await?;
+        Ok(Some(tended))
+    }
+
+    /// A session ended without commit and without a complete cleanup.
+    pub(crate) fn abandon(&self, left: Abandoned) {
+        self.abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(left);
+    }
+
+    fn take_abandoned(&self) -> Vec<Abandoned> {
+        let mut abandoned = self
+            .abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *abandoned)
+    }
+
+    /// Removes what abandoned sessions have left; returns how many of them are cleared away. The
+    /// others stay noted.
+    async fn clear_abandoned(
+        &self,
+        left: Vec<Abandoned>,
+        cancel: &CancellationToken,
+    ) -> Result<usize> {
+        let mut notes = Notes { store: self, left };
+        let _lease = match self.try_writer_lease(cancel).await {
+            Ok(lease) => lease,
+            Err(Error::Locked { .. }) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let mut cleared = 0;
+        let mut failed = Vec::new();
+        while let Some(left) = notes.left.last().cloned() {
+            match self.clear_one(&left, cancel).await {
+                Ok(()) => cleared += 1,
+                Err(Error::Aborted) => return Err(Error::Aborted),
+                Err(error) => {
+                    let snapshot = &left.snapshot;
+                    tracing::warn!(%snapshot, %error, "leftovers of an abandoned backup stay for now");
+                    failed.push(left);
+                }
+            }
+            notes.left.pop();
+        }
+        notes.left = failed;
+        Ok(cleared)
+    }
+
+    async fn clear_one(&self, left: &Abandoned, cancel: &CancellationToken) -> Result<()> {
+        let client = self.client(TaskKind::Other, cancel);
+        if let Some(backend) = self.backend.s3() {
+            // Its requests may still be under way: looked at now, and once more when they are over.
+            let objects: BTreeSet<String> = left.objects.clone();
+            backend
+                .cleanup
+                .add(&self.env, objects.into_iter().collect())
+                .await?;
+        }
+        let SnapshotPath { ns, dir } = &left.snapshot;
+        let committed = self.snapshots.has_manifest(ns, dir)?;
+        if !committed && self.snapshots.snapshot_exists(ns, dir)? {
+            let paths = std::slice::from_ref(&left.snapshot);
+            let forgotten = self
+                .forget_snapshots(client.as_ref(), paths, RemovalKind::Cleanup, cancel)
+                .await;
+            let failed = forgotten.failed.into_iter().map(|(_, error)| error);
+            failed.chain(forgotten.stopped).next().map_or(Ok(()), Err)?;
+        }
+        if left.group_is_new {
+            self.remove_idle_group(client.as_ref(), ns, &dir.group)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A snapshot of the same name that an earlier session has left behind: its late requests
+    /// would hit the new one's objects.
+    pub(crate) fn refuse_old_leftovers(&self, ns: &BackupNamespace, dir: &BackupDir) -> Result<()> {
+        let Some(backend) = self.backend.s3() else {
+            return Ok(());
+        };
+        if !backend.cleanup.has_below(&ns.path_of(&dir.path())) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "an earlier backup {dir} was given up and late requests of it may still reach the              bucket; use another backup time"
+        )))
+    }
+}
+
+/// Puts notes back when dropped: none is lost by an error or a dropped call.
+struct Notes<'a> {
+    store: &'a DataStore,
+    left: Vec<Abandoned>,
+}
+
+impl Drop for Notes<'_> {
+    fn drop(&mut self) {
+        for left in self.left.drain(..) {
+            self.store.abandon(left);
+        }
     }
 }

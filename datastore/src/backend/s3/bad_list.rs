@@ -23,6 +23,9 @@ pub struct BadList {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    /// Held over a change and the writing of it, so that changes reach the file in their order.
+    writing: Mutex<()>,
+    /// Never held over a write: it is asked under shard locks and from asynchronous code.
     digests: Mutex<BTreeSet<Digest>>,
 }
 
@@ -55,6 +58,7 @@ impl BadList {
         Ok(Self {
             inner: Arc::new(Inner {
                 path,
+                writing: Mutex::default(),
                 digests: Mutex::new(digests),
             }),
         })
@@ -103,12 +107,14 @@ impl BadList {
     ) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         env.blocking(move || {
-            // Held over the write, so that two changes reach the file in their order.
-            let mut digests = inner.digests.lock().unwrap_or_else(PoisonError::into_inner);
-            if !change(&mut digests) {
-                return Ok(());
-            }
-            let text: String = digests.iter().map(|digest| format!("{digest}\n")).collect();
+            let _writing = inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let text: String = {
+                let mut digests = inner.digests.lock().unwrap_or_else(PoisonError::into_inner);
+                if !change(&mut digests) {
+                    return Ok(());
+                }
+                digests.iter().map(|digest| format!("{digest}\n")).collect()
+            };
             Ok(atomic_file::replace_durable(
                 &inner.path,
                 text.as_bytes(),

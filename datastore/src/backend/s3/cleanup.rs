@@ -7,10 +7,11 @@
 //! is done at once, and again until a quarantine has passed since this process heard of the path,
 //! because a late request may undo it. A text file with a path per line survives restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use api_types::names::ArchiveName;
 use bytes::Bytes;
 use s3_client::{PutMode, S3Client};
 use tokio::time::Instant;
@@ -31,6 +32,9 @@ pub struct CleanupJournal {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    /// Held over a change and the writing of it, so that changes reach the file in their order.
+    writing: Mutex<()>,
+    /// Never held over a write: it is asked from asynchronous code.
     entries: Mutex<BTreeMap<String, Option<Instant>>>,
 }
 
@@ -68,7 +72,11 @@ impl CleanupJournal {
             .map(|l| (l.to_owned(), None));
         let entries = Mutex::new(entries.collect());
         Ok(Self {
-            inner: Arc::new(Inner { path, entries }),
+            inner: Arc::new(Inner {
+                path,
+                writing: Mutex::default(),
+                entries,
+            }),
         })
     }
 
@@ -115,6 +123,16 @@ impl CleanupJournal {
         self.len() == 0
     }
 
+    /// Whether anything below a directory is to be reconciled.
+    #[must_use]
+    pub fn has_below(&self, directory: &str) -> bool {
+        let prefix = format!("{directory}/");
+        let entries = self.entries();
+        let mut from = entries.range(prefix.clone()..);
+        from.next()
+            .is_some_and(|(path, _)| path.starts_with(&prefix))
+    }
+
     /// Whether a path is to be looked at now.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
@@ -123,11 +141,13 @@ impl CleanupJournal {
             .any(|until| until.is_none_or(|until| until <= now))
     }
 
+    /// All entries, manifests first: a snapshot is unfinished before anything else of it goes.
     fn snapshot(&self) -> Vec<(String, Option<Instant>)> {
-        self.entries()
-            .iter()
-            .map(|(path, until)| (path.clone(), *until))
-            .collect()
+        let entries = self.entries();
+        let all = entries.iter().map(|(path, until)| (path.clone(), *until));
+        let (mut manifests, others) = all.partition::<Vec<_>, _>(|(path, _)| is_manifest(path));
+        manifests.extend(others);
+        manifests
     }
 
     async fn change(
@@ -137,9 +157,12 @@ impl CleanupJournal {
     ) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         env.blocking(move || {
-            let mut entries = inner.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut entries);
-            let text: String = entries.keys().map(|path| format!("{path}\n")).collect();
+            let _writing = inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let text: String = {
+                let mut entries = inner.entries.lock().unwrap_or_else(PoisonError::into_inner);
+                change(&mut entries);
+                entries.keys().map(|path| format!("{path}\n")).collect()
+            };
             Ok(atomic_file::replace_durable(
                 &inner.path,
                 text.as_bytes(),
@@ -186,7 +209,13 @@ impl S3Backend {
         }
         let mut done = Vec::new();
         let mut waiting = Vec::new();
+        // Snapshots whose manifest could not be brought in order: the rest of them waits.
+        let mut unsettled = BTreeSet::new();
         for (path, until) in entries {
+            if unsettled.contains(directory_of(&path)) {
+                report.failed += 1;
+                continue;
+            }
             let fence = self.ownership.check(client, "repair metadata").await?;
             let fenced = client.signed_at(fence.signed_at);
             match self.reconcile_path(&fenced, &path, &mut report).await {
@@ -198,6 +227,9 @@ impl S3Backend {
                 Err(error) => {
                     tracing::warn!(%path, %error, "unable to reconcile a metadata object");
                     report.failed += 1;
+                    if is_manifest(&path) {
+                        unsettled.insert(directory_of(&path).to_owned());
+                    }
                 }
             }
         }
@@ -251,6 +283,15 @@ impl S3Backend {
         }
         Ok(())
     }
+}
+
+fn is_manifest(path: &str) -> bool {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    name == ArchiveName::MANIFEST
+}
+
+fn directory_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
 fn wanted(local: &Path) -> Result<Repair> {
