@@ -60,6 +60,9 @@ impl Transport for InMemory {
                     stale_connection: false,
                 })?;
             let (parts, body) = answer.into_parts();
+            if body.len() > attempt.request.body_limit {
+                return Err(TransportError::too_large(attempt.request.body_limit));
+            }
             Ok(Response {
                 status: parts.status.as_u16(),
                 headers: parts.headers,

@@ -298,8 +298,8 @@ impl From<TransportError> for Failure {
                 },
                 RetryClass::Transient,
             ),
-            TransportErrorKind::TooLarge => {
-                (S3ErrorKind::Protocol(error.message), RetryClass::Never)
+            TransportErrorKind::TooLarge(limit) => {
+                (S3ErrorKind::TooLarge { limit }, RetryClass::Never)
             }
             TransportErrorKind::Invalid => (S3ErrorKind::Config(error.message), RetryClass::Never),
         };

@@ -114,6 +114,12 @@ pub enum S3ErrorKind {
     },
     /// An answer that cannot be right: unparsable, wrong length, wrong digest.
     Protocol(String),
+    /// The answer, or the object in it, is longer than what was asked for can be. Asking again
+    /// brings the same.
+    TooLarge {
+        /// The longest that would have been taken, in bytes.
+        limit: usize,
+    },
     /// The answer was lost: the change may have been applied, or may still be.
     Ambiguous {
         /// Number of keys concerned.
@@ -193,6 +199,10 @@ impl fmt::Display for S3ErrorKind {
                 with_message(f, message)
             }
             Self::Protocol(text) => write!(f, "unusable answer: {text}"),
+            Self::TooLarge { limit } => write!(
+                f,
+                "the answer is larger than {limit} bytes, which this can never be"
+            ),
             Self::Ambiguous { cause, .. } => {
                 write!(
                     f,
@@ -326,6 +336,12 @@ impl S3Error {
     #[must_use]
     pub fn may_have_been_applied(&self) -> bool {
         self.context().unresolved_attempts > 0
+    }
+
+    /// Whether the object is longer than what was asked for can be.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.kind(), S3ErrorKind::TooLarge { .. })
     }
 
     /// Whether the task was aborted.

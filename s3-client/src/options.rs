@@ -11,7 +11,9 @@ use crate::env::Env;
 use crate::error::S3Error;
 use crate::limits::{EndpointLimits, Rates};
 use crate::retry::RetryPolicy;
-use crate::transport::{ConnectOptions, HttpProxy, HttpTransport, Timeouts, TlsOptions, Transport};
+use crate::transport::{
+    ConnectOptions, HttpProxy, HttpTransport, NoProxy, Timeouts, TlsOptions, Transport,
+};
 
 /// Default of [`S3ClientOptions::max_object_bytes`].
 const MAX_OBJECT_BYTES: usize = 1024 * 1024 * 1024;
@@ -25,6 +27,8 @@ pub struct S3ClientOptions {
     pub bucket: Option<BucketName>,
     /// HTTP proxy of this machine.
     pub proxy: Option<HttpProxy>,
+    /// Hosts to reach past the proxy; those on this machine always are.
+    pub no_proxy: NoProxy,
     /// TLS or plain HTTP.
     pub scheme: Scheme,
     /// Allow plain HTTP to other hosts than this one.
@@ -57,6 +61,7 @@ impl S3ClientOptions {
             endpoint,
             bucket,
             proxy: None,
+            no_proxy: NoProxy::default(),
             scheme: Scheme::Https,
             allow_plain_http: false,
             timeouts,
@@ -94,6 +99,7 @@ impl S3ClientOptions {
                 ca_pem: endpoint.ca_cert.as_ref().map(api_types::s3::CaCert::to_pem),
             },
             proxy: self.proxy.clone(),
+            no_proxy: self.no_proxy.clone(),
             allow_plain_http: self.allow_plain_http,
         };
         let transport = HttpTransport::new(env, connect, self.timeouts, limits)

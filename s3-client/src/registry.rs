@@ -14,7 +14,7 @@ use crate::env::Env;
 use crate::error::S3Error;
 use crate::limits::EndpointLimits;
 use crate::options::S3ClientOptions;
-use crate::transport::HttpProxy;
+use crate::transport::{HttpProxy, NoProxy};
 
 type Slot = (EndpointId, Option<BucketName>);
 
@@ -23,6 +23,7 @@ type Slot = (EndpointId, Option<BucketName>);
 struct Settings {
     endpoint: S3EndpointConfig,
     proxy: Option<HttpProxy>,
+    no_proxy: NoProxy,
     scheme: Scheme,
     allow_plain_http: bool,
 }
@@ -32,6 +33,7 @@ impl Settings {
         Self {
             endpoint: options.endpoint.clone(),
             proxy: options.proxy.clone(),
+            no_proxy: options.no_proxy.clone(),
             scheme: options.scheme,
             allow_plain_http: options.allow_plain_http,
         }

@@ -38,7 +38,7 @@ impl RetryPolicy {
         }
     }
 
-    /// The deadline of a request with a body of this size.
+    /// The deadline of a request that sends, or an answer that announces, a body of this size.
     #[must_use]
     pub fn deadline_for(&self, body: usize) -> Duration {
         let seconds = u64::try_from(body / 1024).unwrap_or(u64::MAX);

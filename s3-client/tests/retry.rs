@@ -3,11 +3,18 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::{Setup, answer, client, error, key, keys, ok};
-use s3_client::transport::TransportError;
-use s3_client::{KeyOutcome, Operation, Phase, PutMode, PutOutcome, RetryPolicy, S3ErrorKind};
+use futures_util::future::BoxFuture;
+use s3_client::env::Env;
+use s3_client::transport::{Attempt, Response, Transport, TransportError};
+use s3_client::{
+    KeyOutcome, Operation, Phase, PutMode, PutOutcome, RetryPolicy, S3Client, S3ClientOptions,
+    S3ErrorKind,
+};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(start_paused = true)]
@@ -450,4 +457,79 @@ async fn put_rate_is_global_over_all_clients_of_the_limits() {
     // A burst of ten, then ten per second.
     let millis = (env.now() - start).as_millis();
     assert!((3000..3100).contains(&millis), "{millis}");
+}
+
+/// Announces the length of its answer, then takes its time.
+struct Slow {
+    env: Env,
+    announced: u64,
+    takes: Duration,
+}
+
+impl Transport for Slow {
+    fn send(&self, attempt: Attempt) -> BoxFuture<'_, Result<Response, TransportError>> {
+        Box::pin(async move {
+            attempt.announced.store(self.announced, Ordering::Relaxed);
+            self.env.sleep(self.takes).await;
+            ok("body")
+        })
+    }
+}
+
+/// A download gets as much time for its size as an upload: a large object over a slow line must
+/// not fail while it is still coming in.
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_download_grows_with_what_is_announced() {
+    for (mib, takes, arrives) in [
+        (0, 1799, true),
+        (0, 1801, false),
+        (1, 1801, false),
+        (8, 8000, true),
+        (8, 8193, false),
+    ] {
+        let env = Env::seeded(7, common::START);
+        let slow = Slow {
+            env: env.clone(),
+            announced: mib << 20,
+            takes: Duration::from_secs(takes),
+        };
+        let options = S3ClientOptions::new(common::endpoint(), Some(common::bucket()));
+        let client = S3Client::with_transport(options, env, Arc::new(slow)).unwrap();
+        let object = client.get_object(&key("k")).await;
+        assert_eq!(
+            object.is_ok(),
+            arrives,
+            "{mib} MiB in {takes} s: {object:?}"
+        );
+    }
+}
+
+/// Uploads that give up in the queue must not have spent the rate of those behind them.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_the_put_rate_is_taken_behind_the_slot() {
+    let mut setup = Setup::new();
+    setup.endpoint.upload_concurrency = Some(1);
+    setup.endpoint.put_rate_limit = Some(1);
+    setup.latency = Duration::from_secs(10);
+    let (client, server) = setup.client(|_, _| ok(""));
+    let put = |client: s3_client::S3Client| async move {
+        client
+            .put_object(&key("k"), "x".into(), PutMode::Replace)
+            .await
+    };
+    let first = tokio::spawn(put(client.clone()));
+    tokio::task::yield_now().await;
+    let cancel = CancellationToken::new();
+    let queued: Vec<_> = (0..30)
+        .map(|_| tokio::spawn(put(client.with_cancel(cancel.clone()))))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cancel.cancel();
+    for queued in queued {
+        assert!(queued.await.unwrap().is_err());
+    }
+    put(client).await.unwrap();
+    first.await.unwrap().unwrap();
+    let started: Vec<_> = server.seen().iter().map(|seen| seen.at.as_secs()).collect();
+    assert_eq!(started, [0, 10], "at once when the slot is free");
 }

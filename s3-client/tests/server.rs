@@ -393,6 +393,7 @@ async fn big_objects_pass_and_bigger_ones_are_refused() {
         "{error}"
     );
     assert_eq!(error.context().attempts, 1);
+    assert!(error.is_too_large() && !error.is_transient(), "{error:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use api_types::s3::{BucketName, S3EndpointConfig};
 use clap::ValueEnum;
 use s3_client::env::Env;
-use s3_client::transport::HttpProxy;
+use s3_client::transport::{HttpProxy, NoProxy};
 use s3_client::{ClientRegistry, CounterSnapshot, S3Client, S3ClientOptions, Scheme};
 
 /// How this machine reaches S3 endpoints.
@@ -22,6 +22,10 @@ pub struct S3Options {
         value_name = "PROXY"
     )]
     pub http_proxy: Option<ProxyArgument>,
+    /// Reach these hosts past the proxy: names, domains and networks, separated by commas, for
+    /// example '.lan,10.0.0.0/8'. Hosts on this machine always are.
+    #[arg(long, env = "NO_PROXY", global = true, value_name = "HOSTS")]
+    pub no_proxy: Option<NoProxy>,
     /// Speak plain HTTP instead of TLS, for S3 servers without certificate.
     #[arg(long, env = "COFFER_PLAIN_HTTP", global = true, value_enum)]
     pub plain_http: Option<PlainHttp>,
@@ -56,6 +60,7 @@ impl fmt::Debug for ProxyArgument {
 /// The S3 clients of a process: one per endpoint and bucket.
 pub struct S3Clients {
     proxy: Option<HttpProxy>,
+    no_proxy: NoProxy,
     plain_http: Option<PlainHttp>,
     registry: ClientRegistry,
 }
@@ -70,6 +75,7 @@ impl S3Clients {
             .transpose();
         Ok(Self {
             proxy: proxy.map_err(|error: String| anyhow!("bad value of --http-proxy: {error}"))?,
+            no_proxy: options.no_proxy.clone().unwrap_or_default(),
             plain_http: options.plain_http,
             registry: ClientRegistry::new(env.clone()),
         })
@@ -111,6 +117,7 @@ impl S3Clients {
         options.scheme = if plain { Scheme::Http } else { Scheme::Https };
         options.allow_plain_http = self.plain_http == Some(PlainHttp::Everywhere);
         options.proxy.clone_from(&self.proxy);
+        options.no_proxy.clone_from(&self.no_proxy);
         options
     }
 }
@@ -134,6 +141,7 @@ mod tests {
             let http_proxy = Some(ProxyArgument::from(text.to_owned()));
             S3Clients::new(
                 &S3Options {
+                    no_proxy: None,
                     http_proxy,
                     plain_http: None,
                 },

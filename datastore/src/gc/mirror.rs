@@ -8,6 +8,8 @@
 //! its chunks would stay for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,11 +18,12 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use s3_client::{ETag, ListError, ListOptions, ListPrefix, ListedObject, S3Client};
 
 use crate::backend::s3::S3Backend;
+use crate::backend::s3::bounded::get_listed;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
 use crate::task::{TaskContext, check_abort};
 
-use super::mark::Marker;
+use super::mark::{FileState, Marker};
 
 /// Index objects fetched at once.
 const PARALLEL_GETS: usize = 8;
@@ -74,7 +77,7 @@ impl DataStore {
         }
         let mut fetched = stream::iter(unread)
             .map(|index| async move {
-                let object = client.get_object(&index.object.key).await?;
+                let object = get_listed(client, &index.object.key, index.object.size).await?;
                 Ok::<_, Error>((index.relative, object))
             })
             .buffer_unordered(PARALLEL_GETS);
@@ -97,26 +100,32 @@ impl DataStore {
     }
 
     /// Whether the walk has read this very version of the index.
+    ///
+    /// The MD5 is that of the file *as the walk read it* ◆: a re-sync may have replaced the file
+    /// since, by the version that is in the bucket, whose chunks nobody has marked.
     async fn is_read(&self, marker: &Marker, index: &RemoteIndex) -> bool {
-        if marker.size_read(Path::new(&index.relative)) != Some(index.object.size) {
+        let Some(read) = marker.state_read(Path::new(&index.relative)) else {
+            return false;
+        };
+        if read.size != index.object.size {
             return false;
         }
         let Some(expected) = index.object.etag.as_ref().and_then(ETag::md5) else {
             return true;
         };
         let path = self.base.join(&index.relative);
-        let known = self.index_md5s.get(&path);
+        let known = self.index_md5s.get(&path, read);
         match known {
             Some(md5) => md5 == expected,
             None => {
                 let local = path.clone();
-                let found = self.env.blocking(move || md5_of_file(&local)).await;
+                let found = self.env.blocking(move || md5_of_file(&local, read)).await;
                 match found {
-                    Some((identity, md5)) => {
-                        self.index_md5s.put(path, identity, md5);
+                    Some(md5) => {
+                        self.index_md5s.put(path, read, md5);
                         md5 == expected
                     }
-                    // Gone or unreadable meanwhile: the bucket's version is marked as well.
+                    // Gone, replaced or unreadable meanwhile: the bucket's version is marked as well.
                     None => false,
                 }
             }
@@ -186,57 +195,44 @@ fn age(index: &RemoteIndex) -> Option<i64> {
     Some(now.saturating_sub(index.object.last_modified?))
 }
 
-/// What a file was when its MD5 was computed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct FileIdentity {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl FileIdentity {
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::symlink_metadata(path).ok()?;
-        Some(Self {
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
-    }
-}
-
-fn md5_of_file(path: &Path) -> Option<(FileIdentity, [u8; 16])> {
-    let identity = FileIdentity::of(path)?;
-    let bytes = std::fs::read(path).ok()?;
+/// The MD5 of the file, if it is still in that state before and after reading.
+fn md5_of_file(path: &Path, state: FileState) -> Option<[u8; 16]> {
+    let file = File::open(path).ok()?;
+    let is_unchanged = || {
+        let metadata = file.metadata().ok()?;
+        (FileState::of(&metadata) == state).then_some(())
+    };
+    is_unchanged()?;
+    let mut bytes = Vec::new();
+    (&file).read_to_end(&mut bytes).ok()?;
+    is_unchanged()?;
     let md5 = openssl::hash::hash(openssl::hash::MessageDigest::md5(), &bytes).ok()?;
-    Some((identity, md5.as_ref().try_into().ok()?))
+    md5.as_ref().try_into().ok()
 }
 
 /// MD5s of local index files, so that a repeated run does not read each of them again.
 #[derive(Debug, Default)]
 pub(crate) struct IndexMd5s {
-    known: std::sync::Mutex<BTreeMap<PathBuf, (FileIdentity, [u8; 16])>>,
+    known: std::sync::Mutex<BTreeMap<PathBuf, (FileState, [u8; 16])>>,
 }
 
 impl IndexMd5s {
-    fn get(&self, path: &Path) -> Option<[u8; 16]> {
-        let identity = FileIdentity::of(path)?;
+    fn get(&self, path: &Path, state: FileState) -> Option<[u8; 16]> {
         let known = self
             .known
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         known
             .get(path)
-            .filter(|(then, _)| *then == identity)
+            .filter(|(then, _)| *then == state)
             .map(|(_, md5)| *md5)
     }
 
-    fn put(&self, path: PathBuf, identity: FileIdentity, md5: [u8; 16]) {
+    fn put(&self, path: PathBuf, state: FileState, md5: [u8; 16]) {
         let mut known = self
             .known
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.insert(path, (identity, md5));
+        known.insert(path, (state, md5));
     }
 }

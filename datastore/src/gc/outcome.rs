@@ -85,13 +85,11 @@ impl Run {
 
     async fn finish_bucket(&self, backend: &S3Backend, report: &mut GcReport) -> Result<()> {
         self.clear_leftovers(report).await?;
-        if !self.options.dry_run {
-            if !report.orphan_metadata.is_empty() {
-                let orphans = report.orphan_metadata.clone();
-                backend.cleanup.add(&self.store.env, orphans).await?;
-                if let Some(client) = &self.client {
-                    backend.reconcile_metadata(client).await?;
-                }
+        if !self.options.dry_run && !report.orphan_metadata.is_empty() {
+            let orphans = report.orphan_metadata.clone();
+            backend.cleanup.add(&self.store.env, orphans).await?;
+            if let Some(client) = &self.client {
+                backend.reconcile_metadata(client).await?;
             }
         }
         if let Some(client) = &self.client {

@@ -11,6 +11,7 @@ use s3_client::{ETag, ListOptions, ListPrefix, ListedObject, S3Client};
 use serde::Serialize;
 
 use crate::atomic_file::{self, ReplaceOptions};
+use crate::backend::s3::bounded::get_listed;
 use crate::backend::s3::journal::sync_file_system;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -238,7 +239,7 @@ impl DataStore {
                 problem: None,
             }));
         }
-        let Some(object) = client.get_object(&entry.object.key).await? else {
+        let Some(object) = get_listed(client, &entry.object.key, entry.object.size).await? else {
             let problem = Some(format!("{} was listed but is gone", entry.object.key));
             return Ok(Some(Fetched { bytes: 0, problem }));
         };

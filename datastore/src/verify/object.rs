@@ -25,6 +25,7 @@ use api_types::digest::Digest;
 use s3_client::{CopyOutcome, ListOptions, ObjectKey, PutMode, S3Client};
 
 use crate::backend::s3::S3Backend;
+use crate::backend::s3::bounded::{Bounded, OVERSIZED};
 use crate::backend::s3::confirm::Look;
 use crate::backend::s3::delete::{BatchOutcome, Condemned, DeleteBatch, is_fatal};
 use crate::digests::UploadGuard;
@@ -101,20 +102,17 @@ impl Run<'_> {
 
     /// GETs a chunk object, past the cache, and judges it.
     async fn look(&self, remote: &Remote, digest: Digest) -> Result<Verdict> {
-        let key = remote.backend.keys.chunk(&digest)?;
         let object = {
             let _permit = self.readers.acquire().await;
-            remote.client.get_object(&key).await?
+            remote.backend.get_chunk(&remote.client, &digest).await?
         };
-        let Some(object) = object else {
-            return Ok(Verdict::Missing);
+        let body = match object {
+            Bounded::Found(body) => body,
+            Bounded::Absent => return Ok(Verdict::Missing),
+            Bounded::Oversized => return Ok(Verdict::Corrupt(OVERSIZED.into())),
         };
         let _permit = self.workers.acquire().await;
-        Ok(self
-            .store
-            .env
-            .blocking(move || judge(object.body, &digest))
-            .await)
+        Ok(self.store.env.blocking(move || judge(body, &digest)).await)
     }
 
     /// An object that a GET or the listing did not find: heals it, or confirms that it is missing.

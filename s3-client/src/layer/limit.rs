@@ -57,12 +57,14 @@ impl<T> Limiting<T> {
 impl<T: Transport> Transport for Limiting<T> {
     fn send(&self, attempt: Attempt) -> BoxFuture<'_, Result<Response, TransportError>> {
         Box::pin(async move {
-            if attempt.request.method == Method::PUT {
-                self.limits.puts.acquire(1).await;
-            }
             let gate = &self.gates[attempt.request.operation.class().index()];
             // The slot is held until the whole body has been read.
             let permit = gate.acquire(attempt.context.priority).await;
+            // Behind the slot: a token is taken when it can be used, in the order of the requests, and
+            // one that gives up in the queue takes none. Before the connection, which others need.
+            if attempt.request.method == Method::PUT {
+                self.limits.puts.acquire(1).await;
+            }
             // Waited for here and not by the transport: what is signed and counted as sent must not
             // wait any more.
             let _connection = match &self.connections {

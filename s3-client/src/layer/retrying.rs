@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::classify::{Failure, RetryClass};
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -48,7 +50,8 @@ impl Retrying {
         call: &Call,
         interpret: impl Fn(&Response) -> Result<T, Failure>,
     ) -> Result<(T, u32), Unsuccessful> {
-        let deadline = self.env.now() + call.policy.deadline_for(call.request.body.len());
+        let started = self.env.now();
+        let mut deadline = started + call.policy.deadline_for(call.request.body.len());
         let pinned_time = call.context.signed_at.is_some();
         let mut state = RetryState {
             pinned_time,
@@ -58,8 +61,8 @@ impl Retrying {
         self.budget.earn();
         loop {
             state.attempts += 1;
-            let left = deadline.saturating_duration_since(self.env.now());
-            let (result, answered) = match self.attempt(call, state.attempts, left).await {
+            let attempt = self.attempt(call, state.attempts, started, &mut deadline);
+            let (result, answered) = match attempt.await {
                 Ok(response) => (interpret(&response), true),
                 Err(failure) => (Err(failure), false),
             };
@@ -136,21 +139,41 @@ impl Retrying {
         }
     }
 
-    async fn attempt(&self, call: &Call, number: u32, left: Duration) -> Result<Response, Failure> {
+    /// One attempt, until the deadline, which moves when a large answer is announced.
+    async fn attempt(
+        &self,
+        call: &Call,
+        number: u32,
+        started: Instant,
+        deadline: &mut Instant,
+    ) -> Result<Response, Failure> {
         let attempt = Attempt {
             request: call.request.clone(),
             context: call.context.clone(),
             number,
             signature: Vec::new(),
+            announced: Arc::default(),
             sent: Arc::default(),
         };
-        let sent = attempt.sent.clone();
+        let (sent, announced) = (attempt.sent.clone(), attempt.announced.clone());
         let abandoned = |kind| Err(abandoned(kind, sent.load(Ordering::Relaxed)));
-        tokio::select! {
-            biased;
-            () = call.context.cancel.cancelled() => abandoned(S3ErrorKind::Aborted),
-            result = self.inner.send(attempt) => result.map_err(Failure::from),
-            () = self.env.sleep(left) => abandoned(S3ErrorKind::Timeout { phase: Phase::Deadline }),
+        let mut answer = self.inner.send(attempt);
+        loop {
+            let left = deadline.saturating_duration_since(self.env.now());
+            tokio::select! {
+                biased;
+                () = call.context.cancel.cancelled() => return abandoned(S3ErrorKind::Aborted),
+                result = &mut answer => return result.map_err(Failure::from),
+                () = self.env.sleep(left) => {
+                    let size = usize::try_from(announced.load(Ordering::Relaxed));
+                    let later = started + call.policy.deadline_for(size.unwrap_or(usize::MAX));
+                    if later <= *deadline {
+                        let phase = Phase::Deadline;
+                        return abandoned(S3ErrorKind::Timeout { phase });
+                    }
+                    *deadline = later;
+                }
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::no_proxy::NoProxy;
 use super::proxy::{HttpProxy, open_tunnel};
 use super::tls::{TlsConnector, TlsOptions};
 use super::{TransportError, TransportErrorKind};
@@ -22,6 +23,8 @@ pub struct ConnectOptions {
     pub tls: TlsOptions,
     /// Proxy to go through.
     pub proxy: Option<HttpProxy>,
+    /// Hosts to reach past the proxy.
+    pub no_proxy: NoProxy,
     /// Plain HTTP to any host, not only to this machine.
     pub allow_plain_http: bool,
 }
@@ -64,7 +67,8 @@ impl Connector {
                 "plain http is refused: it is only for loopback addresses; use tls",
             ));
         }
-        let stream = match &self.options.proxy {
+        let proxy = self.options.proxy.as_ref();
+        let stream = match proxy.filter(|_| !self.options.no_proxy.contains(target)) {
             None => self.open(&target.header, &target.host, target.port).await?,
             Some(proxy) => {
                 let name = format!("proxy {}:{}", proxy.host, proxy.port);
@@ -72,7 +76,9 @@ impl Connector {
                 let tunnel = self
                     .in_time(&name, open_tunnel(&mut stream, proxy, target))
                     .await?;
-                tunnel.map_err(|reason| TransportError::connect(&name, true, reason))?;
+                tunnel.map_err(|refused| {
+                    TransportError::connect(&name, refused.retryable, refused.message)
+                })?;
                 stream
             }
         };
@@ -174,6 +180,43 @@ mod tests {
         assert_eq!(interleave(vec![a, b, c, d]), [a, d, b, c]);
         assert_eq!(interleave(vec![d, a]), [d, a]);
         assert_eq!(interleave(vec![]), []);
+    }
+
+    /// A server on this machine is not what a proxy knows.
+    #[tokio::test]
+    async fn this_machine_and_exceptions_are_reached_past_the_proxy() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Nobody listens there.
+        let proxy = Some("127.0.0.1:1".parse().unwrap());
+        let options = |no_proxy: &str| ConnectOptions {
+            scheme: Scheme::Http,
+            allow_plain_http: true,
+            proxy: proxy.clone(),
+            no_proxy: no_proxy.parse().unwrap(),
+            ..ConnectOptions::default()
+        };
+        let connect = async |no_proxy: &str, host: &str| {
+            let patience = Duration::from_millis(200);
+            let connector = Connector::new(Env::system(), options(no_proxy), patience).unwrap();
+            let target = Authority {
+                host: host.into(),
+                port,
+                header: host.into(),
+            };
+            connector.connect(&target).await.map(|_| ())
+        };
+        connect("", "127.0.0.1").await.unwrap();
+        connect("", "localhost").await.unwrap();
+        // TEST-NET: through the proxy, which does not answer; past it, nobody does.
+        let through = connect("", "192.0.2.1").await.unwrap_err();
+        assert!(
+            through.message.contains("127.0.0.1:1"),
+            "{}",
+            through.message
+        );
+        let past = connect("192.0.2.0/24", "192.0.2.1").await.unwrap_err();
+        assert!(!past.message.contains("127.0.0.1:1"), "{}", past.message);
     }
 
     #[tokio::test]

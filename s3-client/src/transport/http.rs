@@ -1,6 +1,7 @@
 //! HTTP/1.1 over the network: one attempt with its timeouts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -49,7 +50,7 @@ const MAX_RESERVE: usize = 4 * 1024 * 1024;
 pub struct HttpTransport {
     env: Env,
     connector: Connector,
-    pool: Pool,
+    pool: Arc<Pool>,
     timeouts: Timeouts,
     limits: Arc<EndpointLimits>,
 }
@@ -127,13 +128,12 @@ impl HttpTransport {
         } else {
             ERROR_BODY_LIMIT
         };
-        let too_large = || TransportError {
-            kind: TransportErrorKind::TooLarge,
-            ..TransportError::broken(format!("the answer is larger than {limit} bytes"))
-        };
-        if success && claimed_length(&body) > limit {
-            return Err(too_large());
+        let claimed = claimed_length(&body);
+        if success && claimed > limit {
+            return Err(TransportError::too_large(limit));
         }
+        let announced = u64::try_from(claimed).unwrap_or(u64::MAX);
+        attempt.announced.store(announced, Ordering::Relaxed);
         let collected = tokio::select! {
             biased;
             collected = collect(body, limit) => collected?,
@@ -142,7 +142,7 @@ impl HttpTransport {
         if collected.complete {
             self.pool.put(&attempt.request.authority, connection);
         } else if success {
-            return Err(too_large());
+            return Err(TransportError::too_large(limit));
         }
         Ok(Response {
             status,

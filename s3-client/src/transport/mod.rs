@@ -7,13 +7,14 @@
 mod connect;
 mod http;
 mod metered;
+mod no_proxy;
 mod pool;
 mod proxy;
 mod tls;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use connect::ConnectOptions;
 pub use http::{HttpTransport, Timeouts};
+pub use no_proxy::NoProxy;
 pub use proxy::HttpProxy;
 pub use tls::{TlsOptions, Verdict, judge_certificate};
 
@@ -109,6 +111,9 @@ pub struct Attempt {
     pub number: u32,
     /// Headers of the signature, added by the signing layer.
     pub signature: Vec<(&'static str, String)>,
+    /// Bytes that the answer is going to have, as soon as it says so: a slow but living download
+    /// gets the time that it needs.
+    pub announced: Arc<AtomicU64>,
     /// Set when the attempt leaves the queue for the network: abandoned after that, it may have
     /// arrived.
     pub sent: Arc<AtomicBool>,
@@ -181,8 +186,8 @@ pub enum TransportErrorKind {
     Timeout(Phase),
     /// The connection broke.
     Broken,
-    /// The answer cannot be taken: too long.
-    TooLarge,
+    /// The answer cannot be taken: longer than so many bytes.
+    TooLarge(usize),
     /// The request cannot be sent as it is.
     Invalid,
 }
@@ -226,6 +231,15 @@ impl TransportError {
             message: message.into(),
             may_have_arrived: true,
             stale_connection: false,
+        }
+    }
+
+    /// The answer is longer than what was asked for allows; for transports in memory too.
+    #[must_use]
+    pub fn too_large(limit: usize) -> Self {
+        Self {
+            kind: TransportErrorKind::TooLarge(limit),
+            ..Self::broken(format!("the answer is larger than {limit} bytes"))
         }
     }
 

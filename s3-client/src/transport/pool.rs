@@ -1,6 +1,7 @@
 //! Idle connections, kept for a while and not for ever, so that changes of DNS take effect.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,14 +37,17 @@ struct Idle {
 pub(super) struct Pool {
     env: Env,
     idle: Mutex<HashMap<Authority, Vec<Idle>>>,
+    /// Somebody closes what has been idle for too long.
+    reaping: AtomicBool,
 }
 
 impl Pool {
-    pub(super) fn new(env: Env) -> Self {
-        Self {
+    pub(super) fn new(env: Env) -> Arc<Self> {
+        Arc::new(Self {
             env,
             idle: Mutex::default(),
-        }
+            reaping: AtomicBool::new(false),
+        })
     }
 
     /// A usable idle connection, the most recently used first; with `prefer_fresh` only one that
@@ -77,18 +81,91 @@ impl Pool {
         }
     }
 
-    pub(super) fn put(&self, target: &Authority, mut connection: Connection) {
+    pub(super) fn put(self: &Arc<Self>, target: &Authority, mut connection: Connection) {
         if connection.sender.is_closed() {
             return;
         }
         connection.reused = true;
         let since = self.env.now();
-        let mut pools = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = pools.entry(target.clone()).or_default();
-        idle.retain(|idle| {
-            let rested = since.saturating_duration_since(idle.since);
-            rested <= MAX_IDLE && !idle.connection.sender.is_closed()
+        {
+            let mut pools = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let idle = pools.entry(target.clone()).or_default();
+            idle.push(Idle { connection, since });
+            if self.reaping.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+        let (pool, env) = (Arc::downgrade(self), self.env.clone());
+        tokio::spawn(async move {
+            loop {
+                env.sleep(MAX_IDLE / 2).await;
+                match pool.upgrade() {
+                    Some(pool) if pool.reap() => {}
+                    _ => return,
+                }
+            }
         });
-        idle.push(Idle { connection, since });
+    }
+
+    /// Closes what nobody will use any more; whether anything is left to watch.
+    fn reap(&self) -> bool {
+        let now = self.env.now();
+        let mut pools = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, idle| {
+            idle.retain(|idle| {
+                let rested = now.saturating_duration_since(idle.since);
+                rested <= MAX_IDLE && !idle.connection.sender.is_closed()
+            });
+            !idle.is_empty()
+        });
+        // Decided under the lock: whoever puts a connection later starts a new watch.
+        self.reaping.store(!pools.is_empty(), Ordering::SeqCst);
+        !pools.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    /// A burst of requests must not leave its connections open until the next one.
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_are_closed_in_time() {
+        let env = Env::seeded(1, 0);
+        let pool = Pool::new(env.clone());
+        let target = Authority {
+            host: "s3.test".into(),
+            port: 443,
+            header: "s3.test".into(),
+        };
+        for _ in 0..2 {
+            let mut far_ends = Vec::new();
+            for _ in 0..3 {
+                let (near, far) = tokio::io::duplex(64);
+                let io = hyper_util::rt::TokioIo::new(near);
+                let (sender, driver) = hyper::client::conn::http1::handshake(io).await.unwrap();
+                tokio::spawn(driver);
+                let connection = Connection {
+                    sender,
+                    meter: Meter::new(env.clone()),
+                    opened: env.now(),
+                    reused: false,
+                };
+                pool.put(&target, connection);
+                far_ends.push(far);
+            }
+            env.sleep(MAX_IDLE / 2).await;
+            assert!(pool.take(&target, false).await.is_some());
+            env.sleep(MAX_IDLE + Duration::from_secs(1)).await;
+            assert!(pool.idle.lock().unwrap().is_empty());
+            for mut far in far_ends {
+                assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0, "closed");
+            }
+            assert!(
+                !pool.reaping.load(Ordering::SeqCst),
+                "nothing is left to watch"
+            );
+        }
     }
 }

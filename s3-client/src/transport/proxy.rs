@@ -58,16 +58,54 @@ impl FromStr for HttpProxy {
             return Err(bad.to_owned());
         }
         let port = port.parse().map_err(|_| bad)?;
-        let credentials = match credentials {
-            Some(text) if text.chars().any(char::is_control) => return Err(bad.to_owned()),
-            other => other,
-        };
+        let credentials = credentials
+            .map(|text| decode(&text).ok_or(bad))
+            .transpose()?;
         Ok(Self {
             host: host.to_owned(),
             port,
             credentials,
         })
     }
+}
+
+/// `user:password` with percent-encoded characters decoded; `None` if that cannot be sent.
+///
+/// A percent sign that encodes nothing stands for itself, as passwords are often pasted as they are.
+fn decode(credentials: &str) -> Option<String> {
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let (user, password) = (percent_decode(user)?, percent_decode(password)?);
+    // Basic authentication ends the user's name at the first colon.
+    if user.contains(':') || user.chars().chain(password.chars()).any(char::is_control) {
+        return None;
+    }
+    Some(format!("{user}:{password}"))
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let mut byte = [0];
+        let code = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        if code.is_some_and(|code| hex::decode_to_slice(code, &mut byte).is_ok()) {
+            decoded.push(byte[0]);
+            at += 3;
+        } else {
+            decoded.push(bytes[at]);
+            at += 1;
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// A proxy did not open a tunnel.
+#[derive(Debug)]
+pub(super) struct TunnelError {
+    pub(super) message: String,
+    /// Whether another attempt can help: not if the proxy has refused this request for good.
+    pub(super) retryable: bool,
 }
 
 /// The longest answer to CONNECT that is read.
@@ -78,7 +116,7 @@ pub(super) async fn open_tunnel<S>(
     stream: &mut S,
     proxy: &HttpProxy,
     target: &Authority,
-) -> Result<(), String>
+) -> Result<(), TunnelError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -93,7 +131,11 @@ where
         request.push_str(&format!("proxy-authorization: Basic {encoded}\r\n"));
     }
     request.push_str("\r\n");
-    let io = |error: std::io::Error| format!("the proxy {} failed: {error}", proxy.host);
+    let passing = |message: String| TunnelError {
+        message,
+        retryable: true,
+    };
+    let io = |error: std::io::Error| passing(format!("the proxy {} failed: {error}", proxy.host));
     stream.write_all(request.as_bytes()).await.map_err(io)?;
     stream.flush().await.map_err(io)?;
 
@@ -101,7 +143,8 @@ where
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         if answer.len() == MAX_ANSWER {
-            return Err(format!("the proxy {} sent an endless answer", proxy.host));
+            let text = format!("the proxy {} sent an endless answer", proxy.host);
+            return Err(passing(text));
         }
         answer.push(stream.read_u8().await.map_err(io)?);
     }
@@ -111,14 +154,26 @@ where
     let is_http = words
         .next()
         .is_some_and(|version| version.starts_with("HTTP/1."));
-    match words.next().and_then(|status| status.parse::<u16>().ok()) {
-        Some(status) if is_http && (200..300).contains(&status) => Ok(()),
-        _ => Err(format!(
-            "the proxy {} refused a tunnel to {host}: {:?}",
-            proxy.host,
-            line.chars().take(100).collect::<String>()
-        )),
+    let status = words.next().and_then(|status| status.parse::<u16>().ok());
+    let status = status.filter(|_| is_http);
+    if status.is_some_and(|status| (200..300).contains(&status)) {
+        return Ok(());
     }
+    let hint = match status {
+        Some(407) => "; check user name and password of the proxy",
+        Some(403) => "; ask its administrator to allow it, or list the host in NO_PROXY",
+        _ => "",
+    };
+    let line: String = line.chars().take(100).collect();
+    Err(TunnelError {
+        message: format!(
+            "the proxy {} refused a tunnel to {host}: {line:?}{hint}",
+            proxy.host
+        ),
+        retryable: !status.is_some_and(|status| {
+            (400..500).contains(&status) && !matches!(status, 408 | 425 | 429)
+        }),
+    })
 }
 
 #[cfg(test)]
@@ -159,7 +214,24 @@ mod tests {
         assert!(!format!("{:?}", proxy("u:secret@h")).contains("secret"));
     }
 
-    async fn tunnel(answer: &'static str) -> (Result<(), String>, String) {
+    #[test]
+    fn credentials_are_decoded() {
+        for (text, expected) in [
+            ("http://user:p%40ss%3Aword@h", "user:p@ss:word"),
+            ("http://us%65r:x@h", "user:x"),
+            ("user:100%@h", "user:100%"),
+            ("user:%zz%2@h", "user:%zz%2"),
+            ("user@h", "user:"),
+            ("user:%C3%A4@h", "user:ä"),
+        ] {
+            assert_eq!(proxy(text).credentials.as_deref(), Some(expected), "{text}");
+        }
+        for bad in ["a%3Ab:c@h", "u:%0d%0a@h", "u:%ff@h", "u:\n@h"] {
+            assert!(bad.parse::<HttpProxy>().is_err(), "{bad}");
+        }
+    }
+
+    async fn tunnel(answer: &'static str) -> (Result<(), TunnelError>, String) {
         let (mut near, mut far) = tokio::io::duplex(4096);
         far.write_all(answer.as_bytes()).await.unwrap();
         far.shutdown().await.unwrap();
@@ -192,7 +264,21 @@ mod tests {
     #[tokio::test]
     async fn refusals_and_nonsense_are_errors() {
         let (refused, _) = tunnel("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
-        assert!(refused.unwrap_err().contains("407"));
+        let refused = refused.unwrap_err();
+        assert!(refused.message.contains("407") && refused.message.contains("password"));
+        assert!(!refused.retryable);
+        for (answer, retryable) in [
+            ("HTTP/1.1 403 Forbidden\r\n\r\n", false),
+            ("HTTP/1.1 429 Too Many Requests\r\n\r\n", true),
+            ("HTTP/1.1 502 Bad Gateway\r\n\r\n", true),
+            ("SSH-2.0-x 403\r\n\r\n", true),
+        ] {
+            assert_eq!(
+                tunnel(answer).await.0.unwrap_err().retryable,
+                retryable,
+                "{answer}"
+            );
+        }
         for bad in [
             "SSH-2.0-x 200\r\n\r\n",
             "HTTP/1.1 2000 OK\r\n\r\n",

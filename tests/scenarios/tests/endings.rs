@@ -226,7 +226,11 @@ async fn an_abort_deletes_the_manifest_before_anything_else() -> Result<()> {
     let mark = world.mock.journal_mark();
     session.abort().await?;
     let deleted = world.mock.journal().since(mark).deleted_keys();
-    assert_eq!(deleted.len(), 4, "with the owner of the new group: {deleted:?}");
+    assert_eq!(
+        deleted.len(),
+        4,
+        "with the owner of the new group: {deleted:?}"
+    );
     assert!(deleted[0].ends_with("index.json.blob"), "{deleted:?}");
     assert_eq!(metadata(&world), Vec::<String>::new());
     Ok(())

@@ -11,8 +11,10 @@ use datastore::format::index::IndexIdentity;
 use datastore::session::WriterSession;
 use s3_client::{PutMode, TaskKind};
 use scenarios::facts::check_report;
-use scenarios::meanwhile::{Story, at_every_interleaving, check_outcome, check_rest};
-use scenarios::{BUCKET, Chunk, STORE, Server, Snapshot, World, chunk, chunks, insert};
+use scenarios::meanwhile::{
+    Story, at_every_interleaving, check_outcome, check_rest, gate_metadata_listing,
+};
+use scenarios::{BUCKET, Chunk, STORE, Server, Snapshot, World, chunk, chunks, insert, no_grace};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -256,4 +258,35 @@ async fn t18_a_destroyed_namespace_is_no_error() -> Result<()> {
     // Neither, the inner one's, both.
     assert_eq!(freed.into_inner(), [0, 1, 2].into());
     Ok(())
+}
+
+// --- The mirror check ---------------------------------------------------------------------------
+
+/// The index is replaced, here and in the bucket, after the mark has read it and before the
+/// bucket's list of indexes is looked at: that the two are equal *now* says nothing of what was
+/// read. Nobody has stamped the chunks of the new version.
+#[tokio::test(start_paused = true)]
+async fn an_index_replaced_behind_the_mark_is_read_from_the_bucket() -> Result<()> {
+    let mut story = Resynced::set_up().await?;
+    // The chunk that only the new version has is old garbage.
+    let stray = story.server.backup("stray", 0, &story.new[1..]).await?;
+    story.server.forget(&stray).await?;
+    let gate = gate_metadata_listing(&story.world);
+    let gc = story
+        .world
+        .collect_until(&story.server, no_grace(), &gate)
+        .await?;
+    story
+        .world
+        .mock
+        .put(BUCKET, &story.key(), story.body.clone());
+    let temp = story.local().with_extension("tmp_didx");
+    std::fs::write(&temp, &story.body)?;
+    std::fs::rename(&temp, story.local())?;
+    gate.release();
+    let report = gc.end().await?;
+    check_report(&report, 0)?;
+    story.session = None;
+    let (world, server, snapshot) = story.finished();
+    world.check_safe(&server, &[&snapshot]).await
 }

@@ -44,7 +44,7 @@ impl MemoryTransport {
             .map_err(|dropped| TransportError::broken(dropped.to_string()))?
             .into_parts();
         if body.len() > attempt.request.body_limit {
-            return Err(TransportError::broken("the answer is too large"));
+            return Err(TransportError::too_large(attempt.request.body_limit));
         }
         Ok(Response {
             status: parts.status.as_u16(),

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
 
 use super::S3Backend;
+use super::bounded::{Bounded, can_be_chunk};
 
 /// Rounds of "already exists" and "gone again" before an upload gives up.
 const MAX_ROUNDS: usize = 4;
@@ -134,10 +135,15 @@ impl S3Backend {
         if looks_like(&head, blob) {
             return Ok(Verdict::Keep);
         }
-        let Some(object) = client.get_object(&key).await? else {
-            return Ok(Verdict::Gone);
+        if !can_be_chunk(head.size) {
+            return Ok(Verdict::Replace { damaged: true });
+        }
+        let body = match self.get_chunk(client, &digest).await? {
+            Bounded::Found(body) => body,
+            Bounded::Absent => return Ok(Verdict::Gone),
+            Bounded::Oversized => return Ok(Verdict::Replace { damaged: true }),
         };
-        let Ok(stored) = DataBlob::from_bytes(object.body) else {
+        let Ok(stored) = DataBlob::from_bytes(body) else {
             return Ok(Verdict::Replace { damaged: true });
         };
         if stored.verify_unencrypted(&digest, None).is_err() {

@@ -10,6 +10,7 @@
 //! | [`keys`] | object keys |
 //! | [`insert`] | upload or answer "duplicate" |
 //! | [`existing`] | is an object that was there before us good? |
+//! | `bounded` | GETs that take no more than the longest legal object |
 //! | [`read`] | cached payload or GET, one GET for many readers |
 //! | [`cache`] | which payloads to keep on disk |
 //! | [`confirm`] | look at an object while holding its entry: heal, marker after HEAD, missing |
@@ -20,6 +21,7 @@
 //! | [`mirror`], [`cleanup`] | metadata files in the bucket |
 
 pub mod bad_list;
+pub(crate) mod bounded;
 pub mod cache;
 pub mod cleanup;
 pub mod confirm;

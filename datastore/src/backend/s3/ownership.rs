@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::error::{Error, Result};
 
 use super::S3Backend;
+use super::bounded::{Bounded, get_small};
 
 /// How long a look at the marker is good for.
 const LOOK_VALID: Duration = Duration::from_secs(60);
@@ -101,8 +102,10 @@ impl S3Backend {
     /// # Errors
     /// If the bucket does not answer.
     pub async fn read_epoch(&self, client: &S3Client) -> Result<Epoch> {
-        let Some(object) = client.get_object(&self.keys.epoch()?).await? else {
-            return Ok(Epoch::At(0));
+        let object = match get_small(client, &self.keys.epoch()?).await? {
+            Bounded::Found(object) => object,
+            Bounded::Absent => return Ok(Epoch::At(0)),
+            Bounded::Oversized => return Ok(Epoch::Unreadable),
         };
         let text = std::str::from_utf8(&object.body).ok();
         let epoch = text.and_then(|text| text.trim().parse().ok());
@@ -162,10 +165,11 @@ impl Ownership {
     /// # Errors
     /// If the bucket does not answer.
     pub async fn read(&self, client: &S3Client) -> Result<Option<InUse>> {
-        Ok(client
-            .get_object(&self.key)
-            .await?
-            .map(|object| InUse::parse(&object.body)))
+        Ok(match get_small(client, &self.key).await? {
+            Bounded::Found(object) => Some(InUse::parse(&object.body)),
+            Bounded::Absent => None,
+            Bounded::Oversized => Some(InUse::default()),
+        })
     }
 
     /// Confirms that the prefix is ours, by a look that is less than a minute old.
@@ -193,10 +197,17 @@ impl Ownership {
         let at = self.env.now();
         let local_time = self.env.unix_secs();
         self.forget();
-        let Some(object) = client.get_object(&self.key).await? else {
-            return Err(Error::NeedsRefresh {
-                reason: format!("the in-use marker {} is gone", self.key),
-            });
+        let object = match get_small(client, &self.key).await? {
+            Bounded::Found(object) => object,
+            Bounded::Absent => {
+                return Err(Error::NeedsRefresh {
+                    reason: format!("the in-use marker {} is gone", self.key),
+                });
+            }
+            Bounded::Oversized => {
+                let owner = InUse::default().owner();
+                return Err(Error::Fenced { owner, action });
+            }
         };
         let marker = InUse::parse(&object.body);
         if !marker.is_of(&self.instance) {

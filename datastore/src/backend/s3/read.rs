@@ -16,6 +16,7 @@ use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 
 use super::S3Backend;
+use super::bounded::{Bounded, OVERSIZED};
 use super::insert::Payload;
 
 /// GETs under way, by digest: later readers wait for the first one's answer.
@@ -86,15 +87,20 @@ impl S3Backend {
     /// [`Error::CorruptChunk`] if the object is damaged, else what the bucket answered.
     pub async fn fetch(&self, client: &S3Client, digest: Digest) -> Result<Option<DataBlob>> {
         let key = self.keys.chunk(&digest)?;
-        let Some(object) = client.get_object(&key).await? else {
-            return Ok(None);
+        let body = match self.get_chunk(client, &digest).await? {
+            Bounded::Found(body) => body,
+            Bounded::Absent => return Ok(None),
+            Bounded::Oversized => {
+                let reason = format!("object {key}: {OVERSIZED}");
+                return Err(Error::CorruptChunk { digest, reason });
+            }
         };
         self.blocking(move || {
             let corrupt = |error: crate::format::FormatError| Error::CorruptChunk {
                 digest,
                 reason: format!("object {key}: {error}"),
             };
-            let blob = DataBlob::from_bytes(object.body).map_err(corrupt)?;
+            let blob = DataBlob::from_bytes(body).map_err(corrupt)?;
             blob.verify_unencrypted(&digest, None).map_err(corrupt)?;
             Ok(Some(blob))
         })

@@ -102,11 +102,11 @@ impl Marker {
         Err(GcError::Restless { passes: MAX_PASSES })
     }
 
-    /// Bytes of the index at that path below the store, if the mark has read it.
+    /// The state in which the mark has read the index at that path below the store, if it has.
     #[must_use]
-    pub fn size_read(&self, relative: &Path) -> Option<u64> {
+    pub(in crate::gc) fn state_read(&self, relative: &Path) -> Option<FileState> {
         let path = self.options.base.join(relative);
-        self.states.get(&path).map(|state| state.size)
+        self.states.get(&path).copied()
     }
 
     /// Marks an index of the bucket that is not here, or not in this version. `relative` is its

@@ -30,6 +30,7 @@ use futures_util::future::BoxFuture;
 
 pub use marked::{AffectedSnapshot, IndexSource, MarkCounts, Marked, ReadIndex};
 pub use marker::Marker;
+pub(in crate::gc) use read_index::FileState;
 
 use super::error::GcResult;
 

@@ -21,7 +21,7 @@ const ENTRIES_PER_CHECK: u64 = 1 << 16;
 
 /// Which state of which file, as far as a stat tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FileState {
+pub(in crate::gc) struct FileState {
     device: u64,
     pub inode: u64,
     pub size: u64,
@@ -30,7 +30,7 @@ pub(super) struct FileState {
 }
 
 impl FileState {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(in crate::gc) fn of(metadata: &Metadata) -> Self {
         let nanos =
             |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
         Self {

@@ -350,3 +350,23 @@ async fn a_foreign_owner_ends_the_run() {
     assert!(test.object(&TestStore::chunk_key(ONE)).is_some());
     assert_eq!(bad_keys(&test), Vec::<String>::new());
 }
+
+/// What is longer than any chunk is damage, not trouble: set aside like other damage.
+#[tokio::test(start_paused = true)]
+async fn an_oversized_object_is_set_aside() {
+    let test = TestStore::s3().await;
+    let path = test
+        .backup_with("", FIRST, &[ONE, TWO], Payload::Discard)
+        .await;
+    let key = format!("{STORE}/{}", TestStore::chunk_key(ONE));
+    test.server().put("bucket", &key, vec![0; (16 << 20) + 45]);
+    let mark = test.server().journal_mark();
+    let report = verify(&test, &task(), all()).await.unwrap();
+    assert_eq!((report.failed.len(), report.corrupt_chunks), (1, 1));
+    assert_eq!(state(&test, &path).await, Some(VerifyState::Failed));
+    assert_eq!(bad_keys(&test).len(), 1);
+    let journal = test.server().journal().since(mark);
+    let gets = journal.requests_of(Op::GetObject);
+    let gets = gets.iter().filter(|keys| keys[0] == key).count();
+    assert_eq!(gets, 2, "two looks, none repeated");
+}

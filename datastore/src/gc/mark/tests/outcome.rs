@@ -157,9 +157,10 @@ async fn indexes_of_the_bucket_are_marked_and_known() {
     store.remove("other.didx");
     let run = Run::new(store);
     let mut marker = run.marker(Box::new(|_, _| {})).await.unwrap();
-    assert_eq!(marker.size_read(Path::new(&here)), Some(4096 + 40));
+    let read = marker.state_read(Path::new(&here)).unwrap();
+    assert_eq!(read.size, 4096 + 40);
     let there = PathBuf::from(format!("vm/1/{T2}/a.didx"));
-    assert_eq!(marker.size_read(&there), None);
+    assert_eq!(marker.state_read(&there), None);
     marker.mark_bytes(&there, bytes.clone()).unwrap();
     assert!(marker.mark_bytes(&there, bytes.slice(..4100)).is_err());
     assert!(marker.mark_bytes(Path::new("x.blob"), bytes).is_err());
