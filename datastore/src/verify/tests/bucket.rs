@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::format::blob::DataBlob;
 use crate::locks::ProcessLocker;
 use crate::task::TaskContext;
+use crate::test_store::STORE;
 
 #[tokio::test(start_paused = true)]
 async fn a_sound_bucket_costs_one_get_per_chunk_and_one_put_per_snapshot() {
