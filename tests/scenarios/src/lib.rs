@@ -8,6 +8,7 @@
 pub mod facts;
 pub mod meanwhile;
 pub mod places;
+pub mod power;
 pub mod running;
 
 use std::path::{Path, PathBuf};
@@ -34,9 +35,12 @@ use datastore::store::create::CreateOptions;
 use datastore::store::{BackendOptions, DataStore, StoreOptions};
 use datastore::task::{RecordingTask, SilentTask};
 use s3_client::env::Env;
+use s3_client::transport::Transport;
 use s3_client::{S3Client, TaskKind};
 use s3_mock::MockS3;
 use tokio_util::sync::CancellationToken;
+
+use power::Plug;
 
 /// The bucket of every scenario.
 pub const BUCKET: &str = "scenarios";
@@ -60,6 +64,8 @@ pub struct World {
     pub quirks: Vec<ProviderQuirk>,
     /// Bound of the payload cache of stores opened from now on.
     pub max_cache_bytes: Option<u64>,
+    /// What ends the process whose clients are made from now on.
+    pub plug: Option<Arc<Plug>>,
     dir: tempfile::TempDir,
 }
 
@@ -146,6 +152,7 @@ impl World {
             env,
             quirks: Vec::new(),
             max_cache_bytes: None,
+            plug: None,
             dir: places::temporary_directory()?,
         })
     }
@@ -155,6 +162,12 @@ impl World {
         let world = Self::empty(1).await?;
         let server = world.create("cache", CreateOptions::default()).await?;
         Ok((world, server))
+    }
+
+    /// The directory that holds all caches and locks.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Directory of a local cache.
@@ -167,7 +180,11 @@ impl World {
     pub fn client(&self) -> Result<S3Client> {
         let mut options = support::mock_endpoint(&self.mock, BUCKET)?.options()?;
         options.endpoint.provider_quirks.clone_from(&self.quirks);
-        let transport = Arc::new(support::MemoryTransport::new(&self.mock, self.env.clone()));
+        let mut transport: Arc<dyn Transport> =
+            Arc::new(support::MemoryTransport::new(&self.mock, self.env.clone()));
+        if let Some(plug) = &self.plug {
+            transport = plug.transport(transport);
+        }
         Ok(S3Client::with_transport(
             options,
             self.env.clone(),
