@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use api_types::digest::Digest;
@@ -28,7 +29,9 @@ pub enum EntryKind {
     Bad(u8),
     /// Upstream's "referenced but not present" marker.
     Using,
-    /// Anything else, such as a temporary file of an interrupted insert.
+    /// The temporary file of an insert that is under way, or was interrupted.
+    Temporary,
+    /// Anything else.
     Other,
 }
 
@@ -39,7 +42,7 @@ pub struct ChunkEntry {
     pub name: OsString,
     /// What kind of file the name says it is.
     pub kind: EntryKind,
-    /// The chunk it belongs to; absent only for [`EntryKind::Other`].
+    /// The chunk it belongs to; absent for [`EntryKind::Temporary`] and [`EntryKind::Other`].
     pub digest: Option<Digest>,
 }
 
@@ -53,8 +56,12 @@ impl ChunkEntry {
                 digest: Some(digest),
             },
             None => Self {
+                kind: if is_temporary(name.as_bytes()) {
+                    EntryKind::Temporary
+                } else {
+                    EntryKind::Other
+                },
                 name,
-                kind: EntryKind::Other,
                 digest: None,
             },
         }
@@ -81,6 +88,15 @@ fn parse_name(prefix: u16, name: &[u8]) -> Option<(Digest, EntryKind)> {
     let digest = Digest::from_hex(std::str::from_utf8(hex).ok()?).ok()?;
     // A file in the wrong directory is never found as a chunk, so it is none.
     (digest.prefix() == prefix).then_some((digest, kind))
+}
+
+/// A digest, and what [`crate::atomic_file`] and upstream add to it.
+fn is_temporary(name: &[u8]) -> bool {
+    name.split_at_checked(HEX_LEN).is_some_and(|(hex, suffix)| {
+        hex.iter().all(u8::is_ascii_hexdigit)
+            && suffix.starts_with(b".tmp_")
+            && suffix.len() == ".tmp_".len() + 6
+    })
 }
 
 /// The entries of one four-digit directory, sorted bytewise by name.
@@ -112,7 +128,7 @@ impl ChunkStore {
     /// A young store that makes its directories on demand has few of the 65 536: one look at
     /// their parent is cheaper than a look for each.
     pub fn prefixes(&self, range: RangeInclusive<u16>) -> LocalResult<Vec<u16>> {
-        if range.len() <= SMALL_RANGE {
+        if range.len() <= SMALL_RANGE && !self.is_young()? {
             return Ok(range.collect());
         }
         let path = self.chunk_dir();
@@ -134,6 +150,14 @@ impl ChunkStore {
             range: Some(range),
             prefixes: Vec::new().into_iter(),
         }
+    }
+
+    /// Whether there are so few directories that all of them are found quicker than some are looked
+    /// for: each is a link to its parent, on file systems that count those.
+    fn is_young(&self) -> LocalResult<bool> {
+        let path = self.chunk_dir();
+        let links = path.symlink_metadata().at("stat", path)?.nlink();
+        Ok((2..SMALL_RANGE as u64).contains(&links))
     }
 
     pub(super) fn prefix_dir(&self, prefix: u16) -> PathBuf {
@@ -181,11 +205,14 @@ mod tests {
         assert_eq!(kind_of(&format!("{hex}.0.bad")), EntryKind::Bad(0));
         assert_eq!(kind_of(&format!("{hex}.9.bad")), EntryKind::Bad(9));
         assert_eq!(kind_of(&format!("{hex}.using")), EntryKind::Using);
+        assert_eq!(kind_of(&format!("{hex}.tmp_Ab12Cd")), EntryKind::Temporary);
         for other in [
             format!("{hex}.10.bad"),
             format!("{hex}.x.bad"),
             format!("{hex}.0.bad2"),
-            format!("{hex}.tmp_Ab12Cd"),
+            format!("{hex}.tmp_Ab12C"),
+            format!("{hex}.tmp"),
+            "x.tmp_Ab12Cd".to_owned(),
             format!("{hex}0"),
             hex.to_uppercase(),
             hex[1..].to_owned(),
@@ -201,7 +228,8 @@ mod tests {
         fn any_name_is_classified_without_panic(name in prop::collection::vec(1..=255u8, 0..80)) {
             use std::os::unix::ffi::OsStringExt;
             let entry = ChunkEntry::classify(0, OsString::from_vec(name));
-            prop_assert_eq!(entry.digest.is_none(), entry.kind == EntryKind::Other);
+            let nameless = matches!(entry.kind, EntryKind::Other | EntryKind::Temporary);
+            prop_assert_eq!(entry.digest.is_none(), nameless);
         }
     }
 }

@@ -43,6 +43,9 @@ pub const CHUNK_DIR_NAME: &str = ".chunks";
 /// Permission bits of `.chunks` and the directories in it.
 const CHUNK_DIR_MODE: u32 = 0o750;
 
+/// No insert takes so many seconds.
+const ABANDONED_AFTER: i64 = 24 * 3600;
+
 /// The chunk files of one datastore.
 #[derive(Clone, Debug)]
 pub struct ChunkStore {
@@ -294,6 +297,25 @@ impl ChunkStore {
         }
         let renamed = disk::rename(&path, &self.bad_path(digest, n));
         Ok(found(renamed).at("rename corrupt chunk", &path)?.is_some())
+    }
+
+    /// Removes the temporary file of an insert that was interrupted more than a day before
+    /// `oldest_writer`; returns whether it did. Nobody else would: its name is never used again.
+    pub fn remove_abandoned(
+        &self,
+        prefix: u16,
+        entry: &ChunkEntry,
+        oldest_writer: i64,
+    ) -> LocalResult<bool> {
+        if entry.kind != EntryKind::Temporary {
+            return Ok(false);
+        }
+        let path = self.prefix_dir(prefix).join(&entry.name);
+        let metadata = found(path.symlink_metadata()).at("stat temporary file", &path)?;
+        let abandoned = metadata.is_some_and(|metadata| {
+            metadata.is_file() && metadata.mtime() < oldest_writer.saturating_sub(ABANDONED_AFTER)
+        });
+        Ok(abandoned && remove(&path)?)
     }
 
     /// Waits until everything written to the datastore's file system is on disk.

@@ -102,6 +102,10 @@ impl ChunkStore {
             for entry in &listing.entries {
                 check_abort(task)?;
                 let Some(digest) = &entry.digest else {
+                    if mode == SweepMode::Remove {
+                        let oldest = times.oldest_writer.min(times.min_atime);
+                        self.remove_abandoned(listing.prefix, entry, oldest)?;
+                    }
                     continue;
                 };
                 seen += 1;

@@ -503,3 +503,28 @@ async fn atime_check_names_a_chunk_that_vanished() {
     );
     assert!(result.unwrap_err().to_string().contains("vanished"));
 }
+
+#[test]
+fn what_an_interrupted_insert_left_goes_after_a_day() {
+    let (_dir, store) = store();
+    let path = store.chunk_path(&digest(0x0a, 1));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let temporary = path.with_extension("tmp_Ab12Cd");
+    std::fs::write(&temporary, "half a chunk").unwrap();
+    std::fs::write(path.with_extension("tmp_other"), "not ours").unwrap();
+    let written = temporary.metadata().unwrap().mtime();
+    let remove = |oldest_writer| {
+        let listing = store.list_prefix(digest(0x0a, 1).prefix()).unwrap();
+        let entries = listing.entries.iter();
+        entries
+            .filter(|entry| {
+                store
+                    .remove_abandoned(listing.prefix, entry, oldest_writer)
+                    .unwrap()
+            })
+            .count()
+    };
+    assert_eq!(remove(written + 24 * 3600), 0, "an insert may be under way");
+    assert_eq!(remove(written + 24 * 3600 + 1), 1);
+    assert!(!temporary.exists());
+}

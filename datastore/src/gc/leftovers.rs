@@ -9,7 +9,8 @@ use std::path::Path;
 
 use api_types::names::{BackupNamespace, SnapshotPath};
 
-use crate::error::Result;
+use crate::disk;
+use crate::error::{Error, Result};
 use crate::snapshot::BackupInfo;
 use crate::store::DataStore;
 
@@ -107,4 +108,22 @@ fn is_old(store: &DataStore, ns: &BackupNamespace, info: &BackupInfo, oldest: i6
 fn modified(path: &Path) -> Option<i64> {
     use std::os::unix::fs::MetadataExt;
     Some(std::fs::symlink_metadata(path).map_or(i64::MAX, |metadata| metadata.mtime()))
+}
+
+/// Removes temporary files that an ended process has left beside our own files: nobody else would.
+/// Younger ones may be of a writer that is at work.
+pub(super) fn clear_temporary_files(store: &DataStore, oldest: i64) -> Result<()> {
+    for dir in [&store.base, store.state.path(), store.chunks.chunk_dir()] {
+        let entries = dir.read_dir().map_err(Error::io("unable to read", dir))?;
+        for entry in entries {
+            let path = entry.map_err(Error::io("unable to read", dir))?.path();
+            let temporary = path
+                .extension()
+                .is_some_and(|extension| extension.as_encoded_bytes().starts_with(b"tmp_"));
+            if temporary && path.is_file() && modified(&path) < Some(oldest) {
+                disk::remove_file(&path).map_err(Error::io("unable to remove", &path))?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //! An index object that the walk has not read in the same version is read from the bucket. The one
 //! exception: an index without a manifest beside it, older than the grace period and with its
 //! snapshot lock free, is the leftover of a dead session; it is handed to the cleanup journal, or
-//! its chunks would stay for ever.
+//! its chunks would stay for ever. So is a blob, which would come back with each refresh.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -41,8 +41,9 @@ pub struct MirrorReport {
     pub snapshots: u64,
 }
 
-struct RemoteIndex {
+struct RemoteFile {
     relative: String,
+    is_index: bool,
     object: ListedObject,
     list_date: Option<i64>,
 }
@@ -58,21 +59,21 @@ impl DataStore {
         task: &dyn TaskContext,
     ) -> Result<MirrorReport> {
         let mut report = MirrorReport::default();
-        let (indexes, finished) = list_indexes(backend, client, task, &mut report).await?;
+        let (files, finished) = list_files(backend, client, task, &mut report).await?;
         report.snapshots = u64::try_from(finished.len()).unwrap_or(u64::MAX);
         let mut unread = Vec::new();
-        for index in indexes {
-            if self.is_read(marker, &index).await {
+        for file in files {
+            if file.is_index && self.is_read(marker, &file).await {
                 continue;
             }
-            let snapshot = index.relative.rsplit_once('/').map_or("", |(dir, _)| dir);
+            let snapshot = file.relative.rsplit_once('/').map_or("", |(dir, _)| dir);
             let orphan = !finished.contains(snapshot)
-                && age(&index).is_some_and(|age| age >= grace_millis)
+                && age(&file).is_some_and(|age| age >= grace_millis)
                 && self.is_abandoned(snapshot);
             if orphan {
-                report.orphans.push(index.relative);
-            } else {
-                unread.push(index);
+                report.orphans.push(file.relative);
+            } else if file.is_index {
+                unread.push(file);
             }
         }
         let mut fetched = stream::iter(unread)
@@ -103,7 +104,7 @@ impl DataStore {
     ///
     /// The MD5 is that of the file *as the walk read it* ◆: a re-sync may have replaced the file
     /// since, by the version that is in the bucket, whose chunks nobody has marked.
-    async fn is_read(&self, marker: &Marker, index: &RemoteIndex) -> bool {
+    async fn is_read(&self, marker: &Marker, index: &RemoteFile) -> bool {
         let Some(read) = marker.state_read(Path::new(&index.relative)) else {
             return false;
         };
@@ -151,15 +152,15 @@ impl DataStore {
     }
 }
 
-async fn list_indexes(
+async fn list_files(
     backend: &S3Backend,
     client: &S3Client,
     task: &dyn TaskContext,
     report: &mut MirrorReport,
-) -> Result<(Vec<RemoteIndex>, BTreeSet<String>)> {
+) -> Result<(Vec<RemoteFile>, BTreeSet<String>)> {
     let prefix = ListPrefix::from(&backend.keys.content()?);
     let mut listing = client.list(prefix, ListOptions::default());
-    let mut indexes = Vec::new();
+    let mut files = Vec::new();
     let mut finished = BTreeSet::new();
     while let Some(page) = listing.next_page().await {
         check_abort(task)?;
@@ -176,21 +177,30 @@ async fn list_indexes(
             };
             if let Some(snapshot) = relative.strip_suffix(&format!("/{}", ArchiveName::MANIFEST)) {
                 finished.insert(snapshot.to_owned());
-            } else if super::walk::index_kind(Path::new(relative)).is_some() {
+                continue;
+            }
+            let is_index = super::walk::index_kind(Path::new(relative)).is_some();
+            if is_index || relative.ends_with(".blob") {
                 let relative = relative.to_owned();
-                indexes.push(RemoteIndex {
+                files.push(RemoteFile {
                     relative,
+                    is_index,
                     object,
                     list_date: page.server_date,
                 });
             }
         }
     }
-    Ok((indexes, finished))
+    // What belongs to a finished snapshot is no leftover, and only its indexes matter.
+    files.retain(|file| {
+        let snapshot = file.relative.rsplit_once('/').map_or("", |(dir, _)| dir);
+        file.is_index || !finished.contains(snapshot)
+    });
+    Ok((files, finished))
 }
 
 /// Age by the server's clock, milliseconds; `None` = unknown, so young.
-fn age(index: &RemoteIndex) -> Option<i64> {
+fn age(index: &RemoteFile) -> Option<i64> {
     let now = index.list_date?.saturating_mul(1000);
     Some(now.saturating_sub(index.object.last_modified?))
 }

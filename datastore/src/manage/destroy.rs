@@ -22,12 +22,16 @@ use crate::error::{Error, Result};
 use crate::gc::status_file::STATUS_FILE;
 use crate::snapshot::TRASH_DIR_NAME;
 use crate::store::DataStore;
+use crate::store::state_dir::StateDir;
 use crate::task::{Progress, TaskContext, check_abort};
 
 /// Delete requests in flight.
 const PARALLEL_DELETES: usize = 8;
 /// Keys that resisted and are named in the error.
 const MAX_NAMED: usize = 5;
+
+/// What goes before the chunks.
+const LOCAL_FILES: [&str; 6] = ["ns", "ct", "vm", "host", TRASH_DIR_NAME, STATUS_FILE];
 
 /// Makes a datastore whose local directory is incomplete ready to be opened for its destruction;
 /// returns whether there is anything left to destroy.
@@ -38,8 +42,9 @@ pub fn prepare_destruction(base: &Path, s3: bool) -> Result<bool> {
     if base.join(".chunks").is_dir() {
         return Ok(true);
     }
-    if !s3 {
-        // The chunks go last: an earlier destruction has done the rest.
+    let state = StateDir::of(base);
+    let left = |name: &&str| base.join(name).exists();
+    if !s3 && !state.path().exists() && !LOCAL_FILES.iter().any(left) {
         return Ok(false);
     }
     // The bucket may still be full, and only an open datastore can empty it.
@@ -65,10 +70,13 @@ impl DataStore {
         let (base, state) = (self.base.clone(), self.state.path().to_owned());
         self.env
             .blocking(move || {
-                for name in ["ns", "ct", "vm", "host", TRASH_DIR_NAME] {
-                    remove_tree(&base.join(name))?;
+                for name in LOCAL_FILES {
+                    if name == STATUS_FILE {
+                        remove_file(&base.join(name))?;
+                    } else {
+                        remove_tree(&base.join(name))?;
+                    }
                 }
-                remove_file(&base.join(STATUS_FILE))?;
                 remove_tree(&base.join(".chunks"))?;
                 remove_tree(&state)
             })

@@ -4,12 +4,15 @@
 //!
 //! ```text
 //! lock     snapshot exclusive, manifest; not protected, here or in the bucket
+//! (0)      write all paths into the cleanup journal
 //! (1)      DELETE the manifests, confirmed: from here on the snapshots are incomplete
 //! (2)      DELETE the other files; what resists goes to the cleanup journal
 //! (3)      rename the local directories into the trash, unlink them there
 //! ```
 //!
-//! A failure at (1) leaves a snapshot as it was: the cleanup journal puts a manifest back whose
+//! A process that ends in between leaves (0) to the next one: it puts back what is gone from the
+//! bucket and still here, or removes what is gone here and still in the bucket. A failure at (1)
+//! leaves a snapshot as it was: the cleanup journal puts a manifest back whose
 //! delete went through all the same. After (1) a snapshot always goes locally, so that the journal
 //! then removes its leftovers from the bucket. Chunks are never touched; an index that vanishes
 //! makes a running mark look again (`gc.md` §6.2 P1), and from its tenth look on wait for us by the
@@ -156,9 +159,13 @@ impl DataStore {
                 Err(error) => forgotten.failed.push((path.clone(), error)),
             }
         }
+        let mut intent = None;
         if let Some((backend, client)) = self.remote(client) {
             self.spare_protected(&backend, &client, &mut targets, forgotten)
                 .await?;
+            let all = targets.iter().flat_map(|target| self.relatives(target));
+            let intended = backend.cleanup.intend(&self.env, all.collect()).await?;
+            intent = Some(intended);
             self.delete_manifests(&backend, &client, &mut targets, forgotten)
                 .await?;
             forgotten.left_in_bucket += self.delete_rest(&backend, &client, &targets).await;
@@ -167,6 +174,7 @@ impl DataStore {
             .iter()
             .flat_map(|target| self.relatives(target))
             .collect();
+        let failures = forgotten.failed.len();
         for target in targets {
             let path = target.path.clone();
             let indexes = target.indexes();
@@ -183,7 +191,11 @@ impl DataStore {
         if let Some((backend, _)) = self.remote(client) {
             backend.cleanup.renew(&self.env, relatives).await?;
         }
-        Ok(())
+        // What is still here although it is gone from the bucket is put back.
+        match intent.filter(|_| forgotten.failed.len() == failures) {
+            Some(intent) => intent.done(&self.env).await,
+            None => Ok(()),
+        }
     }
 
     /// All files of a snapshot by their paths in the bucket.

@@ -106,7 +106,7 @@ impl DataStore {
         let (ns, dir) = (ns.clone(), dir.clone());
         let written = self
             .local(move |snapshots| {
-                snapshots.write_file(&ns, &dir, ArchiveName::MANIFEST, &raw, Durability::Lazy)
+                snapshots.write_file(&ns, &dir, ArchiveName::MANIFEST, &raw, Durability::Synced)
             })
             .await;
         if let (Err(_), Some((backend, client))) = (&written, &remote) {

@@ -6,6 +6,9 @@
 //! tree: local file there = put it if the object differs, local file gone = delete the object. That
 //! is done at once, and again until a quarantine has passed since this process heard of the path,
 //! because a late request may undo it. A text file with a path per line survives restarts.
+//!
+//! A removal writes its paths down before it begins ([`CleanupJournal::intend`]): if the process
+//! ends between the bucket and the disk, the next one makes them equal again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -36,6 +39,76 @@ struct Inner {
     writing: Mutex<()>,
     /// Never held over a write: it is asked from asynchronous code.
     entries: Mutex<BTreeMap<String, Option<Instant>>>,
+    /// Paths that are being removed: none of our business unless that fails.
+    intended: Mutex<BTreeSet<String>>,
+}
+
+/// Paths being removed from the bucket and from the disk. Dropped before that
+/// [is done](Self::done), they are reconciled.
+#[derive(Debug)]
+#[must_use = "dropped, it counts as a removal that failed"]
+pub struct Intent {
+    journal: CleanupJournal,
+    paths: Vec<String>,
+}
+
+impl Intent {
+    /// The bucket and the disk agree on all of the paths.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the next process looks at the paths once more then.
+    pub async fn done(mut self, env: &Env) -> Result<()> {
+        let paths = std::mem::take(&mut self.paths);
+        let inner = Arc::clone(&self.journal.inner);
+        env.blocking(move || {
+            inner.change(|_, intended| {
+                for path in &paths {
+                    intended.remove(path);
+                }
+            })
+        })
+        .await
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        if self.paths.is_empty() {
+            return;
+        }
+        let mut entries = self.journal.entries();
+        let mut intended = self.journal.inner.intended();
+        for path in self.paths.drain(..) {
+            intended.remove(&path);
+            entries.insert(path, None);
+        }
+    }
+}
+
+impl Inner {
+    fn change(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, Option<Instant>>, &mut BTreeSet<String>),
+    ) -> Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let text: String = {
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut intended = self.intended();
+            change(&mut entries, &mut intended);
+            let paths: BTreeSet<&String> = entries.keys().chain(intended.iter()).collect();
+            paths.iter().map(|path| format!("{path}\n")).collect()
+        };
+        Ok(atomic_file::replace_durable(
+            &self.path,
+            text.as_bytes(),
+            0o600,
+        )?)
+    }
+
+    /// Always taken after `entries`.
+    fn intended(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.intended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a round of reconciling did.
@@ -76,6 +149,7 @@ impl CleanupJournal {
                 path,
                 writing: Mutex::default(),
                 entries,
+                intended: Mutex::default(),
             }),
         })
     }
@@ -93,6 +167,23 @@ impl CleanupJournal {
             }
         })
         .await
+    }
+
+    /// Records, durably, that these paths are about to be removed from the bucket and from the
+    /// disk ◆.
+    ///
+    /// # Errors
+    /// If the file cannot be written; nothing may be removed then.
+    pub async fn intend(&self, env: &Env, mut paths: Vec<String>) -> Result<Intent> {
+        paths.retain(|path| is_safe(path));
+        let inner = Arc::clone(&self.inner);
+        let intent = Intent {
+            journal: self.clone(),
+            paths: paths.clone(),
+        };
+        env.blocking(move || inner.change(|_, intended| intended.extend(paths)))
+            .await?;
+        Ok(intent)
     }
 
     /// Starts over with those of `paths` that are in the journal: their local files have changed
@@ -157,17 +248,7 @@ impl CleanupJournal {
     ) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         env.blocking(move || {
-            let _writing = inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
-            let text: String = {
-                let mut entries = inner.entries.lock().unwrap_or_else(PoisonError::into_inner);
-                change(&mut entries);
-                entries.keys().map(|path| format!("{path}\n")).collect()
-            };
-            Ok(atomic_file::replace_durable(
-                &inner.path,
-                text.as_bytes(),
-                0o600,
-            )?)
+            inner.change(|entries, _| change(entries))
         })
         .await
     }

@@ -183,6 +183,9 @@ impl ClosedIndex {
     }
 
     /// Gives the file its real name, replacing an older one; gives that name.
+    ///
+    /// Its content is on disk before: an index with a name and without its content, as a power
+    /// failure would leave it, keeps every later collection from running.
     pub fn commit(mut self) -> Result<PathBuf, FormatError> {
         let temp = &self.temp;
         let own = temp
@@ -192,6 +195,8 @@ impl ClosedIndex {
             let why = "its temporary file was replaced, another writer has the same archive name";
             return Err(FormatError::refused(temp.name(), why));
         }
+        let synced = temp.file.sync_data();
+        synced.map_err(FormatError::io("sync index", temp.name()))?;
         disk::rename(&temp.temp_path, &temp.final_path)
             .map_err(FormatError::io("rename index", temp.name()))?;
         self.temp.committed = true;

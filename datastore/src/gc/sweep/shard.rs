@@ -148,8 +148,8 @@ fn sort_events(
     stale
 }
 
-/// The digests with a local chunk file in a shard, ascending; clears upstream's `.using` marks on
-/// the way.
+/// The digests with a local chunk file in a shard, ascending; clears upstream's `.using` marks and
+/// what interrupted inserts left on the way.
 struct LocalChunks {
     sweep: Sweep,
     /// Until the first look.
@@ -180,6 +180,12 @@ impl LocalChunks {
                 (EntryKind::Using, Some(digest)) if !self.sweep.rules.dry_run => {
                     local
                         .remove_using(&digest)
+                        .map_err(|e| GcError::Host(e.to_string()))?;
+                }
+                (EntryKind::Temporary, _) if !self.sweep.rules.dry_run => {
+                    let now = self.sweep.backend.env.unix_secs();
+                    local
+                        .remove_abandoned(directory, &entry, now)
                         .map_err(|e| GcError::Host(e.to_string()))?;
                 }
                 _ => {}

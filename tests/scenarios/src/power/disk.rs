@@ -77,6 +77,12 @@ impl Disk {
         }))
     }
 
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Number of changes that a power failure may take back.
     #[must_use]
     pub fn unsynced(&self) -> usize {

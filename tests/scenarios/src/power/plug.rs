@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datastore::disk::{Observer, Operation};
@@ -36,7 +37,7 @@ pub struct PullAt {
     pub torn: bool,
 }
 
-type OnStep = Box<dyn Fn(u64, &Step) + Send + Sync>;
+type OnStep = Box<dyn Fn(u64, &Step, u64) + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -74,11 +75,12 @@ impl Plug {
         Self::build(disk, pull_at, None)
     }
 
-    /// A plug that is never pulled and calls this before each step.
+    /// A plug that is never pulled and calls this before each step, with the number of
+    /// [changes](Self::changes_of_bucket) of the bucket so far.
     #[must_use]
     pub fn counting(
         disk: Arc<Disk>,
-        on_step: impl Fn(u64, &Step) + Send + Sync + 'static,
+        on_step: impl Fn(u64, &Step, u64) + Send + Sync + 'static,
     ) -> Arc<Self> {
         Self::build(disk, None, Some(Box::new(on_step)))
     }
@@ -142,7 +144,7 @@ impl Plug {
         if self.is_pulled() {
             return Some(false);
         }
-        let number = {
+        let (number, bucket) = {
             let mut state = self.state();
             let number = state.steps;
             state.steps += 1;
@@ -153,10 +155,10 @@ impl Plug {
                 self.pulled.cancel();
                 return Some(pull_at.torn);
             }
-            number
+            (number, state.changes_of_bucket)
         };
         if let Some(on_step) = &self.on_step {
-            on_step(number, step);
+            on_step(number, step, bucket);
         }
         None
     }
@@ -169,7 +171,7 @@ impl Plug {
 impl Observer for Plug {
     fn before(&self, operation: &Operation<'_>) -> io::Result<()> {
         let step = Step::Disk {
-            what: describe(operation),
+            what: describe(operation, self.disk.root()),
             writes: matches!(operation, Operation::Write { .. }),
         };
         let Some(torn) = self.step(&step) else {
@@ -197,19 +199,24 @@ impl Observer for Plug {
     }
 }
 
-/// The operation with temporary names made the same in every run.
-fn describe(operation: &Operation<'_>) -> String {
-    let text = operation.to_string();
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        let cut = word.find(".tmp_").filter(|_| !word.ends_with("idx"));
-        words.push(match (cut, word.rfind("/.trash/")) {
-            (Some(at), _) => word[..at + 5].to_owned(),
-            (None, Some(at)) => word[..at + 8].to_owned(),
-            (None, None) => word.to_owned(),
-        });
-    }
+/// The operation with names made the same in every run.
+fn describe(operation: &Operation<'_>, root: &Path) -> String {
+    let root = format!("{}/", root.display());
+    let text = operation.to_string().replace(&root, "");
+    let words: Vec<String> = text.split(' ').map(without_random).collect();
     words.join(" ")
+}
+
+fn without_random(word: &str) -> String {
+    if let Some((start, name)) = word.split_once("/.trash/") {
+        let inside = name.split_once('/').map_or("", |(_, inside)| inside);
+        return format!("{start}/.trash/*/{inside}");
+    }
+    match word.split_once(".tmp_") {
+        // That of an index is always the same.
+        Some((start, suffix)) if !suffix.ends_with("idx") => format!("{start}.tmp_*"),
+        _ => word.to_owned(),
+    }
 }
 
 struct Plugged {

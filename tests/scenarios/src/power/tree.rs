@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,9 @@ pub(super) type Id = usize;
 
 /// The directory that the tree is of.
 pub(super) const ROOT: Id = 0;
+
+/// Of `open(2)`, on Linux.
+const O_NOATIME: i32 = 0o1_000_000;
 
 /// Device and inode of a real file.
 pub(super) type Identity = (u64, u64);
@@ -88,6 +91,15 @@ impl Change {
     }
 }
 
+/// The content of a file, leaving its access time alone.
+fn read_quietly(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(O_NOATIME);
+    let mut content = Vec::new();
+    options.open(path)?.read_to_end(&mut content)?;
+    Ok(content)
+}
+
 impl Tree {
     /// Reads a real directory; also tells what became which node.
     pub(super) fn read(root: &Path) -> io::Result<(Self, HashMap<Identity, Id>)> {
@@ -114,7 +126,7 @@ impl Tree {
             }
         } else {
             self.nodes[id].accessed = Some(FileTime::accessed(&metadata));
-            self.nodes[id].content = Content::File(std::fs::read(path)?);
+            self.nodes[id].content = Content::File(read_quietly(path)?);
         }
         Ok(id)
     }
