@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crate::env::Env;
 
 const UNKNOWN: i64 = i64::MIN;
+/// The least tolerance of servers for the time of a request.
+const FAR_OFF_MILLIS: i64 = 5 * 60 * 1000;
 
 /// Estimates the offset between the server's clock and ours.
 #[derive(Debug)]
@@ -44,6 +46,17 @@ impl Clock {
         }
     }
 
+    /// Whether a request signed just now with `signed` (seconds since the epoch) was so far from
+    /// the server's clock that it may have been refused for it.
+    pub(crate) fn was_far_off(&self, signed: i64) -> bool {
+        let Some(offset) = self.offset() else {
+            return false;
+        };
+        let server = self.env.unix_millis().saturating_add(offset);
+        let off = server.saturating_sub(signed.saturating_mul(1000));
+        off.saturating_abs() > FAR_OFF_MILLIS
+    }
+
     /// Server time minus our time, milliseconds.
     pub(crate) fn offset(&self) -> Option<i64> {
         Some(self.offset_millis.load(Ordering::Relaxed)).filter(|&offset| offset != UNKNOWN)
@@ -70,6 +83,17 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn far_off_is_told_by_the_servers_clock() {
+        let clock = Clock::new(Env::seeded(1, 1_000_000));
+        assert!(!clock.was_far_off(0), "nothing is known");
+        clock.observe(1_000_299, None);
+        assert!(!clock.was_far_off(1_000_000));
+        clock.observe(1_000_302, None);
+        assert!(clock.was_far_off(1_000_000));
+        assert!(!clock.was_far_off(1_000_302));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_correction_is_applied_only_after_a_refusal() {

@@ -222,7 +222,7 @@ impl Probe {
         let body = self.client.body(Bytes::from_static(BODY)).await;
         let first = self.client.put_once(&key, &body, true, &options).await;
         let unsupported = match first {
-            Ok(Answer::Stored(_)) => None,
+            Ok(Answer::Stored { .. }) => None,
             Ok(other) => Some(format!("creating a new object was answered with {other:?}")),
             Err(error) if error.is_aborted() || error.is_transient() => return Err(error),
             Err(error) => Some(error.to_string()),

@@ -23,7 +23,13 @@ async fn conflicts_end_in_an_overwrite_only_for_content_addressed_objects() {
         .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
         .await
         .unwrap();
-    assert_eq!(outcome, PutOutcome::Created { etag: None });
+    assert_eq!(
+        outcome,
+        PutOutcome::Created {
+            etag: None,
+            versioned: false
+        }
+    );
     let puts: Vec<bool> = server
         .seen()
         .iter()

@@ -65,7 +65,10 @@ async fn the_life_of_an_object() {
     let name = "s/vm/1/2025-07-14T14:20:02Z/a b+c/ü%&'<\">";
     assert!(matches!(
         put(&client, name, "content").await,
-        PutOutcome::Created { etag: Some(_) }
+        PutOutcome::Created {
+            etag: Some(_),
+            versioned: false
+        }
     ));
     assert_eq!(put(&client, name, "other").await, PutOutcome::AlreadyExists);
     let object = client.get_object(&key(name)).await.unwrap().unwrap();

@@ -53,6 +53,7 @@ impl Run {
             .missing_lines()
             .into_iter()
             .chain(report.refusals.clone())
+            .chain(report.versions_line())
         {
             self.task.warn(&line);
         }

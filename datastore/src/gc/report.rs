@@ -100,6 +100,8 @@ pub struct GcReport {
     pub listing: MergeCounts,
     /// Garbage deleted.
     pub deleted: Tally,
+    /// The bucket keeps versions: what was deleted is out of sight, its space is not freed.
+    pub versioned: bool,
     /// Garbage left for later, by reason.
     pub pending: BTreeMap<PendingReason, Tally>,
     /// Garbage that the provider refuses to delete.
@@ -275,6 +277,19 @@ impl GcReport {
         );
         lines.extend(self.request_lines());
         lines
+    }
+
+    /// The warning that deleting has freed nothing.
+    #[must_use]
+    pub fn versions_line(&self) -> Option<String> {
+        let kept = self.deleted.count.saturating_add(self.removed_bad.count);
+        (self.versioned && kept > 0).then(|| {
+            format!(
+                "the bucket is versioned: the space of {} is not freed until a lifecycle rule \
+                 removes old versions",
+                describe(self.deleted)
+            )
+        })
     }
 
     /// Warnings about missing chunks, one per snapshot.

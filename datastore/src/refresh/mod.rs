@@ -223,7 +223,10 @@ impl DataStore {
         client: &S3Client,
     ) -> Result<()> {
         let Epoch::At(epoch) = backend.read_epoch(client).await? else {
-            return backend.write_epoch(client, self.table.generation()).await;
+            return backend
+                .write_epoch(client, self.table.generation())
+                .await
+                .map(|_| ());
         };
         if epoch > self.table.generation() {
             self.state.write_generation(epoch)?;

@@ -16,6 +16,6 @@ impl DataStore {
             .blocking(move || state.write_generation(generation))
             .await?;
         self.table.raise_generation(generation);
-        backend.write_epoch(client, generation).await
+        backend.write_epoch(client, generation).await.map(|_| ())
     }
 }

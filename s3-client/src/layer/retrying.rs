@@ -41,6 +41,11 @@ pub(crate) struct Unsuccessful {
     pub(crate) unresolved: u32,
 }
 
+/// A denial without a word, as HEAD gets it: the reason may be our clock.
+fn is_silent_denial(failure: &Failure) -> bool {
+    matches!(&failure.kind, S3ErrorKind::Denied { code, .. } if code.is_empty())
+}
+
 impl Retrying {
     /// Carries the call out. `interpret` is the pure reading of an answer; its failures are
     /// retried like those of the transport. A result comes with the number of attempts before it
@@ -61,18 +66,22 @@ impl Retrying {
         self.budget.earn();
         loop {
             state.attempts += 1;
+            let signed = self.clock.signing_time();
             let attempt = self.attempt(call, state.attempts, started, &mut deadline);
             let (result, answered) = match attempt.await {
                 Ok(response) => (interpret(&response), true),
                 Err(failure) => (Err(failure), false),
             };
-            let failure = match result {
+            let mut failure = match result {
                 Ok(value) => {
                     self.count(call, Counters::completed);
                     return Ok((value, unresolved));
                 }
                 Err(failure) => failure,
             };
+            if is_silent_denial(&failure) && self.clock.was_far_off(signed) {
+                failure.retry = RetryClass::ClockSkew;
+            }
             if failure.unresolved && call.request.operation.is_mutating() {
                 unresolved += 1;
             }

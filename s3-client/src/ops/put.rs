@@ -62,11 +62,15 @@ pub enum PutOutcome {
     Created {
         /// Its tag.
         etag: Option<ETag>,
+        /// The bucket keeps versions: what is deleted or overwritten still costs space.
+        versioned: bool,
     },
     /// The object was written, whatever was there before.
     Replaced {
         /// Its tag.
         etag: Option<ETag>,
+        /// The bucket keeps versions: what is deleted or overwritten still costs space.
+        versioned: bool,
     },
     /// An object is there and was left alone. It may be our own, from an attempt whose answer was
     /// lost; and it is only a claim: whether it is the same content has to be checked.
@@ -81,7 +85,10 @@ const CONFLICT_JITTER: Duration = Duration::from_millis(350);
 /// One answer to a PUT.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Stored(Option<ETag>),
+    Stored {
+        etag: Option<ETag>,
+        versioned: bool,
+    },
     /// The tag says that something else was stored.
     Damaged(ETag),
     Exists,
@@ -109,7 +116,10 @@ fn read_answer(
             .filter(|_| !encrypted_by_server(response));
         return Ok(match (stored, md5, etag) {
             (Some(stored), Some(ours), Some(etag)) if stored != ours => Answer::Damaged(etag),
-            (_, _, etag) => Answer::Stored(etag),
+            (_, _, etag) => Answer::Stored {
+                etag,
+                versioned: super::object::version_id(response).is_some(),
+            },
         });
     }
     let failure = failure_of(Operation::PutObject, response);
@@ -163,8 +173,12 @@ impl S3Client {
             let (answer, lost) = self.put_noting(key, body, conditional, options).await?;
             *unresolved = unresolved.saturating_add(lost);
             let failure = match answer {
-                Answer::Stored(etag) if creates => return Ok(PutOutcome::Created { etag }),
-                Answer::Stored(etag) => return Ok(PutOutcome::Replaced { etag }),
+                Answer::Stored { etag, versioned } if creates => {
+                    return Ok(PutOutcome::Created { etag, versioned });
+                }
+                Answer::Stored { etag, versioned } => {
+                    return Ok(PutOutcome::Replaced { etag, versioned });
+                }
                 Answer::Exists => return Ok(PutOutcome::AlreadyExists),
                 Answer::Damaged(etag) => {
                     // What is there now is ours and wrong: overwrite it.
@@ -264,10 +278,16 @@ mod tests {
     fn a_200_may_have_a_body_and_no_etag() {
         assert_eq!(
             read_answer(&response(200, &[], ""), true, md5()),
-            Ok(Answer::Stored(None))
+            Ok(Answer::Stored {
+                etag: None,
+                versioned: false
+            })
         );
         let with_body = response(200, &[("etag", MD5)], "<Ok/>");
-        let stored = Answer::Stored(Some(ETag::new(MD5)));
+        let stored = Answer::Stored {
+            etag: Some(ETag::new(MD5)),
+            versioned: false,
+        };
         assert_eq!(read_answer(&with_body, true, md5()), Ok(stored));
     }
 
@@ -293,7 +313,7 @@ mod tests {
             let answer = response(200, &[("etag", other), header], "");
             assert!(matches!(
                 read_answer(&answer, true, md5()),
-                Ok(Answer::Stored(_))
+                Ok(Answer::Stored { .. })
             ));
         }
         // Not of the form of an MD5, or no MD5 of our own.
@@ -301,7 +321,7 @@ mod tests {
             let answer = response(200, &[("etag", etag)], "");
             assert!(matches!(
                 read_answer(&answer, true, md5),
-                Ok(Answer::Stored(_))
+                Ok(Answer::Stored { .. })
             ));
         }
     }

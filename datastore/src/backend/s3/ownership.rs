@@ -112,18 +112,27 @@ impl S3Backend {
         Ok(epoch.map_or(Epoch::Unreadable, Epoch::At))
     }
 
-    /// Writes the epoch, fenced like a delete.
+    /// Writes the epoch, fenced like a delete; whether the bucket keeps versions of what is deleted.
     ///
     /// # Errors
     /// If the prefix is not ours or the bucket refuses.
-    pub async fn write_epoch(&self, client: &S3Client, generation: u64) -> Result<()> {
+    pub async fn write_epoch(&self, client: &S3Client, generation: u64) -> Result<bool> {
         let fence = self.ownership.check(client, "collect garbage").await?;
         let body = Bytes::from(format!("{generation}\n"));
-        client
+        let outcome = client
             .signed_at(fence.signed_at)
             .put_object(&self.keys.epoch()?, body, PutMode::Replace)
             .await?;
-        Ok(())
+        Ok(matches!(
+            outcome,
+            PutOutcome::Created {
+                versioned: true,
+                ..
+            } | PutOutcome::Replaced {
+                versioned: true,
+                ..
+            }
+        ))
     }
 }
 

@@ -82,8 +82,8 @@ pub(super) struct Sweep {
     pub marks: MarkSet,
     pub rules: Arc<SweepRules>,
     pub first_seen: Arc<FirstSeen>,
-    /// Set once the bucket has our generation.
-    pub epoch_written: Arc<OnceCell<()>>,
+    /// Set once the bucket has our generation: whether it keeps versions of what is deleted.
+    pub epoch_written: Arc<OnceCell<bool>>,
     pub task: Arc<dyn TaskContext>,
 }
 
@@ -163,6 +163,7 @@ impl Sweep {
                 () = self.wait_until(batch_due), if batch_due.is_some() => {}
             }
         }
+        report.versioned = self.epoch_written.get().copied().unwrap_or(false);
         looks.resolve(self, report).await
     }
 

@@ -118,7 +118,7 @@ pub(super) async fn the_etag_is_the_md5_sum(t: &Context) -> anyhow::Result<()> {
         .client
         .put_object(&key, Bytes::from_static(b"some content"), PutMode::Replace)
         .await?;
-    let (PutOutcome::Created { etag } | PutOutcome::Replaced { etag }) = outcome else {
+    let (PutOutcome::Created { etag, .. } | PutOutcome::Replaced { etag, .. }) = outcome else {
         anyhow::bail!("the put says {outcome:?}");
     };
     let expected = hex::encode(hash(MessageDigest::md5(), b"some content")?);
