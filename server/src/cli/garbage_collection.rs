@@ -82,6 +82,7 @@ impl GarbageCollectionCommand {
 
 impl StartOptions {
     async fn run(self, session: &Session) -> Result<()> {
+        session.datastores.check_nesting(&self.store)?;
         let opened = session
             .datastores
             .open(&self.store, Operation::Write)

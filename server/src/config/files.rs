@@ -67,8 +67,18 @@ impl Config {
         if let Some(client) = endpoint_of(datastore) {
             self.s3_endpoints.load()?.get(client.as_str())?;
         }
+        Self::check_nesting(existing, datastore)
+    }
+
+    /// Whether the datastore's directory lies in or around another one's: a collection of one would
+    /// take the other's chunks for garbage.
+    pub fn check_nesting(
+        existing: &Entries<DatastoreConfig>,
+        datastore: &DatastoreConfig,
+    ) -> Result<(), ConfigError> {
         let path = resolved(Path::new(&datastore.absolute_path()));
-        for other in &existing.entries {
+        let others = existing.entries.iter();
+        for other in others.filter(|other| other.id() != datastore.id()) {
             let other_path = resolved(Path::new(&other.absolute_path()));
             if path.starts_with(&other_path) || other_path.starts_with(&path) {
                 return Err(ConfigError::Nested {

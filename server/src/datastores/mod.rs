@@ -80,6 +80,14 @@ impl Datastores {
         Ok(content.get(name.as_str())?.clone())
     }
 
+    /// Refuses a datastore whose directory lies in or around another one's, as an edited
+    /// configuration may have it.
+    pub fn check_nesting(&self, name: &DatastoreName) -> Result<()> {
+        let content = self.config.datastores().load()?;
+        let config = content.get(name.as_str())?;
+        Ok(Config::check_nesting(&content, config)?)
+    }
+
     /// Opens a datastore for an operation, unless its maintenance mode forbids it.
     pub async fn open(&self, name: &DatastoreName, operation: Operation) -> Result<OpenDatastore> {
         let (config, counted) = {

@@ -198,3 +198,38 @@ async fn an_interrupt_ends_a_collection_within_two_seconds() {
     world.installation.ok(&arguments);
     assert_eq!(world.listed(), SNAPSHOTS);
 }
+
+/// T65: a datastore within another one's directory is neither created nor, if the configuration
+/// was edited, collected; nor is the one around it.
+#[test]
+fn t65_nested_datastores_are_refused() {
+    let world = World::without_s3();
+    let installation = &world.installation;
+    let path = |name: &str| installation.path().join(name).display().to_string();
+    // Refused before anything is looked at: none of the directories exists.
+    let section = |name: &str, dir: &str| format!("datastore: {name}\n\tpath {}\n\n", path(dir));
+    let config = [
+        section("outer", "outer"),
+        section("other", "outer/deep/other"),
+    ]
+    .concat();
+    let file = installation.config("datastore.cfg");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, config).unwrap();
+    for (name, inner) in [("inner", "outer/inner"), ("around", "outer/deep")] {
+        let message = installation.fails(&["datastore", "create", name, &path(inner)]);
+        assert!(
+            message.contains("nested datastores not allowed"),
+            "{message}"
+        );
+    }
+    for store in ["outer", "other"] {
+        let message = installation.fails(&["garbage-collection", "start", store]);
+        assert!(
+            message.contains("nested datastores not allowed"),
+            "{message}"
+        );
+    }
+    let tasks = installation.json(&["task", "list", "--all", "--typefilter", "garbage"]);
+    assert_eq!(tasks, json!([]), "nothing was begun");
+}
