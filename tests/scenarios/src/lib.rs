@@ -5,6 +5,7 @@
 //! A [`Server`] is what a process holds in memory; dropping it and opening another one is a crash
 //! and restart: disk and bucket stay.
 
+pub mod catalogue;
 pub mod facts;
 pub mod meanwhile;
 pub mod places;
