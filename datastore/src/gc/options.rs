@@ -9,6 +9,8 @@ use super::price::PriceTable;
 
 /// Evidence of corrupt chunks is kept this long.
 const DEFAULT_BAD_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Enough for eight million chunks.
+const DEFAULT_MARK_MEMORY: usize = 256 << 20;
 
 /// Options of one run.
 #[derive(Clone)]
@@ -21,6 +23,8 @@ pub struct GcOptions {
     pub full: bool,
     /// Younger garbage stays; `None` = the tuning option `gc-atime-cutoff`.
     pub grace: Option<Duration>,
+    /// Bytes of marked digests kept in memory before they go to temporary files.
+    pub mark_memory: usize,
     /// How long corrupt chunks are kept as evidence.
     pub bad_retention: Duration,
     /// Indexes (below the datastore) that may be skipped if they cannot be read.
@@ -38,6 +42,7 @@ impl Default for GcOptions {
             force: false,
             full: false,
             grace: None,
+            mark_memory: DEFAULT_MARK_MEMORY,
             bad_retention: DEFAULT_BAD_RETENTION,
             skip_unreadable: Vec::new(),
             prices: None,

@@ -33,8 +33,6 @@ use super::shards::ShardCount;
 use super::sweep::{Sweep, SweepRules};
 use super::tripwire::{self, BeforeSweep, DeleteGate};
 
-/// Marked digests kept in memory before they go to temporary files.
-const MARK_MEMORY: usize = 256 << 20;
 /// Most bytes of digest lists kept between runs.
 const MARK_CACHE: u64 = 4 << 30;
 
@@ -259,7 +257,7 @@ impl Run {
         let options = MarkOptions {
             base: store.base.clone(),
             spill_dir: store.state.spill(),
-            memory_limit: MARK_MEMORY,
+            memory_limit: self.options.mark_memory,
             cache_dir: store.state.mark_cache(),
             full: self.options.full,
             cache_limit: MARK_CACHE,

@@ -544,7 +544,6 @@ pub const SCENARIOS: &[Entry] = &[
         "tests/scenarios/tests/foreign.rs",
         "t67_a_datastore_does_not_touch_one_with_a_longer_name",
     ),
-    entry("T68", "tests/simulation/tests/replay.rs", "t68_TODO"),
 ];
 
 /// The holes of `s3-backend.md` §12.
