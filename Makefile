@@ -33,7 +33,15 @@ MINIO_BIN := $(firstword $(shell command -v minio 2>/dev/null) $(shell go env GO
 endif
 export MINIO_BIN
 
-.PHONY: help demo test bench lint fmt-check clippy doc deny ci setup minio cargo-deny
+# `make fuzz`: minutes for each target, and which one (empty = all).
+MINUTES ?= 10
+TARGET ?=
+# `make faults`: rounds over one store, and the seed of the first.
+ROUNDS ?= 50
+SEED ?= 1
+
+.PHONY: help demo test bench fuzz fuzz-smoke fuzz-replay fuzz-corpus faults lint fmt-check clippy doc \
+	deny ci setup minio cargo-deny
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +61,22 @@ test: setup minio ## all tests
 # as it is.
 bench: setup minio ## measure against the baseline; ROWS=a,b RUNS=n
 	cargo run --locked --release -p bench -- --runs '$(RUNS)' --rows '$(ROWS)'
+
+fuzz: setup ## fuzz each target for MINUTES=10, two at a time; TARGET=name for one
+	@scripts/fuzz run '$(MINUTES)' $(TARGET)
+
+fuzz-smoke: setup ## each fuzz target briefly: what is kept, then a fixed number of runs
+	@scripts/fuzz smoke
+
+fuzz-replay: setup ## run one input: TARGET=name INPUT=file
+	@scripts/fuzz replay '$(TARGET)' '$(INPUT)'
+
+fuzz-corpus: setup ## what fuzzing found, minimised, becomes the corpus in the repository
+	@scripts/fuzz minimise
+
+faults: setup minio ## kill, stop, cut: ROUNDS=50 from SEED=1, real processes against MinIO
+	FAULT_ROUNDS='$(ROUNDS)' FAULT_SEED='$(SEED)' \
+		cargo test --locked --package faults --test faults -- --nocapture --test-threads=1
 
 lint: fmt-check clippy doc ## format, clippy and documentation, warnings denied
 

@@ -11,7 +11,9 @@ use crate::{TARGETS, Target};
 /// # Errors
 /// If one cannot be written.
 pub fn write_all(dir: &Path) -> io::Result<()> {
-    TARGETS.iter().try_for_each(|target| write(target, &dir.join(target.name)))
+    TARGETS
+        .iter()
+        .try_for_each(|target| write(target, &dir.join(target.name)))
 }
 
 fn write(target: &Target, dir: &Path) -> io::Result<()> {
@@ -23,7 +25,11 @@ fn write(target: &Target, dir: &Path) -> io::Result<()> {
     }
     let mut options = format!("-max_len={}\n", target.max_len);
     if !target.words.is_empty() {
-        let words: String = target.words.iter().map(|word| dictionary_line(word)).collect();
+        let words: String = target
+            .words
+            .iter()
+            .map(|word| dictionary_line(word))
+            .collect();
         let path = dir.join("words");
         fs::write(&path, words)?;
         options += &format!("-dict={}\n", path.display());

@@ -8,7 +8,9 @@ use fuzz::TARGETS;
 const MAX_KEPT: u64 = 1 << 20;
 
 fn inputs(kind: &str, target: &str) -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).join(target);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(kind)
+        .join(target);
     let Ok(entries) = std::fs::read_dir(&dir) else {
         return Vec::new();
     };
@@ -23,7 +25,11 @@ fn every_kept_input_passes() {
     let mut kept = 0;
     for target in TARGETS {
         for (number, seed) in (target.seeds)().iter().enumerate() {
-            assert!(target.run(seed), "{}: seed {number} is refused", target.name);
+            assert!(
+                target.run(seed),
+                "{}: seed {number} is refused",
+                target.name
+            );
         }
         for path in ["corpus", "regressions"]
             .iter()

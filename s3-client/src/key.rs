@@ -102,6 +102,11 @@ impl DirPrefix {
         if prefix.starts_with('/') {
             prefix.remove(0);
         }
+        Self::verbatim(prefix)
+    }
+
+    /// The prefix as it is, but for the trailing slash.
+    fn verbatim(mut prefix: String) -> Result<Self, KeyError> {
         if prefix.is_empty() {
             return Err(KeyError::Empty);
         }
@@ -126,7 +131,7 @@ impl DirPrefix {
         if name.is_empty() {
             return Err(KeyError::Empty);
         }
-        Self::new(format!("{}{name}", self.0))
+        Self::verbatim(format!("{}{name}", self.0))
     }
 
     /// The object `name` (one or more components) below this directory.
@@ -236,6 +241,15 @@ mod tests {
         assert_eq!(DirPrefix::new("/"), Err(KeyError::Empty));
         assert_eq!(DirPrefix::new("a").unwrap().join(""), Err(KeyError::Empty));
         assert_eq!(DirPrefix::new("a").unwrap().child(""), Err(KeyError::Empty));
+    }
+
+    #[test]
+    fn what_is_below_a_directory_begins_with_it() {
+        // A key of a hostile bucket may begin with a slash.
+        let odd = DirPrefix::new("//a").unwrap();
+        assert_eq!(odd.as_str(), "/a/");
+        assert_eq!(odd.child("b").unwrap().as_str(), "/a/b/");
+        assert_eq!(odd.join("b").unwrap().relative_to(&odd), Some("b"));
     }
 
     #[test]

@@ -135,11 +135,7 @@ impl LockedMoveJournal {
                 return Err(LocalError::invalid(&self.path, reason).into());
             }
             let path = Path::new(OsStr::from_bytes(&line));
-            if path.is_absolute()
-                && found(path.symlink_metadata())
-                    .at("stat moved index", path)?
-                    .is_some()
-            {
+            if path.is_absolute() && exists(path)? {
                 process(path)?;
             }
         }
@@ -152,6 +148,16 @@ impl LockedMoveJournal {
         let read = self.file.read_exact_at(&mut last, len.saturating_sub(1));
         read.at("read move journal", &self.path)?;
         Ok(last == *b"\n")
+    }
+}
+
+/// Whether there is such a file. What cannot be the name of any was left by a crash: nobody moved an
+/// index there, and an error would stop every collection until somebody removes the journal.
+fn exists(path: &Path) -> LocalResult<bool> {
+    use std::io::ErrorKind::{InvalidFilename, InvalidInput};
+    match path.symlink_metadata() {
+        Err(error) if matches!(error.kind(), InvalidInput | InvalidFilename) => Ok(false),
+        metadata => Ok(found(metadata).at("stat moved index", path)?.is_some()),
     }
 }
 
@@ -205,6 +211,19 @@ mod tests {
             assert!(matches!(refused, Err(LocalError::Refused { .. })));
         }
         assert!(drained(&journal).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_a_path_is_passed_over() {
+        let (dir, journal) = journal();
+        let path = dir.path().join("x.fidx");
+        std::fs::write(&path, "").unwrap();
+        let garbage = [b"/a\0b\n/".as_slice(), &[b'x'; 5000], b"/y\n"].concat();
+        std::fs::write(dir.path().join(MOVE_JOURNAL_NAME), garbage).unwrap();
+        let mut locked = journal.try_lock().unwrap();
+        locked.append(std::slice::from_ref(&path)).unwrap();
+        drop(locked);
+        assert_eq!(drained(&journal), [path]);
     }
 
     #[test]

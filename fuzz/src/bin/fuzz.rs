@@ -21,7 +21,10 @@ fn prepare() {
             std::process::exit(0);
         }
         Err(error) => {
-            eprintln!("error: unable to write below {}: {error}", Path::new(&dir).display());
+            eprintln!(
+                "error: unable to write below {}: {error}",
+                Path::new(&dir).display()
+            );
             std::process::exit(1);
         }
     }

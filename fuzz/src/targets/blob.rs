@@ -104,8 +104,10 @@ fn check_decode(blob: &DataBlob) {
         let mut other = *digest.as_bytes();
         other[31] ^= 1;
         let other = Digest::from_bytes(other);
-        blob.verify_digest(&other, None).expect_err("another digest");
-        blob.verify_digest(&digest, Some(len + 1)).expect_err("another length");
+        blob.verify_digest(&other, None)
+            .expect_err("another digest");
+        blob.verify_digest(&digest, Some(len + 1))
+            .expect_err("another length");
     }
     let again = DataBlob::encode_with_iv(&plain, None, true).expect("it is small");
     assert_eq!(again.decode(None, LIMIT).expect("we wrote it"), plain);
@@ -135,7 +137,9 @@ fn check_plain(input: &[u8]) -> bool {
         damaged.verify_crc().expect_err("crc or payload is damaged");
     }
     if blob.is_encrypted() && at >= 12 {
-        damaged.decode(Some(key()), LIMIT).expect_err("it is sealed");
+        damaged
+            .decode(Some(key()), LIMIT)
+            .expect_err("it is sealed");
     }
     true
 }
@@ -143,7 +147,9 @@ fn check_plain(input: &[u8]) -> bool {
 /// What a client with the key may have sealed: whatever it decompresses to, it is bounded.
 fn check_sealed(payload: &[u8]) -> bool {
     let mut raw = vec![0; SEALED_HEADER_LEN];
-    let tag = key().encrypt(&IV, payload, &mut raw).expect("anything can be encrypted");
+    let tag = key()
+        .encrypt(&IV, payload, &mut raw)
+        .expect("anything can be encrypted");
     raw[..8].copy_from_slice(&BlobKind::EncryptedZstd.magic());
     raw[12..28].copy_from_slice(&IV);
     raw[28..SEALED_HEADER_LEN].copy_from_slice(&tag);

@@ -17,10 +17,29 @@ pub const SECTION_CONFIG: Target = Target {
     check: check_sections,
     seeds: section_seeds,
     words: &[
-        "datastore: ", "s3-endpoint: ", "\n\t", "\n\n", "\tpath /", "\tbackend ", "\ttuning ",
-        "\tcomment ", "\tmaintenance-mode ", "\tkeep-last ", "\tnotification-thresholds ",
-        "\tendpoint ", "\taccess-key ", "\tsecret-key ", "\tport ", "\tregion ", "\tpath-style ",
-        "\tfingerprint ", "\trate-in ", "\tburst-in ", "\tprovider-quirks ", "\r\n", "\u{0}",
+        "datastore: ",
+        "s3-endpoint: ",
+        "\n\t",
+        "\n\n",
+        "\tpath /",
+        "\tbackend ",
+        "\ttuning ",
+        "\tcomment ",
+        "\tmaintenance-mode ",
+        "\tkeep-last ",
+        "\tnotification-thresholds ",
+        "\tendpoint ",
+        "\taccess-key ",
+        "\tsecret-key ",
+        "\tport ",
+        "\tregion ",
+        "\tpath-style ",
+        "\tfingerprint ",
+        "\trate-in ",
+        "\tburst-in ",
+        "\tprovider-quirks ",
+        "\r\n",
+        "\u{0}",
     ],
     memory: 1 << 20,
 };
@@ -31,10 +50,33 @@ pub const PROPERTY_STRING: Target = Target {
     check: check_property_string,
     seeds: property_seeds,
     words: &[
-        "type=", "s3", "client=", "bucket=", "max-cache-size=", "filesystem", "read-only",
-        "offline", "message=", "%20", "chunk-order=", "inode", "sync-level=", "gc-atime-cutoff=",
-        "delete-quarantine=", "list-concurrency=", "s3-get=", "s3-upload=", " GiB", "\\\"", "\\\\",
-        "\\n", "\"", ",", "=", "true", "false",
+        "type=",
+        "s3",
+        "client=",
+        "bucket=",
+        "max-cache-size=",
+        "filesystem",
+        "read-only",
+        "offline",
+        "message=",
+        "%20",
+        "chunk-order=",
+        "inode",
+        "sync-level=",
+        "gc-atime-cutoff=",
+        "delete-quarantine=",
+        "list-concurrency=",
+        "s3-get=",
+        "s3-upload=",
+        " GiB",
+        "\\\"",
+        "\\\\",
+        "\\n",
+        "\"",
+        ",",
+        "=",
+        "true",
+        "false",
     ],
     memory: 1 << 20,
 };
@@ -49,7 +91,9 @@ fn section_seeds() -> Vec<Vec<u8>> {
                      \tprovider-quirks no-content-md5\n\trate-in 10 MiB\n\tregion us-east-1\n\
                      \tsecret-key SK\n";
     let loose = "a: b\n  key  value \n\n\nc:\td\r\n\tk v\r\n";
-    [stores, endpoints, loose, ""].map(|text| text.into()).into()
+    [stores, endpoints, loose, ""]
+        .map(|text| text.into())
+        .into()
 }
 
 fn check_sections(data: &[u8]) -> bool {
@@ -65,7 +109,10 @@ fn check_sections(data: &[u8]) -> bool {
     assert!(ids.is_sorted_by(|a, b| a < b), "a name stands twice");
     let mut line = 0;
     for section in &config.sections {
-        assert!(section.line > line, "the sections are in the order of the file");
+        assert!(
+            section.line > line,
+            "the sections are in the order of the file"
+        );
         line = section.line;
         check_entity::<DatastoreConfig>(section);
         check_entity::<S3EndpointConfig>(section);
@@ -145,7 +192,10 @@ fn check_property_string(data: &[u8]) -> bool {
             Ok(pairs) => {
                 accepted = true;
                 let written = format_property_string(&pairs);
-                assert_eq!(parse_property_string(&written, default_key).as_ref(), Ok(&pairs));
+                assert_eq!(
+                    parse_property_string(&written, default_key).as_ref(),
+                    Ok(&pairs)
+                );
             }
         }
     }

@@ -15,10 +15,24 @@ pub const TARGET: Target = Target {
     check,
     seeds,
     words: &[
-        "{\"generation\":", "\"finished\":", "\"index-files\":", "\"chunks-left\":",
-        "\"bytes-left\":", "\"candidates-left\":", "\"clock-offset\":", "null", "{\"kind\":",
-        "\"prune\"", "\"forget\"", "\"snapshots\":", "\"indexes\":", "\"index-bytes\":", "}\n{",
-        "18446744073709551615", "now\n", "wait\n",
+        "{\"generation\":",
+        "\"finished\":",
+        "\"index-files\":",
+        "\"chunks-left\":",
+        "\"bytes-left\":",
+        "\"candidates-left\":",
+        "\"clock-offset\":",
+        "null",
+        "{\"kind\":",
+        "\"prune\"",
+        "\"forget\"",
+        "\"snapshots\":",
+        "\"indexes\":",
+        "\"index-bytes\":",
+        "}\n{",
+        "18446744073709551615",
+        "now\n",
+        "wait\n",
     ],
     memory: 2 << 20,
 };
@@ -60,7 +74,10 @@ fn seeds() -> Vec<Vec<u8>> {
     write_status(&base, &read_status(&base)).expect("it can be written");
     let status = std::fs::read(base.join(STATUS_FILE)).expect("we wrote it");
     let contents = [facts, removals, seen, status, b"17\n".to_vec()];
-    (0..).zip(contents).map(|(n, content)| [&[n], content.as_slice()].concat()).collect()
+    (0..)
+        .zip(contents)
+        .map(|(n, content)| [&[n], content.as_slice()].concat())
+        .collect()
 }
 
 fn check(data: &[u8]) -> bool {
@@ -100,7 +117,10 @@ fn check_removals(file: &[u8]) -> bool {
     let after = log.totals_since(5).expect("it can be read");
     assert_eq!(after.snapshots, before.snapshots.saturating_add(2));
     assert_eq!(after.indexes, before.indexes.saturating_add(3));
-    assert_eq!(after.index_bytes, before.index_bytes.saturating_add(4096 * 7));
+    assert_eq!(
+        after.index_bytes,
+        before.index_bytes.saturating_add(4096 * 7)
+    );
     log.forget_before(5).expect("it can be rewritten");
     assert_eq!(log.totals_since(5).expect("it can be read"), after);
     assert_eq!(log.totals_since(0).expect("it can be read"), after);
@@ -140,14 +160,18 @@ fn check_state_dir(file: &[u8]) -> bool {
     std::fs::write(state.path().join("generation"), file).expect("it can be written");
     std::fs::write(state.path().join("rebuild-needed"), file).expect("it can be written");
     if let Ok(generation) = state.read_generation() {
-        state.write_generation(generation).expect("it can be written");
+        state
+            .write_generation(generation)
+            .expect("it can be written");
         assert_eq!(state.read_generation().expect("we wrote it"), generation);
     }
     if let Ok(needed) = state.read_rebuild_needed() {
         // The file is there, so a rebuild is needed, and at once only if that is said clearly.
         let needed = needed.expect("a flag is forgotten");
         assert!(needed.wait || file.starts_with(b"now"));
-        state.write_rebuild_needed(Some(&needed)).expect("it can be written");
+        state
+            .write_rebuild_needed(Some(&needed))
+            .expect("it can be written");
         let again = state.read_rebuild_needed().expect("we wrote it");
         assert_eq!(again, Some(needed));
         state.write_rebuild_needed(None).expect("it can be removed");

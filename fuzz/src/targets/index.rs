@@ -193,7 +193,9 @@ fn check_entries(
     assert_eq!(HEADER_LEN as u64 + count * entry_len, file.len() as u64);
     assert_eq!(reader.chunk_info(count).expect("nothing there"), None);
     assert_eq!(
-        reader.chunk_from_offset(reader.index_bytes()).expect("nothing there"),
+        reader
+            .chunk_from_offset(reader.index_bytes())
+            .expect("nothing there"),
         None
     );
     // Must not panic, whatever it says.
@@ -217,9 +219,13 @@ fn check_entries(
 
     for (i, entry) in entries.iter().enumerate() {
         let i = i as u64;
-        let first = reader.chunk_from_offset(entry.range.start).expect("it ascends");
+        let first = reader
+            .chunk_from_offset(entry.range.start)
+            .expect("it ascends");
         assert_eq!(first, Some((i, 0)));
-        let last = reader.chunk_from_offset(entry.range.end - 1).expect("it ascends");
+        let last = reader
+            .chunk_from_offset(entry.range.end - 1)
+            .expect("it ascends");
         assert_eq!(last, Some((i, entry.size() - 1)));
     }
     let csum = sha256(&file[HEADER_LEN..]);

@@ -35,7 +35,10 @@ fn list(numbers: &[u8]) -> IndexDigests {
     IndexDigests {
         references: 3,
         data_bytes: 12_000_000,
-        digests: numbers.iter().map(|n| Digest::from_bytes([*n; 32])).collect(),
+        digests: numbers
+            .iter()
+            .map(|n| Digest::from_bytes([*n; 32]))
+            .collect(),
     }
 }
 
@@ -83,7 +86,10 @@ fn check(data: &[u8]) -> bool {
         assert_eq!((cache.stats().hits, cache.stats().misses), (0, 1));
         return false;
     };
-    assert!(found.digests.is_sorted_by(|a, b| a < b), "sorted and unique");
+    assert!(
+        found.digests.is_sorted_by(|a, b| a < b),
+        "sorted and unique"
+    );
     assert!(found.digests.len() as u64 * 32 <= key().size);
     assert_eq!(cache.peek(&key()), Some(found.clone()));
     let mut other = key();

@@ -40,7 +40,9 @@ fn seeds() -> Vec<Vec<u8>> {
     let json = r#"{"kdf":{"Scrypt":{"n":2,"r":1,"p":1,"salt":"AAAA"}},"created":"2022-05-02T08:11:33+00:00","modified":"x","data":""#;
     let env = Env::seeded(1, 1_700_000_000);
     let plain = KeyConfig::new(&crypt, Kdf::None, b"", Some("a hint".into()), &env);
-    let plain = plain.and_then(|key| key.to_json()).expect("it can be written");
+    let plain = plain
+        .and_then(|key| key.to_json())
+        .expect("it can be written");
     vec![plain, format!("{json}{}\"}}", "A".repeat(86)).into_bytes()]
 }
 
@@ -56,7 +58,10 @@ fn check(data: &[u8]) -> bool {
     let value: Value = serde_json::from_slice(&json).expect("it is json");
     let secret = value["data"].as_str().expect("it has data");
     let shown = format!("{key:?}");
-    assert!(secret.len() < 16 || !shown.contains(secret), "a key was printed");
+    assert!(
+        secret.len() < 16 || !shown.contains(secret),
+        "a key was printed"
+    );
 
     if cost(&value["kdf"]).is_some_and(|cost| cost <= MAX_COST) {
         let mut asked = false;

@@ -48,12 +48,25 @@ pub const CANONICAL_JSON: Target = Target {
     check: check_json,
     seeds: json_seeds,
     words: &[
-        "null", "true", "false", "\\u0000", "\\ud83d\\ude00", "1e308", "-0.0", "1.5", "[[", "{\"",
-        "\":", "18446744073709551615", "-9223372036854775808",
+        "null",
+        "true",
+        "false",
+        "\\u0000",
+        "\\ud83d\\ude00",
+        "1e308",
+        "-0.0",
+        "1.5",
+        "[[",
+        "{\"",
+        "\":",
+        "18446744073709551615",
+        "-9223372036854775808",
     ],
     memory: 1 << 20,
 };
 
+/// Longest manifest in a blob that is looked at.
+const MAX_PLAIN: u64 = 8192;
 const JSON: u8 = 0;
 const BLOB: u8 = 1;
 
@@ -105,6 +118,8 @@ fn check_manifest(data: &[u8]) -> bool {
     } else {
         DataBlob::from_bytes(Bytes::copy_from_slice(rest)).and_then(|mut blob| {
             blob.set_crc();
+            // What unpacks to megabytes is allowed to take as many; here it only takes time.
+            blob.decode(Some(key()), MAX_PLAIN)?;
             Manifest::from_blob(&blob, Some(key()))
         })
     };
@@ -115,14 +130,24 @@ fn check_manifest(data: &[u8]) -> bool {
     assert_eq!(again, manifest);
     assert_eq!(again.to_json_pretty().expect("as before"), json);
     let blob = manifest.to_blob().expect("it can be written");
-    assert_eq!(Manifest::from_blob(&blob, None).expect("we wrote it"), manifest);
+    assert_eq!(
+        Manifest::from_blob(&blob, None).expect("we wrote it"),
+        manifest
+    );
 
     let dir = manifest.backup_dir();
-    assert_eq!((dir.group.ty, dir.time), (manifest.backup_type, manifest.backup_time));
+    assert_eq!(
+        (dir.group.ty, dir.time),
+        (manifest.backup_type, manifest.backup_time)
+    );
     for file in manifest.files() {
         assert!(manifest.lookup_file(file.filename.as_str()).is_some());
     }
-    let _ = (manifest.notes(), manifest.verify_state(), manifest.chunk_upload_stats());
+    let _ = (
+        manifest.notes(),
+        manifest.verify_state(),
+        manifest.chunk_upload_stats(),
+    );
     check_signature(&manifest);
     true
 }
@@ -154,14 +179,22 @@ fn check_signature(manifest: &Manifest) {
         csum: Digest::from_bytes([0; 32]),
     };
     if altered.add_file(file).is_ok() {
-        altered.verify_signature(key()).expect_err("a file was added");
+        altered
+            .verify_signature(key())
+            .expect_err("a file was added");
     }
 }
 
 fn json_seeds() -> Vec<Vec<u8>> {
     let manifest = sample().to_json_pretty().expect("it can be written");
-    let values = r#"{"b":[1,-2,0.5,true,[]],"a":{"é":"\"\\\u0001😀","":{}},"c":18446744073709551615}"#;
-    vec![manifest, values.into(), b"[[[[1]]]]".to_vec(), b"\"text\"".to_vec()]
+    let values =
+        r#"{"b":[1,-2,0.5,true,[]],"a":{"é":"\"\\\u0001😀","":{}},"c":18446744073709551615}"#;
+    vec![
+        manifest,
+        values.into(),
+        b"[[[[1]]]]".to_vec(),
+        b"\"text\"".to_vec(),
+    ]
 }
 
 fn check_json(data: &[u8]) -> bool {

@@ -30,11 +30,49 @@ pub const TARGET: Target = Target {
     check,
     seeds,
     words: &[
-        "ns/", "vm/", "ct/", "host/", "/", "..", ".", "-", "_", "@pam", "@pbs", "!", "T08:11:33Z",
-        "2022-05-02", "23:59:60Z", ".fidx", ".didx", ".blob", ".img", ".pxar", " KiB", " GiB",
-        "PiB", "1.5", "18446744073709551615", "{{bucket}}.", "{{region}}.", "xn--", "--x-s3",
-        "[::1]", "127.0.0.1", "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", ":",
-        "WARNINGS: ", "OK", "unknown", " GMT", "Wed, ", ".123Z", "+00:00", "\u{e9}", "\u{0}",
+        "ns/",
+        "vm/",
+        "ct/",
+        "host/",
+        "/",
+        "..",
+        ".",
+        "-",
+        "_",
+        "@pam",
+        "@pbs",
+        "!",
+        "T08:11:33Z",
+        "2022-05-02",
+        "23:59:60Z",
+        ".fidx",
+        ".didx",
+        ".blob",
+        ".img",
+        ".pxar",
+        " KiB",
+        " GiB",
+        "PiB",
+        "1.5",
+        "18446744073709551615",
+        "{{bucket}}.",
+        "{{region}}.",
+        "xn--",
+        "--x-s3",
+        "[::1]",
+        "127.0.0.1",
+        "-----BEGIN CERTIFICATE-----",
+        "-----END CERTIFICATE-----",
+        ":",
+        "WARNINGS: ",
+        "OK",
+        "unknown",
+        " GMT",
+        "Wed, ",
+        ".123Z",
+        "+00:00",
+        "\u{e9}",
+        "\u{0}",
     ],
     memory: 1 << 20,
 };
@@ -78,7 +116,12 @@ fn check(data: &[u8]) -> bool {
         return false;
     };
     let checks = [
-        check_ids, check_paths, check_times, check_users, check_values, check_s3,
+        check_ids,
+        check_paths,
+        check_times,
+        check_users,
+        check_values,
+        check_s3,
     ];
     checks.iter().fold(false, |any, check| check(text) || any)
 }
@@ -163,7 +206,10 @@ fn check_times(text: &str) -> bool {
         let plain = BackupTime::from_secs(time.secs()).expect("it has a name");
         assert_eq!(plain.to_string().parse(), Ok(plain));
         let json = serde_json::to_string(&time).expect("a number");
-        assert_eq!(serde_json::from_str::<BackupTime>(&json).expect("we wrote it"), plain);
+        assert_eq!(
+            serde_json::from_str::<BackupTime>(&json).expect("we wrote it"),
+            plain
+        );
         let millis = parse_iso8601_millis(text).expect("this form is one of those");
         assert_eq!(millis, time.secs() * 1000);
         if text.ends_with(":60Z") {
@@ -175,11 +221,17 @@ fn check_times(text: &str) -> bool {
     let iso = parse_iso8601_millis(text);
     if let Some(millis) = iso {
         let secs = millis.div_euclid(1000);
-        assert_eq!(parse_iso8601_millis(&format_iso8601(secs)), Some(secs * 1000));
+        assert_eq!(
+            parse_iso8601_millis(&format_iso8601(secs)),
+            Some(secs * 1000)
+        );
     }
     let http = parse_http_date(text);
     if let Some(secs) = http {
-        assert_eq!(parse_iso8601_millis(&format_iso8601(secs)), Some(secs * 1000));
+        assert_eq!(
+            parse_iso8601_millis(&format_iso8601(secs)),
+            Some(secs * 1000)
+        );
     }
     time.is_some() || iso.is_some() || http.is_some()
 }
@@ -213,9 +265,15 @@ fn check_values(text: &str) -> bool {
     let error = TaskStatus::error(text);
     assert!(matches!(error, TaskStatus::Error(_)));
     assert_eq!(error.to_string().parse(), Ok(error.clone()));
-    assert_eq!(TaskStatus::from_final_line(&error.final_line()), Some(error));
+    assert_eq!(
+        TaskStatus::from_final_line(&error.final_line()),
+        Some(error)
+    );
     if let Some(status) = status.filter(TaskStatus::is_success) {
-        assert_eq!(TaskStatus::from_final_line(&status.final_line()), Some(status));
+        assert_eq!(
+            TaskStatus::from_final_line(&status.final_line()),
+            Some(status)
+        );
     }
     let path = verbatim::<DatastorePath>(text);
     if let Some(path) = &path {

@@ -72,14 +72,21 @@ fn check_moves(file: &[u8]) -> bool {
 
     let relative = locked.append(&[moved.clone(), "relative".into()]);
     relative.expect_err("only absolute paths can be found again");
-    assert_eq!(std::fs::read(&path).expect("it is there"), file, "all or nothing");
+    assert_eq!(
+        std::fs::read(&path).expect("it is there"),
+        file,
+        "all or nothing"
+    );
 
     locked.append(&[moved.clone()]).expect("it can be written");
     let found = drain(&mut locked).expect("the journal can be read, whatever is in it");
     assert!(found.contains(&moved));
     assert!(found.iter().all(|path| path.is_absolute()));
     assert_eq!(std::fs::metadata(&path).expect("it is there").len(), 0);
-    assert_eq!(drain(&mut locked).expect("it is empty"), Vec::<PathBuf>::new());
+    assert_eq!(
+        drain(&mut locked).expect("it is empty"),
+        Vec::<PathBuf>::new()
+    );
     true
 }
 
@@ -122,7 +129,10 @@ fn check_bad_list(file: &[u8]) -> bool {
     let Ok(list) = BadList::load(path.clone()) else {
         return false;
     };
-    let named: BTreeSet<&str> = std::str::from_utf8(file).expect("it was read").lines().collect();
+    let named: BTreeSet<&str> = std::str::from_utf8(file)
+        .expect("it was read")
+        .lines()
+        .collect();
     assert_eq!(list.len(), named.len());
     let digest = Digest::from_bytes([0xcd; 32]);
     block_on(list.add(&seeded(), digest)).expect("it can be written");

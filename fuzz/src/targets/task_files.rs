@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use s3_client::env::Env;
 use server::task::index::{IndexEntry, Rotation, TaskIndex};
 use server::task::log_file::{LogWriter, read_end, read_page, split_line};
-use s3_client::env::Env;
 
 use crate::{Target, scratch};
 
@@ -15,8 +15,13 @@ pub const TARGET: Target = Target {
     check,
     seeds,
     words: &[
-        "2025-07-14T14:20:02+00:00: ", "TASK OK", "TASK ERROR: ", "TASK WARNINGS: 2", "\n",
-        "UPID:n:FFFFFFFF:00000001:00000001:62700000:backup:a:root@pam:", " 62700000 OK\n",
+        "2025-07-14T14:20:02+00:00: ",
+        "TASK OK",
+        "TASK ERROR: ",
+        "TASK WARNINGS: 2",
+        "\n",
+        "UPID:n:FFFFFFFF:00000001:00000001:62700000:backup:a:root@pam:",
+        " 62700000 OK\n",
     ],
     memory: 4 << 20,
 };
@@ -62,11 +67,21 @@ fn check_log(file: &[u8]) -> bool {
     let feeds = file.iter().filter(|byte| **byte == b'\n').count() as u64;
     let rest = u64::from(file.last().is_some_and(|byte| *byte != b'\n'));
     assert_eq!(whole.total, feeds + rest);
-    for (start, limit) in [(1, 1), (2, 3), (whole.total, 2), (whole.total + 1, 0), (u64::MAX, 1)] {
+    for (start, limit) in [
+        (1, 1),
+        (2, 3),
+        (whole.total, 2),
+        (whole.total + 1, 0),
+        (u64::MAX, 1),
+    ] {
         let page = read_page(&path, start, limit).expect("it can be read");
         assert_eq!(page.total, whole.total);
         let first = usize::try_from(start.max(1) - 1).expect("a number of lines");
-        let len = if limit == 0 { usize::MAX } else { limit.try_into().expect("small") };
+        let len = if limit == 0 {
+            usize::MAX
+        } else {
+            limit.try_into().expect("small")
+        };
         let expected: Vec<_> = whole.lines.iter().skip(first).take(len).cloned().collect();
         assert_eq!(page.lines, expected);
     }

@@ -17,7 +17,11 @@ where
 {
     let value = parse::<T>(text)?;
     let printed = value.to_string();
-    assert_eq!(printed.parse::<T>().as_ref(), Ok(&value), "{text:?} prints {printed:?}");
+    assert_eq!(
+        printed.parse::<T>().as_ref(),
+        Ok(&value),
+        "{text:?} prints {printed:?}"
+    );
     check_serde(&value, &printed);
     Some(value)
 }
@@ -59,7 +63,11 @@ pub fn parse<T: FromStr<Err = ParseError>>(text: &str) -> Option<T> {
 /// An error shows the beginning of a value, not megabytes of it.
 pub fn check_error(error: &impl Display) {
     let shown = error.to_string();
-    assert!(shown.len() <= MAX_ERROR_LEN, "an error of {} bytes", shown.len());
+    assert!(
+        shown.len() <= MAX_ERROR_LEN,
+        "an error of {} bytes",
+        shown.len()
+    );
 }
 
 fn check_serde<T>(value: &T, printed: &str)
@@ -67,6 +75,12 @@ where
     T: PartialEq + Debug + Serialize + DeserializeOwned,
 {
     let json = serde_json::to_string(value).expect("it can be written");
-    assert_eq!(serde_json::from_str::<String>(&json).expect("a text"), printed);
-    assert_eq!(&serde_json::from_str::<T>(&json).expect("we wrote it"), value);
+    assert_eq!(
+        serde_json::from_str::<String>(&json).expect("a text"),
+        printed
+    );
+    assert_eq!(
+        &serde_json::from_str::<T>(&json).expect("we wrote it"),
+        value
+    );
 }

@@ -14,8 +14,15 @@ pub const TARGET: Target = Target {
     check,
     seeds,
     words: &[
-        "UPID:", ":garbage_collection:", "root@pam:", "\\x2d", "\\x3a", " OK", " WARNINGS: 1",
-        "00000000", "FFFFFFFF",
+        "UPID:",
+        ":garbage_collection:",
+        "root@pam:",
+        "\\x2d",
+        "\\x3a",
+        " OK",
+        " WARNINGS: 1",
+        "00000000",
+        "FFFFFFFF",
     ],
     memory: 1 << 20,
 };

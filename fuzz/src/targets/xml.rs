@@ -4,8 +4,7 @@ use std::fmt::Debug;
 
 use arbitrary::{Arbitrary, Unstructured};
 use s3_client::xml::{
-    XmlError, delete_request, parse_copy, parse_delete, parse_error, parse_list,
-    parse_list_buckets,
+    XmlError, delete_request, parse_copy, parse_delete, parse_error, parse_list, parse_list_buckets,
 };
 
 use super::text::check_error;
@@ -112,7 +111,11 @@ fn deletion_seeds() -> Vec<Vec<u8>> {
     let xml = "<DeleteResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Deleted><Key>a\
                </Key><DeleteMarker>true</DeleteMarker></Deleted><Error><Key>b&#13;c</Key><Code>\
                AccessDenied</Code><Message>no</Message></Error></DeleteResult>";
-    vec![raw(xml), raw("<DeleteResult></DeleteResult>"), (1..90).collect()]
+    vec![
+        raw(xml),
+        raw("<DeleteResult></DeleteResult>"),
+        (1..90).collect(),
+    ]
 }
 
 fn other_seeds() -> Vec<Vec<u8>> {
@@ -240,7 +243,11 @@ fn check_written_deletion(data: &[u8]) -> arbitrary::Result<()> {
         return Ok(());
     }
     let result = parse_whole(answer.as_bytes(), parse_delete).expect("it is whole");
-    let found: Vec<_> = result.deleted.iter().map(|entry| entry.key.as_deref()).collect();
+    let found: Vec<_> = result
+        .deleted
+        .iter()
+        .map(|entry| entry.key.as_deref())
+        .collect();
     let expected: Vec<_> = keys.into_iter().map(Some).collect();
     assert_eq!(found, expected);
     Ok(())
@@ -251,9 +258,16 @@ fn check_other_answers(body: &[u8]) -> bool {
     if let Some(error) = &error {
         assert!(!error.code.is_empty());
         // Whatever was expected, an error is an error.
-        for refused in [parse_list(body).err(), parse_copy(body).err(), parse_delete(body).err()] {
+        for refused in [
+            parse_list(body).err(),
+            parse_copy(body).err(),
+            parse_delete(body).err(),
+        ] {
             let refused = refused.expect("an error document is no success");
-            assert!(matches!(refused, XmlError::Error(_) | XmlError::WrongRoot { .. }));
+            assert!(matches!(
+                refused,
+                XmlError::Error(_) | XmlError::WrongRoot { .. }
+            ));
         }
     }
     let copy = parse_whole(body, parse_copy);

@@ -68,7 +68,8 @@ pub async fn check(place: &Place) -> Result<Checked> {
             checked.collections < MAX_COLLECTIONS,
             "no end after {MAX_COLLECTIONS} collections: {left:#}"
         );
-        env.sleep(place.quarantine() + Duration::from_millis(100)).await;
+        env.sleep(place.quarantine() + Duration::from_millis(100))
+            .await;
         store.tend(&CancellationToken::new()).await?;
     }
     expect_committed(&store, &account)?;
@@ -106,7 +107,9 @@ async fn verify(store: &Arc<DataStore>) -> Result<()> {
         ignore_verified: false,
         ..VerifyOptions::default()
     };
-    let report = store.verify_datastore(&SilentTask::new(), &scope, options).await?;
+    let report = store
+        .verify_datastore(&SilentTask::new(), &scope, options)
+        .await?;
     ensure!(
         report.failed.is_empty() && report.corrupt_chunks == 0 && report.missing_chunks == 0,
         "verification found {report:?}"

@@ -73,7 +73,8 @@ impl Account {
     /// # Errors
     /// If it cannot be read.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).with_context(|| format!("unable to read {}", path.display()))?;
+        let text =
+            std::fs::read(path).with_context(|| format!("unable to read {}", path.display()))?;
         let mut account = Self::default();
         for line in String::from_utf8_lossy(&text).lines() {
             match line.split_once(' ') {

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use api_types::digest::Digest;
-use api_types::names::{
-    ArchiveName, BackupGroup, BackupNamespace, BackupTime, SnapshotPath,
-};
+use api_types::names::{ArchiveName, BackupGroup, BackupNamespace, BackupTime, SnapshotPath};
 use api_types::status::CryptMode;
 use datastore::Error;
 use datastore::backend::s3::insert::Payload;
 use datastore::env::Env;
 use datastore::format::{DataBlob, IndexFile as _, MAX_CHUNK_PLAIN, Manifest};
 use datastore::gc::GcOptions;
-use datastore::snapshot::BackupInfo;
 use datastore::session::{ExpectedIndex, SessionOptions, WriterSession};
+use datastore::snapshot::BackupInfo;
 use datastore::store::DataStore;
 use datastore::task::SilentTask;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -179,7 +177,8 @@ impl Worker {
             }
             if let Err(error) = restore(&self.store, path).await {
                 if is_loss(&error) {
-                    self.ledger.wrong(&format!("restore of {path}: {error:#}"))?;
+                    self.ledger
+                        .wrong(&format!("restore of {path}: {error:#}"))?;
                 }
                 self.failed("restore", &error).await;
             }
@@ -189,10 +188,8 @@ impl Worker {
     async fn collect_for_ever(&self) -> Result<()> {
         loop {
             if let Err(error) = collect(&self.store, false).await {
-                if let Some(Error::Refused(reason)) = error.downcast_ref()
-                    && reason.contains("missing")
-                {
-                    self.ledger.wrong(&format!("collection: {error:#}"))?;
+                if error.downcast_ref::<ChunksMissing>().is_some() {
+                    self.ledger.wrong(&format!("collection: {error}"))?;
                 }
                 self.failed("collection", &error).await;
             }
@@ -229,7 +226,10 @@ pub fn committed_snapshots(store: &DataStore) -> Result<Vec<SnapshotPath>> {
     let mut paths = Vec::new();
     for group in store.snapshots().list_groups(&ns)? {
         let newest_first = store.snapshots().list_snapshots(&ns, &group)?;
-        let finished = newest_first.into_iter().rev().filter(BackupInfo::is_finished);
+        let finished = newest_first
+            .into_iter()
+            .rev()
+            .filter(BackupInfo::is_finished);
         paths.extend(finished.map(|info| SnapshotPath::new(ns.clone(), info.dir)));
     }
     Ok(paths)
@@ -248,10 +248,22 @@ pub async fn collect(store: &Arc<DataStore>, force: bool) -> Result<()> {
     let task = Arc::new(SilentTask::new());
     let report = store.garbage_collection(task, options).await?;
     if report.missing > 0 {
-        bail!("{} chunks are missing", report.missing);
+        return Err(ChunksMissing(report.missing).into());
     }
     Ok(())
 }
+
+/// A collection found that chunks are not there which snapshots refer to.
+#[derive(Debug)]
+struct ChunksMissing(u64);
+
+impl std::fmt::Display for ChunksMissing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} chunks that snapshots refer to are missing", self.0)
+    }
+}
+
+impl std::error::Error for ChunksMissing {}
 
 /// Reads everything that a snapshot refers to, and checks every byte.
 ///

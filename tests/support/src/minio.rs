@@ -13,7 +13,7 @@ use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use s3_client::env::Env;
 use s3_mock::tls::Identity;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::endpoint::Endpoint;
@@ -32,7 +32,9 @@ pub struct MinioServer {
     process: Child,
     dir: TempDir,
     port: u16,
-    fingerprint: String,
+    binary: PathBuf,
+    /// None without TLS.
+    fingerprint: Option<String>,
 }
 
 impl Drop for MinioServer {
@@ -44,14 +46,23 @@ impl Drop for MinioServer {
 }
 
 impl MinioServer {
-    /// Starts MinIO and waits until it is ready.
+    /// Starts MinIO with TLS and waits until it is ready.
     pub async fn start() -> anyhow::Result<Self> {
-        let binary = find_binary()?;
         let identity = Identity::self_signed(&["localhost", "127.0.0.1"])?;
+        Self::start_with(Some(&identity)).await
+    }
+
+    /// Starts MinIO without TLS, for a test that looks into the connection.
+    pub async fn start_plain() -> anyhow::Result<Self> {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(identity: Option<&Identity>) -> anyhow::Result<Self> {
+        let binary = find_binary()?;
         let mut last = None;
         // Somebody else may take the free port before MinIO does.
         for _ in 0..3 {
-            match Self::start_once(&binary, &identity).await {
+            match Self::start_once(&binary, identity).await {
                 Ok(server) => return Ok(server),
                 Err(error) => last = Some(error),
             }
@@ -60,43 +71,51 @@ impl MinioServer {
             .with_context(|| format!("cannot start {}", binary.display()))
     }
 
-    async fn start_once(binary: &Path, identity: &Identity) -> anyhow::Result<Self> {
+    async fn start_once(binary: &Path, identity: Option<&Identity>) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("coffer-minio-").tempdir()?;
-        let (certs, data) = (dir.path().join("certs"), dir.path().join("data"));
+        let certs = dir.path().join("certs");
         fs::create_dir(&certs)?;
-        fs::create_dir(&data)?;
-        fs::write(certs.join("public.crt"), identity.certificate_pem()?)?;
-        fs::write(certs.join("private.key"), identity.key_pem()?)?;
-        let log = File::create(dir.path().join("log"))?;
+        fs::create_dir(dir.path().join("data"))?;
+        if let Some(identity) = identity {
+            fs::write(certs.join("public.crt"), identity.certificate_pem()?)?;
+            fs::write(certs.join("private.key"), identity.key_pem()?)?;
+        }
         let port = free_port()?;
-        let process = Command::new(binary)
-            .arg("server")
-            .arg("--address")
-            .arg(format!("127.0.0.1:{port}"))
-            .arg("--certs-dir")
-            .arg(&certs)
-            .arg(&data)
-            .env("HOME", dir.path())
-            .env("MINIO_ROOT_USER", ACCESS_KEY)
-            .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
-            .env("MINIO_REGION", REGION)
-            .env("MINIO_BROWSER", "off")
-            .env("MINIO_UPDATE", "off")
-            .env("MINIO_CALLHOME_ENABLE", "off")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("cannot run the program")?;
-        let fingerprint = identity.fingerprint()?;
         let mut server = Self {
-            process,
+            process: spawn(binary, dir.path(), port)?,
             dir,
             port,
-            fingerprint,
+            binary: binary.to_owned(),
+            fingerprint: identity.map(Identity::fingerprint).transpose()?,
         };
         server.wait_ready().await?;
         Ok(server)
+    }
+
+    /// Kills MinIO at once, as a crash does. Its data stays.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill().context("cannot kill minio")?;
+        self.process.wait().context("cannot wait for minio")?;
+        Ok(())
+    }
+
+    /// Starts MinIO again after [`MinioServer::kill`], on the same port with the same data, and
+    /// waits until it is ready.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process = spawn(&self.binary, self.dir.path(), self.port)?;
+        self.wait_ready().await
+    }
+
+    /// The process, for signals.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where it listens, on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     async fn wait_ready(&mut self) -> anyhow::Result<()> {
@@ -120,7 +139,10 @@ impl MinioServer {
     }
 
     async fn is_ready(&self) -> anyhow::Result<bool> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        if self.fingerprint.is_none() {
+            return asks_ready(&mut stream).await;
+        }
         let mut connector = SslConnector::builder(SslMethod::tls_client())?;
         connector.set_verify(SslVerifyMode::NONE);
         let ssl = connector
@@ -130,12 +152,7 @@ impl MinioServer {
             .into_ssl("localhost")?;
         let mut stream = tokio_openssl::SslStream::new(ssl, stream)?;
         Pin::new(&mut stream).connect().await?;
-        let request =
-            "GET /minio/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).await?;
-        Ok(status.ends_with(b" 200"))
+        asks_ready(&mut stream).await
     }
 
     /// The last lines that MinIO wrote.
@@ -161,10 +178,47 @@ impl MinioServer {
             region: REGION.to_owned(),
             access_key: ACCESS_KEY.to_owned(),
             secret_key: SECRET_KEY.to_owned(),
-            fingerprint: Some(self.fingerprint.clone()),
+            fingerprint: self.fingerprint.clone(),
             bucket: bucket.to_owned(),
         }
     }
+}
+
+/// Runs the program on what is in `dir`.
+fn spawn(binary: &Path, dir: &Path, port: u16) -> anyhow::Result<Child> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))?;
+    Command::new(binary)
+        .arg("server")
+        .arg("--address")
+        .arg(format!("127.0.0.1:{port}"))
+        .arg("--certs-dir")
+        .arg(dir.join("certs"))
+        .arg(dir.join("data"))
+        .env("HOME", dir)
+        .env("MINIO_ROOT_USER", ACCESS_KEY)
+        .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
+        .env("MINIO_REGION", REGION)
+        .env("MINIO_BROWSER", "off")
+        .env("MINIO_UPDATE", "off")
+        .env("MINIO_CALLHOME_ENABLE", "off")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot run the program")
+}
+
+/// Asks for MinIO's own word on its readiness.
+async fn asks_ready(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> anyhow::Result<bool> {
+    let request =
+        "GET /minio/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await?;
+    Ok(status.ends_with(b" 200"))
 }
 
 fn free_port() -> anyhow::Result<u16> {

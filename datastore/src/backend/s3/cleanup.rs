@@ -264,7 +264,8 @@ impl CleanupJournal {
 /// A relative path without empty, `.` or `..` components: the file may have been edited by hand.
 fn is_safe(path: &str) -> bool {
     !path.is_empty()
-        && !path.contains(['\0', '\n'])
+        // A carriage return at the end of a line would not be read back.
+        && !path.contains(['\0', '\n', '\r'])
         && path
             .split('/')
             .all(|part| !part.is_empty() && part != "." && part != "..")
@@ -409,7 +410,7 @@ mod tests {
     #[test]
     fn only_relative_paths_are_kept() {
         assert!(is_safe("vm/100/2025-07-14T14:20:02Z/index.json.blob"));
-        for bad in ["", "/etc/passwd", "a/../b", "a//b", "./a", "a/."] {
+        for bad in ["", "/etc/passwd", "a/../b", "a//b", "./a", "a/.", "a\r"] {
             assert!(!is_safe(bad), "{bad}");
         }
     }

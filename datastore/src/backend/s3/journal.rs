@@ -20,8 +20,11 @@ use crate::atomic_file;
 use crate::disk::{self, DiskFile};
 use crate::error::{Error, Result};
 
-/// Identifies a record.
+/// Identifies a record; they ascend within the file.
 pub type RecordId = u64;
+
+/// No journal gets so far; what says so is damaged, and counting on from it would overflow.
+const MAX_ID: RecordId = RecordId::MAX >> 1;
 
 /// The journal file with the records that are still open.
 #[derive(Debug)]
@@ -138,8 +141,13 @@ impl DeleteJournal {
     /// Appends a durable record; nothing may be sent if this fails ◆.
     ///
     /// # Errors
-    /// If the record cannot be written or synced.
+    /// If the record cannot be written or synced, or is about nothing.
     pub fn append(&mut self, digests: &[Digest]) -> Result<RecordId> {
+        if digests.is_empty() {
+            // The line would not be readable, nor the journal with it.
+            let reason = "a record of the delete journal names at least one chunk";
+            return Err(Error::Refused(reason.into()));
+        }
         let id = self.next_id;
         self.next_id += 1;
         if self.spoiled {
@@ -268,16 +276,17 @@ struct Parsed {
 
 fn parse(bytes: &[u8]) -> std::result::Result<Parsed, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-    let mut records = Vec::new();
+    let mut records: Vec<(RecordId, Vec<Digest>)> = Vec::new();
     let mut torn = false;
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let Some(complete) = line.strip_suffix('\n') else {
             torn = true;
             break;
         };
-        let record =
-            parse_record(complete).ok_or_else(|| format!("line {} is damaged", index + 1))?;
-        records.push(record);
+        // Ids ascend: of two records with one id, the second would hide the first.
+        let last = records.last().map_or(0, |(id, _)| *id);
+        let record = parse_record(complete).filter(|(id, _)| (last + 1..=MAX_ID).contains(id));
+        records.push(record.ok_or_else(|| format!("line {} is damaged", index + 1))?);
     }
     Ok(Parsed { records, torn })
 }
@@ -365,6 +374,30 @@ mod tests {
         journal.append(&[digest(3)]).unwrap();
         let known = DeleteJournal::unread(path).reload().unwrap();
         assert_eq!(known, [digest(1), digest(3)]);
+    }
+
+    #[test]
+    fn records_that_would_hide_each_other_or_not_be_readable_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("delete-journal");
+        let mut journal = journal(dir.path());
+        assert!(journal.append(&[]).is_err());
+        journal.append(&[digest(1)]).unwrap();
+        assert_eq!(
+            DeleteJournal::unread(path.clone()).reload().unwrap(),
+            [digest(1)]
+        );
+
+        let (one, two) = (
+            format_record(7, &[digest(1)]),
+            format_record(7, &[digest(2)]),
+        );
+        let last = format_record(RecordId::MAX, &[digest(3)]);
+        for damaged in [format!("{one}{two}"), format!("{one}{last}")] {
+            std::fs::write(&path, damaged).unwrap();
+            let error = DeleteJournal::unread(path.clone()).reload().unwrap_err();
+            assert!(error.to_string().contains("line 2 is damaged"), "{error}");
+        }
     }
 
     #[test]

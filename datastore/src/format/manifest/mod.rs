@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::canonical_json::{to_canonical, to_pretty};
-use super::{CryptConfig, DataBlob, FormatError, MAX_BLOB_PLAIN};
+use super::{CryptConfig, DataBlob, FormatError};
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +19,10 @@ mod unprotected;
 pub use unprotected::ChunkUploadStats;
 
 const OBJECT: &str = "manifest";
+/// Longest manifest, plain: room for a hundred thousand files. Zeros pack a thousandfold, and a
+/// parsed document takes many times its length, so the limit of other blobs would let a few
+/// kilobytes from a client cost gigabytes.
+pub(crate) const MAX_MANIFEST_PLAIN: u64 = 16 << 20;
 const KEY_FINGERPRINT: &str = "key-fingerprint";
 
 /// One file of a snapshot.
@@ -109,7 +113,7 @@ impl Manifest {
     pub fn from_blob(blob: &DataBlob, crypt: Option<&CryptConfig>) -> Result<Self, FormatError> {
         let plain = blob
             .verify_crc()
-            .and_then(|()| blob.plain(crypt, MAX_BLOB_PLAIN));
+            .and_then(|()| blob.plain(crypt, MAX_MANIFEST_PLAIN));
         Self::from_json(&plain.map_err(|error| error.with_object(OBJECT))?)
     }
 
@@ -124,9 +128,18 @@ impl Manifest {
         to_pretty(&Value::Object(value))
     }
 
-    /// The file to store: compressed, never encrypted.
+    /// The file to store: compressed, never encrypted. An error if it is too long to be read
+    /// again.
     pub fn to_blob(&self) -> Result<DataBlob, FormatError> {
-        DataBlob::encode_with_iv(&self.to_json_pretty()?, None, true)
+        let json = self.to_json_pretty()?;
+        if json.len() as u64 > MAX_MANIFEST_PLAIN {
+            // It could not be read again.
+            return Err(FormatError::TooLarge {
+                object: OBJECT.into(),
+                limit: MAX_MANIFEST_PLAIN,
+            });
+        }
+        DataBlob::encode_with_iv(&json, None, true)
     }
 
     /// What the signature covers.

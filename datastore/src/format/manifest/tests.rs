@@ -103,6 +103,34 @@ fn old_manifests_without_crypt_mode_and_unprotected() {
 }
 
 #[test]
+fn a_small_blob_that_unpacks_to_a_huge_manifest_is_refused() {
+    let mut json = example().to_json_pretty().unwrap();
+    json.resize(usize::try_from(MAX_MANIFEST_PLAIN).unwrap(), b' ');
+    let largest = DataBlob::encode_with_iv(&json, None, true).unwrap();
+    assert_eq!(Manifest::from_blob(&largest, None).unwrap(), example());
+    json.push(b' ');
+    let bomb = DataBlob::encode_with_iv(&json, None, true).unwrap();
+    assert!(bomb.raw_size() < 10_000);
+    let error = Manifest::from_blob(&bomb, None).unwrap_err();
+    assert!(matches!(error, FormatError::TooLarge { .. }), "{error}");
+
+    let mut long = example();
+    long.set_notes(Some(&"x".repeat(json.len())));
+    let error = long.to_blob().unwrap_err();
+    assert!(matches!(error, FormatError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn an_unknown_number_does_not_drift_when_it_is_written_again() {
+    let number = "1.111111111111111e+47";
+    let mut manifest = example();
+    let value = serde_json::from_str(number).unwrap();
+    manifest.unprotected.insert("x".into(), value);
+    let manifest = Manifest::from_json(&manifest.to_json_pretty().unwrap()).unwrap();
+    assert_eq!(manifest.unprotected["x"].to_string(), number);
+}
+
+#[test]
 fn unknown_unprotected_keys_survive() {
     let mut manifest = example();
     manifest

@@ -1,0 +1,243 @@
+//! MinIO, the proxy before it, and the worker's processes.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use datastore::env::Env;
+use faults::check::Checked;
+use faults::place::Place;
+use faults::proxy::{Fault, FaultCounts, Op, Plan, Proxy};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::MinioServer;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+const BUCKET: &str = "faults";
+/// Much longer than a round ever takes; only a hang takes longer.
+const PATIENCE: Duration = Duration::from_secs(240);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A whole number from the environment.
+pub fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Everything that a test needs; what is on disk stays if the test fails.
+pub struct World {
+    minio: MinioServer,
+    proxy: Proxy,
+    dir: Option<TempDir>,
+    place: PathBuf,
+    log: PathBuf,
+    env: Env,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(dir) = self.dir.take()
+        {
+            eprintln!("the store is kept in {}", dir.keep().display());
+        }
+    }
+}
+
+impl World {
+    /// Starts MinIO and the proxy, and makes the store.
+    pub async fn start(quarantine: Duration) -> Result<Self> {
+        let minio = MinioServer::start_plain().await?;
+        minio.create_bucket(BUCKET)?;
+        let proxy = Proxy::start(minio.port()).await?;
+        let dir = tempfile::Builder::new()
+            .prefix("coffer-faults-")
+            .tempdir()?;
+        let endpoint = minio.endpoint(BUCKET);
+        let place = Place {
+            dir: dir.path().to_owned(),
+            port: proxy.port(),
+            region: endpoint.region,
+            access_key: endpoint.access_key,
+            secret_key: endpoint.secret_key,
+            bucket: endpoint.bucket,
+            quarantine_millis: u64::try_from(quarantine.as_millis())?,
+        };
+        let file = dir.path().join("place");
+        place.save(&file)?;
+        File::create(place.ledger())?;
+        let world = Self {
+            minio,
+            proxy,
+            log: dir.path().join("log"),
+            dir: Some(dir),
+            place: file,
+            env: Env::system(),
+        };
+        world.run(&["create"]).await.context("create the store")?;
+        Ok(world)
+    }
+
+    pub fn minio(&mut self) -> &mut MinioServer {
+        &mut self.minio
+    }
+
+    /// Stops MinIO where it is, or lets it go on.
+    pub fn freeze_minio(&self, frozen: bool) -> Result<()> {
+        let signal = if frozen {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        let process = i32::try_from(self.minio.process_id())?;
+        Ok(kill(Pid::from_raw(process), signal)?)
+    }
+
+    pub fn fault_counts(&self) -> FaultCounts {
+        self.proxy.counts()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_faults-worker"));
+        command
+            .arg("--place")
+            .arg(&self.place)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Runs the worker to its end; gives its output.
+    async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let _ = self.proxy.begin(Plan::default());
+        let output = self.command(arguments)?.output();
+        let output = tokio::time::timeout(PATIENCE, output)
+            .await
+            .with_context(|| format!("{arguments:?} hangs, {}", self.log_tail()))??;
+        ensure!(
+            output.status.success(),
+            "{arguments:?} failed, {}",
+            self.log_tail()
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts a worker that backs up and collects until it is killed.
+    pub fn worker(&self, seed: u64) -> Result<Child> {
+        let seed = seed.to_string();
+        Ok(self.command(&["work", "--seed", &seed])?.spawn()?)
+    }
+
+    /// Waits until the plan's moment has come.
+    pub async fn wait_for(&self, plan: Plan, worker: &mut Child) -> Result<()> {
+        let moment = self.proxy.begin(plan);
+        tokio::select! {
+            moment = moment => Ok(moment?),
+            ended = worker.wait() => bail!("the worker ended with {}, {}", ended?, self.log_tail()),
+            () = self.env.sleep(PATIENCE) => bail!("the worker hangs, {}", self.log_tail()),
+        }
+    }
+
+    /// Waits until the worker has made so many more requests.
+    pub async fn wait_for_more(&self, requests: u64, worker: &mut Child) -> Result<()> {
+        let until = self.proxy.seen() + requests;
+        self.poll(worker, || self.proxy.seen() >= until).await
+    }
+
+    /// Lets the network be bad until it has struck so often; gives how often it did.
+    pub async fn strike(
+        &self,
+        plan: Plan,
+        kind: (Op, Fault),
+        times: u64,
+        worker: &mut Child,
+    ) -> Result<u64> {
+        let count = || self.proxy.counts().get(&kind).copied().unwrap_or(0);
+        let before = count();
+        let _ = self.proxy.begin(plan);
+        self.poll(worker, || count() >= before + times).await?;
+        // And on for a while, so that it is seen how the worker goes on.
+        self.wait_for_more(50, worker).await?;
+        Ok(count() - before)
+    }
+
+    async fn poll(&self, worker: &mut Child, done: impl Fn() -> bool) -> Result<()> {
+        let deadline = self.env.now() + PATIENCE;
+        while !done() {
+            if let Some(status) = worker.try_wait()? {
+                bail!("the worker ended with {status}, {}", self.log_tail());
+            }
+            ensure!(self.env.now() < deadline, "no end, {}", self.log_tail());
+            self.env.sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// kill -9
+    pub async fn kill(&self, mut process: Child) -> Result<()> {
+        process.kill().await.context("kill the worker")
+    }
+
+    pub async fn kill_worker_at(&self, seed: u64, plan: Plan) -> Result<()> {
+        // Counted from its first request on.
+        let moment = self.proxy.begin(plan);
+        let mut worker = self.worker(seed)?;
+        tokio::select! {
+            moment = moment => moment?,
+            ended = worker.wait() => {
+                bail!("the worker ended with {}, {}", ended?, self.log_tail())
+            }
+            () = self.env.sleep(PATIENCE) => bail!("the worker hangs, {}", self.log_tail()),
+        }
+        self.kill(worker).await
+    }
+
+    /// Whether the check was still at work when the moment came.
+    pub async fn kill_check_at(&self, plan: Plan) -> Result<bool> {
+        let moment = self.proxy.begin(plan);
+        let mut check = self.command(&["check"])?.spawn()?;
+        tokio::select! {
+            moment = moment => moment?,
+            ended = check.wait() => {
+                ensure!(ended?.success(), "the check failed, {}", self.log_tail());
+                return Ok(false);
+            }
+            () = self.env.sleep(PATIENCE) => bail!("the check hangs, {}", self.log_tail()),
+        }
+        self.kill(check).await?;
+        Ok(true)
+    }
+
+    /// The full check, without any fault.
+    pub async fn check(&self, seed: u64, story: &str) -> Result<()> {
+        let output = self.run(&["check"]).await;
+        let output = match output {
+            Ok(output) => output,
+            // So that the store is kept.
+            Err(error) => panic!("seed {seed}: {story}: {error:#}"),
+        };
+        let Checked {
+            snapshots,
+            chunks,
+            collections,
+            tripped,
+        } = serde_json::from_str(&output)?;
+        eprintln!(
+            "seed {seed}: {story}: {snapshots} snapshots, {chunks} chunks, clean after \
+             {collections} collections ({tripped} stopped by a tripwire first)"
+        );
+        Ok(())
+    }
+
+    fn log_tail(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(3000)..]).into_owned();
+        format!("its log ends with:\n{tail}")
+    }
+}
