@@ -171,8 +171,14 @@ impl FromStr for ByteSize {
         let bytes = whole
             .checked_mul(factor)
             .and_then(|bytes| bytes.checked_add((fraction * factor + scale / 2) / scale))
-            .and_then(|bytes| u64::try_from(bytes).ok())
             .ok_or_else(too_large)?;
+        // The largest numbers print as more than they are, since three decimals round up; what
+        // was printed must be read again.
+        let rounded_up = factor / 1000;
+        if bytes > u128::from(u64::MAX) + rounded_up {
+            return Err(too_large());
+        }
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         Ok(Self { bytes, unit })
     }
 }
@@ -246,6 +252,20 @@ mod tests {
         ] {
             assert_eq!(ByteSize::from_bytes(bytes).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn what_rounds_up_beyond_all_numbers_is_read_again() {
+        for unit in ["B", "KB", "TB", "PB", "KiB", "TiB", "PiB"] {
+            let size = ByteSize {
+                bytes: u64::MAX,
+                unit: SizeUnit::parse(unit).unwrap(),
+            };
+            let printed = size.to_string();
+            let read: ByteSize = printed.parse().unwrap();
+            assert_eq!(read.to_string(), printed);
+        }
+        assert!("16384.002 PiB".parse::<ByteSize>().is_err());
     }
 
     #[test]
