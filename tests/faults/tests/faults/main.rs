@@ -48,7 +48,7 @@ fn stop_at(moment: Moment) -> Plan {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_is_killed() -> Result<()> {
     let world = World::start(QUARANTINE_AFTER_KILL).await?;
-    for seed in seeds(3, 100) {
+    for seed in seeds(2, 100) {
         let choices = Choices::new(seed);
         let first = moment(&choices, 600);
         world.kill_worker_at(seed, stop_at(first)).await?;
@@ -107,7 +107,7 @@ async fn the_network_is_bad() -> Result<()> {
         .iter()
         .flat_map(|fault| Op::ALL.map(|op| (op, *fault)))
         .collect();
-    for seed in seeds(2, 50) {
+    for seed in seeds(1, 50) {
         // A stride that meets every kind once in so many rounds, and different ones early.
         let at = usize::try_from(seed)? * 7 % kinds.len();
         let (op, fault) = kinds[at];
@@ -126,5 +126,27 @@ async fn the_network_is_bad() -> Result<()> {
     for ((op, fault), count) in world.fault_counts() {
         eprintln!("{fault:?} of {op:?}: {count} times");
     }
+    Ok(())
+}
+
+/// The check itself: objects that are gone, and a snapshot that is, are found.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_is_found() -> Result<()> {
+    let world = World::start(QUARANTINE_AFTER_KILL).await?;
+    world
+        .kill_worker_at(1, stop_at(Moment::Before(300)))
+        .await?;
+    world.check(1, "nothing is lost").await?;
+    world.lose_a_snapshot()?;
+    let error = world.try_check().await.unwrap_err().to_string();
+    assert!(error.contains("committed snapshots are gone"), "{error}");
+
+    let world = World::start(QUARANTINE_AFTER_KILL).await?;
+    world
+        .kill_worker_at(2, stop_at(Moment::Before(300)))
+        .await?;
+    world.lose_all_chunks().await?;
+    let error = world.try_check().await.unwrap_err().to_string();
+    assert!(error.contains("missing"), "{error}");
     Ok(())
 }

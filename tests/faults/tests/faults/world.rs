@@ -8,10 +8,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use datastore::env::Env;
 use faults::check::Checked;
-use faults::place::Place;
+use faults::ledger::Account;
+use faults::place::{Place, STORE};
 use faults::proxy::{Fault, FaultCounts, Op, Plan, Proxy};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use s3_client::{DirPrefix, ListOptions};
 use support::MinioServer;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -214,9 +216,14 @@ impl World {
         Ok(true)
     }
 
-    /// The full check, without any fault.
+    /// The full check, without any fault; gives what it printed.
+    pub async fn try_check(&self) -> Result<String> {
+        self.run(&["check"]).await
+    }
+
+    /// The full check, which must find nothing wrong.
     pub async fn check(&self, seed: u64, story: &str) -> Result<()> {
-        let output = self.run(&["check"]).await;
+        let output = self.try_check().await;
         let output = match output {
             Ok(output) => output,
             // So that the store is kept.
@@ -232,6 +239,34 @@ impl World {
             "seed {seed}: {story}: {snapshots} snapshots, {chunks} chunks, clean after \
              {collections} collections ({tripped} stopped by a tripwire first)"
         );
+        Ok(())
+    }
+
+    /// Removes the directory of a committed snapshot, behind the worker's back.
+    pub fn lose_a_snapshot(&self) -> Result<()> {
+        let place = Place::load(&self.place)?;
+        let account = Account::read(&place.ledger())?;
+        let path = account.committed.first().context("nothing was committed")?;
+        Ok(std::fs::remove_dir_all(
+            place.dir.join("store").join(path.path()),
+        )?)
+    }
+
+    /// Removes all chunk objects and cached payloads, behind the worker's back.
+    pub async fn lose_all_chunks(&self) -> Result<()> {
+        let _ = self.proxy.begin(Plan::default());
+        let place = Place::load(&self.place)?;
+        let client = place.client(&self.env)?;
+        let chunks = DirPrefix::new(STORE)?.child(".chunks")?;
+        let mut listing = client.list(&chunks, ListOptions::default());
+        while let Some(page) = listing.next_page().await {
+            for object in page?.objects {
+                client.delete_object(&object.key).await?;
+                let local = place.dir.join("store").join(".chunks");
+                let name = object.key.relative_to(&chunks).unwrap_or_default();
+                File::create(local.join(name))?;
+            }
+        }
         Ok(())
     }
 
