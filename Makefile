@@ -40,7 +40,7 @@ TARGET ?=
 ROUNDS ?= 50
 SEED ?= 1
 
-.PHONY: help demo test bench fuzz fuzz-smoke fuzz-replay fuzz-corpus faults lint fmt-check clippy doc \
+.PHONY: help demo test bench fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
 	deny ci setup minio cargo-deny
 
 help: ## list the targets
@@ -77,6 +77,9 @@ fuzz-corpus: setup ## what fuzzing found, minimised, becomes the corpus in the r
 faults: setup minio ## kill, stop, cut: ROUNDS=50 from SEED=1, real processes against MinIO
 	FAULT_ROUNDS='$(ROUNDS)' FAULT_SEED='$(SEED)' \
 		cargo test --locked --package faults --test faults -- --nocapture --test-threads=1
+
+model: setup ## the protocol's models with larger bounds (minutes, some gigabytes)
+	MODEL_DEEP=1 nice -n 19 cargo test --locked --package model --test exhaustive -- --nocapture
 
 lint: fmt-check clippy doc ## format, clippy and documentation, warnings denied
 
