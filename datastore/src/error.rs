@@ -98,6 +98,14 @@ pub enum Error {
         /// What gave it away.
         reason: String,
     },
+    /// What is to be deleted cannot be recorded first, so nothing is deleted.
+    #[error(
+        "the delete journal cannot be written, so nothing more is deleted: {reason}; free space on or repair the disk of the datastore's directory"
+    )]
+    DeleteJournal {
+        /// Why.
+        reason: String,
+    },
     /// The task was aborted on request.
     #[error("abort requested - aborting task")]
     Aborted,

@@ -34,19 +34,23 @@ enum Decision {
     Refuse(&'static str),
 }
 
+/// How a chunk is to be stored, see [`ChunkStore::plan_insert`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertPlan {
+    /// It was stored already, and is touched.
+    Kept(InsertOutcome),
+    /// Its file is to be written; the outcome when that is done.
+    Write(InsertOutcome),
+}
+
 impl ChunkStore {
-    /// Stores an encoded chunk, or keeps and touches the one that is stored, by the rules of the
-    /// layout. `raw` is a whole encoded chunk that the caller has checked against `digest`.
-    ///
-    /// A missing prefix directory is created. With [`SyncLevel::File`] a new file is on disk when
-    /// this returns.
-    pub fn insert_chunk(
+    /// Decides what an insert has to do, and touches the stored chunk if that is all.
+    pub fn plan_insert(
         &self,
         digest: &Digest,
         raw: &[u8],
-        sync: SyncLevel,
         now: FileTime,
-    ) -> LocalResult<InsertOutcome> {
+    ) -> LocalResult<InsertPlan> {
         let path = self.chunk_path(digest);
         let Some(kind) = kind_of(raw) else {
             let reason = "the data does not start with the magic of a chunk";
@@ -64,25 +68,43 @@ impl ChunkStore {
         if let (Decision::Keep, Some(chunk)) = (decision, stored) {
             // A file that vanished after the look at it is written like a new one.
             if touch(&path, now)? {
-                let stored_size = chunk.size;
-                return Ok(InsertOutcome {
+                return Ok(InsertPlan::Kept(InsertOutcome {
                     duplicate: true,
-                    stored_size,
+                    stored_size: chunk.size,
                     replaced_empty: false,
-                });
+                }));
             }
         }
-        let durability = match sync {
-            SyncLevel::File => Durability::Synced,
-            SyncLevel::None | SyncLevel::Filesystem => Durability::Lazy,
-        };
-        self.put_file(&path, raw, Some(now), durability)?;
-        let replaced_empty = decision == Decision::ReplaceEmpty;
-        Ok(InsertOutcome {
+        Ok(InsertPlan::Write(InsertOutcome {
             duplicate: false,
             stored_size: new_size,
-            replaced_empty,
-        })
+            replaced_empty: decision == Decision::ReplaceEmpty,
+        }))
+    }
+
+    /// Stores an encoded chunk, or keeps and touches the one that is stored, by the rules of the
+    /// layout. `raw` is a whole encoded chunk that the caller has checked against `digest`.
+    ///
+    /// A missing prefix directory is created. With [`SyncLevel::File`] a new file is on disk when
+    /// this returns.
+    pub fn insert_chunk(
+        &self,
+        digest: &Digest,
+        raw: &[u8],
+        sync: SyncLevel,
+        now: FileTime,
+    ) -> LocalResult<InsertOutcome> {
+        match self.plan_insert(digest, raw, now)? {
+            InsertPlan::Kept(outcome) => Ok(outcome),
+            InsertPlan::Write(outcome) => {
+                let durability = match sync {
+                    SyncLevel::File => Durability::Synced,
+                    SyncLevel::None | SyncLevel::Filesystem => Durability::Lazy,
+                };
+                self.put_file(&self.chunk_path(digest), raw, Some(now), durability)?;
+                Ok(outcome)
+            }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use nix::libc;
 
 pub use atime_check::AtimeProbe;
-pub use insert::InsertOutcome;
+pub use insert::{InsertOutcome, InsertPlan};
 pub use iterate::{ChunkEntry, ChunkPrefixes, EntryKind, PrefixListing};
 pub use layout::{PrefixDirs, check_reuse};
 pub use prepared::PreparedPayload;

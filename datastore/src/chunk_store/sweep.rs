@@ -1,5 +1,6 @@
 //! Phase 2 of a garbage collection on a filesystem datastore (datastore-layout.md §9.4).
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use api_types::digest::Digest;
@@ -9,7 +10,7 @@ use super::{ChunkEntry, ChunkStore, EntryKind};
 use crate::disk;
 use crate::file_time::FileTime;
 use crate::local_error::{AtPath, LocalResult, found};
-use crate::task::{Progress, TaskContext, check_abort};
+use crate::task::{TaskContext, check_abort};
 
 /// The times that decide about a chunk, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,30 +75,23 @@ fn judge(atime: i64, times: SweepTimes, permission: SweepPermission) -> Verdict 
 }
 
 impl ChunkStore {
-    /// Goes over all chunk files, removes those last used before `times.min_atime` and adds what
-    /// it saw to the counters of `status`.
+    /// Goes over the chunk files of a range of directories, removes those last used before
+    /// `times.min_atime` and adds what it saw to the counters of `status`; returns how many chunk
+    /// files, bad ones included, that were.
     ///
     /// A failed removal ends the sweep. Stops at the next entry when the task is aborted.
     pub fn sweep_unused_chunks(
         &self,
+        directories: RangeInclusive<u16>,
         times: SweepTimes,
         mode: SweepMode,
         gate: &mut dyn SweepGate,
         task: &dyn TaskContext,
         status: &mut GarbageCollectionStatus,
-    ) -> LocalResult<()> {
-        let mut last_percentage = 0;
+    ) -> LocalResult<u64> {
         let mut seen: u64 = 0;
-        for listing in self.iterate(0..=u16::MAX) {
+        for listing in self.iterate(directories) {
             let listing = listing?;
-            log_progress(&mut last_percentage, listing.prefix, seen, task);
-            let done = u64::from(listing.prefix);
-            task.progress(Progress::new(
-                "sweeping chunks",
-                done,
-                Some(0x1_0000),
-                "directories",
-            ));
             let directory = self.prefix_dir(listing.prefix);
             for entry in &listing.entries {
                 check_abort(task)?;
@@ -115,17 +109,7 @@ impl ChunkStore {
                 })?;
             }
         }
-        log_progress(&mut last_percentage, u16::MAX, seen, task);
-        Ok(())
-    }
-}
-
-/// Upstream's line for each percent of the directories, missing ones included.
-fn log_progress(last: &mut u32, prefix: u16, seen: u64, task: &dyn TaskContext) {
-    let percentage = u32::from(prefix) * 100 / 0x1_0000;
-    while *last < percentage {
-        *last += 1;
-        task.log(&format!("processed {last}% ({seen} chunks)"));
+        Ok(seen)
     }
 }
 

@@ -10,6 +10,7 @@
 //! upload or delete is [`DigestTable::changed`], awaited with no lock held.
 
 mod slot;
+mod stamps;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use api_types::digest::Digest;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
+
+use stamps::Stamps;
 
 pub use slot::{BatchId, Slot, State, Suspicion, TakenBack, UploadToken};
 
@@ -51,7 +54,7 @@ struct Shard {
 struct Inner {
     states: HashMap<Digest, State>,
     suspicions: HashMap<Digest, Suspicion>,
-    stamps: HashMap<Digest, Generation>,
+    stamps: Stamps,
     /// Digests that a collection proved to be missing and that nobody has uploaded since.
     lost: HashSet<Digest>,
 }
@@ -109,7 +112,7 @@ impl DigestTable {
     /// Forgets stamps below `floor`: no later collection can have a lower one.
     pub fn drop_stamps_below(&self, floor: Generation) {
         for shard in &self.shards {
-            lock(shard).stamps.retain(|_, stamp| *stamp >= floor);
+            lock(shard).stamps.drop_below(floor);
         }
     }
 

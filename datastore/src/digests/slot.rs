@@ -103,14 +103,13 @@ impl<'a> Slot<'a> {
     /// The generation of the last insert or duplicate answer, if it is still remembered.
     #[must_use]
     pub fn stamp(&self) -> Option<Generation> {
-        self.inner.stamps.get(self.digest).copied()
+        self.inner.stamps.get(self.digest)
     }
 
     /// Stamps the digest with the current generation, read inside the critical section ◆.
     pub fn stamp_now(&mut self) {
-        self.inner
-            .stamps
-            .insert(*self.digest, self.table.generation());
+        let generation = self.table.generation();
+        self.inner.stamps.set(self.digest, generation);
     }
 
     /// Whether a collection found the chunk missing and nobody has uploaded it since.

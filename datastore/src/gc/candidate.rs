@@ -110,16 +110,31 @@ pub fn judge(facts: &CandidateFacts) -> Verdict {
     }
 }
 
+/// A `Date` is cut to whole seconds; so is `LastModified` by many providers, while others give
+/// milliseconds.
+const DATE_RESOLUTION: i64 = 1000;
+
+/// Age of an object by the server's clock, in milliseconds; `None` if a date is missing.
+///
+/// Two dates of a resolution of a second tell the age to within a second: it may be up to a second
+/// less than this says, or up to a second more. That matters beside a grace of zero only, where
+/// an object written in the second of the listing must not count as one from the future: a
+/// difference that the resolution explains is an age of zero. What is further ahead is a clock
+/// that was set back, and stays negative, so young for every grace (G9).
+#[must_use]
+pub fn object_age(list_date: Option<i64>, last_modified: Option<i64>) -> Option<i64> {
+    let age = list_date?.saturating_sub(last_modified?);
+    let explained = -DATE_RESOLUTION < age && age < 0;
+    Some(if explained { 0 } else { age })
+}
+
 /// The smaller of the two ages; none if neither is known.
 fn age(facts: &CandidateFacts) -> Option<i64> {
-    let of_object = match (facts.list_date, facts.last_modified) {
-        (Some(date), Some(modified)) => Some(date.saturating_sub(modified)),
-        _ => None,
-    };
+    let of_object = object_age(facts.list_date, facts.last_modified);
     // A local clock that is ahead of the server's would make the file older than it is.
-    let now = facts
-        .list_date
-        .map_or(facts.now, |date| date.min(facts.now));
+    let now = facts.list_date.map_or(facts.now, |date| {
+        date.saturating_add(DATE_RESOLUTION - 1).min(facts.now)
+    });
     let of_file = facts.local_atime.map(|atime| now.saturating_sub(atime));
     match (of_object, of_file) {
         (Some(object), Some(file)) => Some(object.min(file)),
@@ -197,6 +212,29 @@ mod tests {
             first_seen: None,
             generation: 12,
         }
+    }
+
+    /// Without grace, what was written in the second of the listing is as old as it must be.
+    #[test]
+    fn dates_of_whole_seconds_make_nothing_younger_than_it_is() {
+        let date = NOW / 1000 * 1000;
+        let at = |modified: i64, atime: i64, now: i64| {
+            judge(&CandidateFacts {
+                list_date: Some(date),
+                last_modified: Some(date + modified),
+                local_atime: Some(date + atime),
+                now: date + now,
+                grace: 0,
+                ..garbage()
+            })
+        };
+        let young = Verdict::Pending(PendingReason::Young);
+        assert_eq!(at(0, 0, 0), Verdict::Delete);
+        assert_eq!(at(999, 999, 999), Verdict::Delete, "all in the same second");
+        assert_eq!(at(1000, 0, 0), young, "from the future");
+        assert_eq!(at(0, 500, 400), young, "a file from the future");
+        assert_eq!(at(0, 1500, 5000), young, "the local clock is ahead");
+        assert_eq!(object_age(Some(date), Some(date - 7)), Some(7));
     }
 
     #[test]

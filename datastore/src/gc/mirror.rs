@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::store::DataStore;
 use crate::task::{TaskContext, check_abort};
 
+use super::candidate::object_age;
 use super::mark::{FileState, Marker};
 
 /// Index objects fetched at once.
@@ -201,8 +202,8 @@ async fn list_files(
 
 /// Age by the server's clock, milliseconds; `None` = unknown, so young.
 fn age(index: &RemoteFile) -> Option<i64> {
-    let now = index.list_date?.saturating_mul(1000);
-    Some(now.saturating_sub(index.object.last_modified?))
+    let now = index.list_date.map(|seconds| seconds.saturating_mul(1000));
+    object_age(now, index.object.last_modified)
 }
 
 /// The MD5 of the file, if it is still in that state before and after reading.

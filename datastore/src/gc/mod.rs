@@ -10,6 +10,7 @@ pub mod first_seen;
 pub mod history;
 pub mod index_cache;
 mod leftovers;
+mod local_presence;
 pub mod mark;
 pub mod mark_set;
 pub mod merge;

@@ -194,7 +194,7 @@ impl Run {
             index_files: marked.counts.index_files,
             chunks_left: report.status.disk_chunks.saturating_add(left.count),
             bytes_left: report.status.disk_bytes.saturating_add(left.bytes),
-            candidates_left: left.count,
+            candidates_left: left.count.saturating_add(report.unmarked_left),
             clock_offset: self
                 .client
                 .as_ref()

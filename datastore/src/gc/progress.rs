@@ -1,6 +1,7 @@
 //! Progress of a phase: a rate-limited log line with an estimate of the time left (A17).
 //!
-//! A line is due at each new percent, and after 10 s without one. The words are upstream's,
+//! A line is due at each new tenth, at each new percent if the last line is a second old, and after
+//! 10 s without one: a run of seconds says a few words, one of hours a hundred. The words are upstream's,
 //! `processed 7% (58 chunks)`, followed by the estimate where there is one.
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use crate::task::{Progress, TaskContext};
 
 /// Longest silence while something is going on.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// Shortest time between two lines for percents.
+const SHORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Before this much time has passed, an estimate is a guess.
 const ESTIMATE_AFTER: Duration = Duration::from_secs(5);
 
@@ -49,8 +52,12 @@ impl ProgressMeter {
         let progress = Progress::new(self.phase, done, total, self.unit);
         task.progress(progress.with_eta(left.map(|left| left.as_secs())));
         let percent = total.map(|total| percent(done, total));
-        let risen = percent.is_some_and(|percent| percent > self.last_percent);
-        if !risen && now.saturating_duration_since(self.last_line) < INTERVAL {
+        let silent = now.saturating_duration_since(self.last_line);
+        let is_due = percent.is_some_and(|percent| {
+            percent / 10 > self.last_percent / 10
+                || (percent > self.last_percent && silent >= SHORT_INTERVAL)
+        });
+        if !is_due && silent < INTERVAL {
             return;
         }
         self.last_line = now;
@@ -109,17 +116,30 @@ mod tests {
             .collect()
     }
 
+    #[tokio::test]
+    async fn a_slow_run_has_a_line_for_each_percent() {
+        tokio::time::pause();
+        let task = RecordingTask::new();
+        let env = Env::seeded(1, 0);
+        let mut meter = ProgressMeter::new(&env, "sweep", "chunks");
+        for step in 1..=1000 {
+            tokio::time::advance(Duration::from_millis(200)).await;
+            meter.update(step, Some(1000), step, &task);
+        }
+        assert_eq!(texts(&task).len(), 100);
+    }
+
     #[test]
-    fn a_line_for_each_percent() {
+    fn a_fast_run_has_ten_lines() {
         let task = RecordingTask::new();
         let mut meter = ProgressMeter::new(&Env::seeded(1, 0), "sweep", "chunks");
         for directory in 0..=65_536 {
             meter.update(directory, Some(65_536), directory / 100, &task);
         }
         let lines = texts(&task);
-        assert_eq!(lines.len(), 100);
-        assert_eq!(lines[0], "processed 1% (6 chunks)");
-        assert_eq!(lines[99], "processed 100% (655 chunks)");
+        assert_eq!(lines.len(), 10);
+        assert_eq!(lines[0], "processed 10% (65 chunks)");
+        assert_eq!(lines[9], "processed 100% (655 chunks)");
         assert_eq!(task.progress_reports().len(), 65_537);
     }
 

@@ -104,6 +104,9 @@ pub struct GcReport {
     pub versioned: bool,
     /// Garbage left for later, by reason.
     pub pending: BTreeMap<PendingReason, Tally>,
+    /// Chunks of a filesystem datastore that no index needs and that stay for now: there the access
+    /// time says what is counted as pending, and that is not all of them.
+    pub unmarked_left: u64,
     /// Garbage that the provider refuses to delete.
     pub retained: Tally,
     /// What the provider said, for the first few.
@@ -158,7 +161,8 @@ impl GcReport {
             + self.retained.count
             + self.suspect.count
             + self.failed.count;
-        self.listing.adds_up() && self.listing.candidates == outcomes
+        let bad = self.removed_bad.count + self.kept_bad.count;
+        self.listing.adds_up() && self.listing.candidates == outcomes && self.listing.bad == bad
     }
 
     /// Garbage that stays for whatever reason.

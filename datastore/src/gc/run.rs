@@ -207,6 +207,7 @@ impl Run {
     }
 
     async fn collect(&self) -> Result<GcReport> {
+        self.check_local_presence().await?;
         self.log_cutoff();
         self.task.log("Start GC phase1 (mark used chunks)");
         let (marked, mirror) = self.mark().await?;
@@ -219,6 +220,7 @@ impl Run {
         if let (Some(backend), Some(client)) = (self.store.backend.s3(), &self.client) {
             self.sweep_bucket(backend, client, &marked, &mut report)
                 .await?;
+            debug_assert!(report.adds_up(), "the accounting is off: {report:?}");
             let upid = self.task.upid();
             report.fill_status(upid, &marked.counts, marked.set.len());
         } else {

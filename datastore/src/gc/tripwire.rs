@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::history::{History, RemovalTotals};
+use crate::error::Error;
 
 /// More objects than this must look like garbage before their share matters.
 const MIN_CANDIDATES: u64 = 1000;
@@ -298,6 +299,15 @@ impl DeleteGate {
         }
         Gate::Open
     }
+}
+
+/// The error of a run that a trip has stopped between listing and deleting.
+#[must_use]
+pub(super) fn stop(trip: &Trip) -> Error {
+    Error::Refused(format!(
+        "{trip}; nothing was deleted from here on. If it is right, run the garbage collection \
+         once with --force"
+    ))
 }
 
 /// Splits trips by what `--force` does to them: those that stop the run, and those that are only

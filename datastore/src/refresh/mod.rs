@@ -12,6 +12,7 @@
 
 mod metadata;
 mod presence;
+mod referenced;
 pub mod swap;
 mod tree_key;
 

@@ -71,8 +71,10 @@ impl DataStore {
             .map(|prefix| self.rebuild_shard(backend, client, task, prefix))
             .buffer_unordered(PARALLEL_LISTINGS);
         let mut report = PresenceReport::default();
-        while let Some(part) = shards.try_next().await? {
+        let mut unbacked = Vec::new();
+        while let Some((part, payloads)) = shards.try_next().await? {
             report.add(part);
+            unbacked.extend(payloads);
             task.progress(Progress::new(
                 "rebuild presence",
                 report.objects,
@@ -80,7 +82,39 @@ impl DataStore {
                 "chunks",
             ));
         }
+        drop(shards);
+        self.settle_unbacked(backend, client, task, unbacked, &mut report)
+            .await?;
         Ok(report)
+    }
+
+    /// Payloads without an object: uploaded again if an index needs them, else dropped. After a
+    /// disk was rolled back these are also chunks that a collection has deleted since: what nobody
+    /// references must not come back.
+    async fn settle_unbacked(
+        self: &Arc<Self>,
+        backend: &Arc<S3Backend>,
+        client: &S3Client,
+        task: &dyn TaskContext,
+        unbacked: Vec<Digest>,
+        report: &mut PresenceReport,
+    ) -> Result<()> {
+        let referenced = self.referenced(&unbacked, task).await?;
+        for digest in unbacked {
+            check_abort(task)?;
+            if !referenced.contains(&digest) {
+                let this = Arc::clone(backend);
+                let dropped = move || this.drop_stale_presence(&digest, |_| true);
+                report.removed += u64::from(self.env.blocking(dropped).await?);
+                continue;
+            }
+            match backend.heal_or_confirm_missing(client, digest).await? {
+                Look::Healed => report.healed += 1,
+                Look::Missing => report.removed += 1,
+                Look::Present | Look::Busy => {}
+            }
+        }
+        Ok(())
     }
 
     async fn rebuild_shard(
@@ -89,7 +123,7 @@ impl DataStore {
         client: &S3Client,
         task: &dyn TaskContext,
         prefix: ShardPrefix,
-    ) -> Result<PresenceReport> {
+    ) -> Result<(PresenceReport, Vec<Digest>)> {
         let listed = list_shard(backend, client, task, prefix).await?;
         let mut report = PresenceReport {
             objects: u64::try_from(listed.len()).unwrap_or(u64::MAX),
@@ -102,15 +136,7 @@ impl DataStore {
             .await?;
         report.created = created;
         report.removed = removed;
-        for digest in payloads {
-            check_abort(task)?;
-            match backend.heal_or_confirm_missing(client, digest).await? {
-                Look::Healed => report.healed += 1,
-                Look::Missing => report.removed += 1,
-                Look::Present | Look::Busy => {}
-            }
-        }
-        Ok(report)
+        Ok((report, payloads))
     }
 }
 

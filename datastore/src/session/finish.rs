@@ -52,6 +52,7 @@ impl WriterSession {
         self.hold.registration.finishing(path);
         // The counter before the look: what is marked between the two is looked for once more.
         let losses = self.store.table.losses();
+        self.hold.may_finish(losses);
         self.check_base()?;
         self.check_chunks()?;
         let stats = self.state().stats;
@@ -101,8 +102,8 @@ impl WriterSession {
         let (ns, dir) = (&self.options.ns, &self.dir);
         let (manifest, others) = self.hold.objects();
         let remote = self.store.backend.s3().zip(self.client.as_ref());
-        if let Some((backend, _)) = remote {
-            let all = manifest.iter().chain(&others).cloned().collect();
+        let all: Vec<String> = manifest.iter().chain(&others).cloned().collect();
+        if let Some((backend, _)) = remote.filter(|_| !all.is_empty()) {
             backend.cleanup.add(&self.store.env, all).await?;
         }
         let snapshots = self.store.snapshots.clone();

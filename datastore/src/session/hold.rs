@@ -25,6 +25,8 @@ pub(crate) struct Abandoned {
     pub objects: BTreeSet<String>,
     /// It created the group.
     pub group_is_new: bool,
+    /// The table's count of losses when its finish looked at it; none if it never came so far.
+    pub losses: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,13 @@ impl Hold {
             let SnapshotPath { ns, dir } = &left.snapshot;
             let relative = self.store.relative_file(ns, dir, name);
             left.objects.insert(relative);
+        }
+    }
+
+    /// The finish is about to look for lost chunks, with this count of losses.
+    pub fn may_finish(&self, losses: u64) {
+        if let Some(left) = &mut *self.left() {
+            left.losses = Some(losses);
         }
     }
 

@@ -143,6 +143,7 @@ impl WriterSession {
             snapshot: SnapshotPath::new(options.ns.clone(), dir.clone()),
             objects: BTreeSet::new(),
             group_is_new,
+            losses: None,
         };
         let locks = (snapshot_lock, group_lock);
         Ok(Self {

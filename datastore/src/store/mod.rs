@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use api_types::datastore::DatastoreTuning;
+use api_types::datastore::{DatastoreTuning, SyncLevel};
 use api_types::digest::Digest;
 use api_types::names::DatastoreName;
 use s3_client::{S3Client, TaskKind};
@@ -27,8 +27,8 @@ use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::backend::s3::keys::StoreKeys;
 use crate::backend::s3::ownership::Instance;
 use crate::backend::s3::{DEFAULT_QUARANTINE, S3Backend, S3BackendParts};
-use crate::chunk_store::ChunkStore;
-use crate::digests::DigestTable;
+use crate::chunk_store::{ChunkStore, InsertPlan};
+use crate::digests::{DigestTable, Slot};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::file_time::FileTime;
@@ -269,16 +269,14 @@ impl DataStore {
         let now = FileTime::now(&self.env);
         self.env
             .blocking(move || {
-                table.with(&digest, |slot| {
-                    let outcome = chunks.insert_chunk(&digest, &raw, sync, now)?;
-                    slot.stamp_now();
-                    slot.set_lost(false);
-                    let (duplicate, stored_size) = (outcome.duplicate, outcome.stored_size);
-                    Ok(InsertOutcome {
-                        duplicate,
-                        stored_size,
-                    })
-                })
+                let store = LocalInsert {
+                    table: &table,
+                    chunks: &chunks,
+                    digest: &digest,
+                    raw: &raw,
+                    now,
+                };
+                store.insert(sync == SyncLevel::File)
             })
             .await
     }
@@ -350,5 +348,57 @@ impl DataStore {
                 Ok(blob)
             })
             .await
+    }
+}
+
+/// An insert into a filesystem datastore.
+struct LocalInsert<'a> {
+    table: &'a DigestTable,
+    chunks: &'a ChunkStore,
+    digest: &'a Digest,
+    raw: &'a [u8],
+    now: FileTime,
+}
+
+impl LocalInsert<'_> {
+    /// The chunk is written, and synced if it must be, beside its place and without the digest's
+    /// lock, which a whole shard shares; under the lock it is decided, renamed and stamped.
+    fn insert(&self, fsync: bool) -> Result<InsertOutcome> {
+        let Self {
+            table,
+            chunks,
+            digest,
+            raw,
+            now,
+        } = *self;
+        if let InsertPlan::Kept(outcome) = table.with(digest, |slot| self.plan(slot))? {
+            return Ok(outcome.into());
+        }
+        let prepared = chunks.prepare_payload(digest, raw, now, fsync)?;
+        let outcome = table.with(digest, |slot| -> Result<_> {
+            // Somebody else may have stored it meanwhile.
+            match self.plan(slot)? {
+                InsertPlan::Kept(outcome) => Ok(outcome),
+                InsertPlan::Write(outcome) => {
+                    chunks.commit_payload(prepared)?;
+                    slot.stamp_now();
+                    slot.set_lost(false);
+                    Ok(outcome)
+                }
+            }
+        })?;
+        if fsync && !outcome.duplicate {
+            chunks.sync_chunk_dir(digest)?;
+        }
+        Ok(outcome.into())
+    }
+
+    fn plan(&self, slot: &mut Slot<'_>) -> Result<InsertPlan> {
+        let plan = self.chunks.plan_insert(self.digest, self.raw, self.now)?;
+        if matches!(plan, InsertPlan::Kept(_)) {
+            slot.stamp_now();
+            slot.set_lost(false);
+        }
+        Ok(plan)
     }
 }

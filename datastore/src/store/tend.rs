@@ -155,7 +155,10 @@ impl DataStore {
                 .await?;
         }
         let SnapshotPath { ns, dir } = &left.snapshot;
-        let committed = self.snapshots.has_manifest(ns, dir)?;
+        // A finish that was dropped after its manifest became visible, before its last look for lost
+        // chunks: committed only if there was none to find.
+        let committed =
+            self.snapshots.has_manifest(ns, dir)? && left.losses == Some(self.table.losses());
         if !committed && self.snapshots.snapshot_exists(ns, dir)? {
             let paths = std::slice::from_ref(&left.snapshot);
             let forgotten = self

@@ -252,9 +252,10 @@ impl Run<'_> {
             Ok(CopyOutcome::SourceMissing) => return Ok(Repaired::Overtaken(Verdict::Missing)),
             Err(error) => return listed_unless_fatal(error.into()),
         }
-        match backend.send_batch(client, batch).await {
-            Ok(outcome) => self.conclude(remote, digest, target, outcome).await,
-            Err(error) => listed_unless_fatal(error),
+        let mut outcome = backend.send_batch(client, batch).await;
+        match outcome.error.take() {
+            None => self.conclude(remote, digest, target, outcome).await,
+            Some(error) => listed_unless_fatal(error),
         }
     }
 

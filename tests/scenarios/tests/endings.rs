@@ -49,10 +49,14 @@ async fn session_with_index(server: &Server, id: &str, at: i64) -> Result<Writer
 
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: datastore::Result<T>, why: &str) {
-    match result {
-        Err(Error::Refused(text)) if text.contains(why) => {}
-        other => panic!("expected a refusal with {why:?}, got {other:?}"),
-    }
+    let text = match &result {
+        Err(Error::Refused(text)) => text.as_str(),
+        _ => "",
+    };
+    assert!(
+        text.contains(why),
+        "expected a refusal with {why:?}, got {result:?}"
+    );
 }
 
 async fn every_call_is_refused(session: &WriterSession, why: &str) -> Result<()> {

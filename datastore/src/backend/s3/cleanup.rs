@@ -247,10 +247,8 @@ impl CleanupJournal {
         change: impl FnOnce(&mut BTreeMap<String, Option<Instant>>) + Send + 'static,
     ) -> Result<()> {
         let inner = Arc::clone(&self.inner);
-        env.blocking(move || {
-            inner.change(|entries, _| change(entries))
-        })
-        .await
+        env.blocking(move || inner.change(|entries, _| change(entries)))
+            .await
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Option<Instant>>> {

@@ -67,10 +67,15 @@ pub struct BatchOutcome {
     pub retained: Vec<(Condemned, String)>,
     /// Answered ambiguously: suspect until the end of their quarantine.
     pub suspect: Vec<Condemned>,
+    /// Not sent: ordinary, without presence.
+    pub failed: Vec<Condemned>,
     /// Sizes of the objects deleted that are not chunks (evidence of bad chunks).
     pub evidence_deleted: Vec<u64>,
     /// Sizes of such objects that could not be deleted.
     pub evidence_failed: Vec<u64>,
+    /// What went wrong beside all that: why nothing was sent, or a local file that could not be
+    /// written.
+    pub error: Option<Error>,
 }
 
 /// Condemned digests on their way to one delete request.
@@ -147,7 +152,7 @@ impl Drop for DeleteBatch {
         }
         if let Some(record) = self.sent {
             let backend = &self.backend;
-            let mut journal = backend.journal();
+            let journal = backend.journal();
             for condemned in &self.digests {
                 let suspect = backend
                     .table
@@ -265,35 +270,70 @@ impl S3Backend {
         })
     }
 
-    /// Sends a batch and waits until each of its digests is deleted, retained or suspect.
+    /// Sends a batch and waits until each of its digests has an outcome.
     ///
-    /// # Errors
-    /// If the record could not be made durable or the prefix is not ours; nothing was sent then,
-    /// and the digests are ordinary, without presence.
+    /// If the record could not be made durable ([`Error::DeleteJournal`]) or the prefix is not
+    /// ours, nothing is sent: the outcome says why, and its digests are ordinary, without presence.
     pub async fn send_batch(
         self: &Arc<Self>,
         client: &S3Client,
         mut batch: DeleteBatch,
-    ) -> Result<BatchOutcome> {
+    ) -> BatchOutcome {
+        if let Err(error) = self.write_record(&mut batch).await {
+            return self.give_up(batch, error);
+        }
         let mut outcome = BatchOutcome::default();
-        self.write_record(&mut batch).await?;
-        let pending = self.last_look(&mut batch, &mut outcome)?;
+        let pending = match self.last_look(&mut batch, &mut outcome) {
+            Ok(pending) => pending,
+            Err(error) => {
+                let left = self.give_up(batch, error);
+                outcome.failed = left.failed;
+                outcome.error = left.error;
+                return outcome;
+            }
+        };
         if pending.is_empty() && batch.evidence.is_empty() {
-            return Ok(outcome);
+            return outcome;
         }
         let fence = match self.ownership.check(client, "delete chunks").await {
             Ok(fence) => fence,
             Err(error) => {
-                // Not sent: the guard must not make suspects of them.
-                self.give_up_unsent(&batch);
-                return Err(error);
+                let left = self.give_up(batch, error);
+                outcome.failed = left.failed;
+                outcome.evidence_failed = left.evidence_failed;
+                outcome.error = left.error;
+                return outcome;
             }
         };
         let pending = self
             .attempt(client, fence, pending, &batch.evidence, &mut outcome)
             .await;
-        self.settle(&mut batch, pending, &mut outcome).await?;
-        Ok(outcome)
+        self.settle(&mut batch, pending, &mut outcome).await;
+        outcome
+    }
+
+    /// Ends a batch of which nothing was sent, for this reason.
+    pub fn give_up(&self, mut batch: DeleteBatch, error: Error) -> BatchOutcome {
+        let mut outcome = BatchOutcome {
+            error: Some(error),
+            ..BatchOutcome::default()
+        };
+        for condemned in std::mem::take(&mut batch.digests) {
+            let mine = self.table.with(&condemned.digest, |slot| {
+                slot.release(batch.id) || slot.end_deleting(batch.id).is_some()
+            });
+            if let Some(record) = batch.sent {
+                self.journal().resolve(record, &condemned.digest);
+            }
+            if mine {
+                outcome.failed.push(condemned);
+            } else {
+                outcome.taken_back.push(condemned);
+            }
+        }
+        let evidence = batch.evidence.iter().map(|evidence| evidence.size);
+        outcome.evidence_failed = evidence.collect();
+        outcome
     }
 
     async fn write_record(self: &Arc<Self>, batch: &mut DeleteBatch) -> Result<()> {
@@ -304,7 +344,12 @@ impl S3Backend {
         let this = Arc::clone(self);
         let record = self
             .blocking(move || -> Result<FreshRecord> {
-                let id = this.journal().append(&digests)?;
+                let id = this
+                    .journal()
+                    .append(&digests)
+                    .map_err(|error| Error::DeleteJournal {
+                        reason: error.to_string(),
+                    })?;
                 Ok(FreshRecord {
                     backend: Arc::clone(&this),
                     id,
@@ -348,13 +393,6 @@ impl S3Backend {
             });
         }
         Ok(pending)
-    }
-
-    fn give_up_unsent(&self, batch: &DeleteBatch) {
-        for condemned in &batch.digests {
-            self.table
-                .with(&condemned.digest, |slot| slot.end_deleting(batch.id));
-        }
     }
 
     /// Up to three attempts; a key leaves the request as soon as it has a definite answer. Each is
@@ -433,18 +471,18 @@ impl S3Backend {
         batch: &mut DeleteBatch,
         pending: Vec<Pending>,
         outcome: &mut BatchOutcome,
-    ) -> Result<()> {
+    ) {
         let this = Arc::clone(self);
         let id = batch.id;
         let record = batch.sent;
         let settled = self
-            .blocking(move || -> Result<BatchOutcome> {
+            .blocking(move || {
                 let until = this.env.now() + this.quarantine;
                 let mut settled = BatchOutcome::default();
                 for key in pending {
                     let digest = key.condemned.digest;
                     let certain = !key.unresolved;
-                    this.table.with(&digest, |slot| -> Result<()> {
+                    let restored = this.table.with(&digest, |slot| -> Result<()> {
                         let had = slot.end_deleting(id);
                         if !certain {
                             slot.suspect(until);
@@ -453,7 +491,10 @@ impl S3Backend {
                                 .create_marker(&digest, FileTime::now(&this.env))?;
                         }
                         Ok(())
-                    })?;
+                    });
+                    // Without its marker it is uploaded again, which finds it there: no harm, and
+                    // no reason to leave the others unsettled.
+                    settled.error = settled.error.or(restored.err());
                     if certain && let Some(record) = record {
                         this.journal().resolve(record, &digest);
                     }
@@ -465,15 +506,15 @@ impl S3Backend {
                         (_, false) => settled.suspect.push(key.condemned),
                     }
                 }
-                Ok(settled)
+                settled
             })
-            .await?;
+            .await;
         // Everything is settled: nothing left for the guard to do.
         batch.digests.clear();
         outcome.deleted = settled.deleted;
         outcome.retained = settled.retained;
         outcome.suspect = settled.suspect;
-        Ok(())
+        outcome.error = settled.error;
     }
 }
 
@@ -493,10 +534,14 @@ impl Pending {
     }
 }
 
-/// The error for a store that another instance took over in the middle of a run.
+/// Whether no further delete may be sent: the store is somebody else's or not to be trusted, the
+/// journal cannot be written ◆, or the task is to end.
 pub(crate) fn is_fatal(error: &Error) -> bool {
     matches!(
         error,
-        Error::Fenced { .. } | Error::NeedsRefresh { .. } | Error::Aborted
+        Error::Fenced { .. }
+            | Error::NeedsRefresh { .. }
+            | Error::DeleteJournal { .. }
+            | Error::Aborted
     )
 }

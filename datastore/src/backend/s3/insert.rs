@@ -29,6 +29,15 @@ pub struct InsertOutcome {
     pub stored_size: u64,
 }
 
+impl From<crate::chunk_store::InsertOutcome> for InsertOutcome {
+    fn from(outcome: crate::chunk_store::InsertOutcome) -> Self {
+        Self {
+            duplicate: outcome.duplicate,
+            stored_size: outcome.stored_size,
+        }
+    }
+}
+
 /// Whether to keep the payload of an uploaded chunk in the local cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Payload {

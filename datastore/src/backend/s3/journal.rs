@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api_types::digest::Digest;
 
@@ -27,10 +28,19 @@ pub type RecordId = u64;
 const MAX_ID: RecordId = RecordId::MAX >> 1;
 
 /// The journal file with the records that are still open.
+///
+/// Two locks: one is held over a change of the file and the disk's time for it, the other only for
+/// a look at what is open, so that it may be taken in asynchronous code and under shard locks.
+/// Taken in that order.
 #[derive(Debug)]
 pub struct DeleteJournal {
     path: PathBuf,
-    open: BTreeMap<RecordId, Record>,
+    file: Mutex<FileState>,
+    open: Mutex<BTreeMap<RecordId, Record>>,
+}
+
+#[derive(Debug)]
+struct FileState {
     next_id: RecordId,
     /// What the file looked like after our last write, to notice another process's records.
     seen: Option<FileIdentity>,
@@ -67,12 +77,15 @@ impl DeleteJournal {
     /// A journal that has not been read yet: [`reload`](Self::reload) reads it.
     #[must_use]
     pub fn unread(path: PathBuf) -> Self {
-        Self {
-            path,
-            open: BTreeMap::new(),
+        let file = FileState {
             next_id: 1,
             seen: None,
             spoiled: false,
+        };
+        Self {
+            path,
+            file: Mutex::new(file),
+            open: Mutex::default(),
         }
     }
 
@@ -81,9 +94,10 @@ impl DeleteJournal {
     ///
     /// # Errors
     /// If the file cannot be replaced.
-    pub fn reset(&mut self) -> Result<()> {
-        self.open.clear();
-        self.rewrite()
+    pub fn reset(&self) -> Result<()> {
+        let mut file = self.file();
+        self.open().clear();
+        self.rewrite(&mut file)
     }
 
     /// Reads the file if another process may have changed it since the last look; returns the
@@ -93,7 +107,8 @@ impl DeleteJournal {
     ///
     /// # Errors
     /// [`Error::NeedsRefresh`] if the journal is missing or unreadable.
-    pub fn reload(&mut self) -> Result<Vec<Digest>> {
+    pub fn reload(&self) -> Result<Vec<Digest>> {
+        let mut file = self.file();
         let identity = match std::fs::metadata(&self.path) {
             Ok(metadata) => FileIdentity::of(&metadata),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -107,7 +122,7 @@ impl DeleteJournal {
                 ));
             }
         };
-        if self.seen == Some(identity) {
+        if file.seen == Some(identity) {
             return Ok(Vec::new());
         }
         let bytes = std::fs::read(&self.path)
@@ -116,13 +131,13 @@ impl DeleteJournal {
             reason: format!("the delete journal is unreadable: {reason}"),
         })?;
         // Whoever changed the file was alone with it, so what we remember is either in it or over.
-        self.open.clear();
         let mut unknown = Vec::new();
+        let mut open = BTreeMap::new();
         for (id, digests) in parsed.records {
-            self.next_id = self.next_id.max(id.saturating_add(1));
+            file.next_id = file.next_id.max(id.saturating_add(1));
             unknown.extend_from_slice(&digests);
             let unresolved = digests.iter().copied().collect();
-            self.open.insert(
+            open.insert(
                 id,
                 Record {
                     digests,
@@ -130,10 +145,11 @@ impl DeleteJournal {
                 },
             );
         }
+        *self.open() = open;
         if parsed.torn {
-            self.rewrite()?;
+            self.rewrite(&mut file)?;
         } else {
-            self.seen = Some(identity);
+            file.seen = Some(identity);
         }
         Ok(unknown)
     }
@@ -142,45 +158,46 @@ impl DeleteJournal {
     ///
     /// # Errors
     /// If the record cannot be written or synced, or is about nothing.
-    pub fn append(&mut self, digests: &[Digest]) -> Result<RecordId> {
+    pub fn append(&self, digests: &[Digest]) -> Result<RecordId> {
         if digests.is_empty() {
             // The line would not be readable, nor the journal with it.
             let reason = "a record of the delete journal names at least one chunk";
             return Err(Error::Refused(reason.into()));
         }
-        let id = self.next_id;
-        self.next_id += 1;
-        if self.spoiled {
+        let mut file = self.file();
+        let id = file.next_id;
+        file.next_id += 1;
+        if file.spoiled {
             // Behind the part of a record that a full disk cut off, ours would be unreadable.
-            self.rewrite()?;
+            self.rewrite(&mut file)?;
         }
         let line = format_record(id, digests);
-        self.spoiled = true;
-        self.seen = Some(
+        file.spoiled = true;
+        file.seen = Some(
             append_durably(&self.path, line.as_bytes()).map_err(Error::io(
                 "unable to append to the delete journal",
                 &self.path,
             ))?,
         );
-        self.spoiled = false;
+        file.spoiled = false;
         let record = Record {
             digests: digests.to_vec(),
             unresolved: digests.iter().copied().collect(),
         };
-        self.open.insert(id, record);
+        self.open().insert(id, record);
         Ok(id)
     }
 
     /// Records that the request of record `id` can no longer delete `digest`.
-    pub fn resolve(&mut self, id: RecordId, digest: &Digest) {
-        if let Some(record) = self.open.get_mut(&id) {
+    pub fn resolve(&self, id: RecordId, digest: &Digest) {
+        if let Some(record) = self.open().get_mut(&id) {
             record.unresolved.remove(digest);
         }
     }
 
     /// Records that no request of any record can delete `digest` any more (end of a quarantine).
-    pub fn resolve_everywhere(&mut self, digest: &Digest) {
-        for record in self.open.values_mut() {
+    pub fn resolve_everywhere(&self, digest: &Digest) {
+        for record in self.open().values_mut() {
             record.unresolved.remove(digest);
         }
     }
@@ -188,7 +205,8 @@ impl DeleteJournal {
     /// The records that nothing waits for any more.
     #[must_use]
     pub fn settled(&self) -> Vec<RecordId> {
-        let settled = self.open.iter().filter(|(_, r)| r.unresolved.is_empty());
+        let open = self.open();
+        let settled = open.iter().filter(|(_, r)| r.unresolved.is_empty());
         settled.map(|(id, _)| *id).collect()
     }
 
@@ -197,44 +215,59 @@ impl DeleteJournal {
     ///
     /// # Errors
     /// If rewriting fails; the file keeps the records then.
-    pub fn drop_settled(&mut self, records: &[RecordId]) -> Result<()> {
-        for id in records {
-            if self.open.get(id).is_some_and(|r| r.unresolved.is_empty()) {
-                self.open.remove(id);
+    pub fn drop_settled(&self, records: &[RecordId]) -> Result<()> {
+        let mut file = self.file();
+        {
+            let mut open = self.open();
+            for id in records {
+                if open.get(id).is_some_and(|r| r.unresolved.is_empty()) {
+                    open.remove(id);
+                }
             }
         }
-        self.rewrite()
+        self.rewrite(&mut file)
     }
 
-    /// Whether the file was never read and is not empty.
+    /// Whether the file was never read and is not empty; no, while somebody is at work on it.
     #[must_use]
     pub fn has_unread_records(&self) -> bool {
-        self.seen.is_none() && std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0)
+        let Ok(file) = self.file.try_lock() else {
+            return false;
+        };
+        file.seen.is_none() && std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0)
     }
 
     /// Number of open records.
     #[must_use]
     pub fn open_records(&self) -> usize {
-        self.open.len()
+        self.open().len()
     }
 
     /// Whether no record is open: the precondition of a presence rebuild ◆.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open().is_empty()
     }
 
-    fn rewrite(&mut self) -> Result<()> {
+    fn rewrite(&self, file: &mut FileState) -> Result<()> {
         let mut text = String::new();
-        for (id, record) in &self.open {
+        for (id, record) in &*self.open() {
             text.push_str(&format_record(*id, &record.digests));
         }
         atomic_file::replace_durable(&self.path, text.as_bytes(), 0o600)?;
         let metadata = std::fs::metadata(&self.path)
             .map_err(Error::io("unable to read the delete journal", &self.path))?;
-        self.seen = Some(FileIdentity::of(&metadata));
-        self.spoiled = false;
+        file.seen = Some(FileIdentity::of(&metadata));
+        file.spoiled = false;
         Ok(())
+    }
+
+    fn file(&self) -> MutexGuard<'_, FileState> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<RecordId, Record>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -329,7 +362,7 @@ mod tests {
     fn journal(dir: &Path) -> DeleteJournal {
         let path = dir.join("delete-journal");
         DeleteJournal::create(&path).unwrap();
-        let mut journal = DeleteJournal::unread(path);
+        let journal = DeleteJournal::unread(path);
         assert_eq!(journal.reload().unwrap(), Vec::new());
         journal
     }
@@ -337,13 +370,13 @@ mod tests {
     #[test]
     fn records_survive_a_restart_until_they_are_resolved_and_synced() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = journal(dir.path());
+        let first = journal(dir.path());
         let id = first.append(&[digest(1), digest(2)]).unwrap();
         first.append(&[digest(3)]).unwrap();
         first.resolve(id, &digest(1));
         first.resolve(id, &digest(2));
 
-        let mut second = DeleteJournal::unread(dir.path().join("delete-journal"));
+        let second = DeleteJournal::unread(dir.path().join("delete-journal"));
         assert_eq!(
             second.reload().unwrap(),
             vec![digest(1), digest(2), digest(3)]
@@ -353,7 +386,7 @@ mod tests {
         assert_eq!(settled, [id]);
         first.drop_settled(&settled).unwrap();
         assert_eq!(first.open_records(), 1);
-        let mut third = DeleteJournal::unread(dir.path().join("delete-journal"));
+        let third = DeleteJournal::unread(dir.path().join("delete-journal"));
         assert_eq!(third.reload().unwrap(), vec![digest(3)]);
     }
 
@@ -362,7 +395,7 @@ mod tests {
     fn an_append_after_a_failed_one_mends_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("delete-journal");
-        let mut journal = journal(dir.path());
+        let journal = journal(dir.path());
         journal.append(&[digest(1)]).unwrap();
         std::fs::rename(&path, dir.path().join("away")).unwrap();
         assert!(journal.append(&[digest(2)]).is_err());
@@ -380,7 +413,7 @@ mod tests {
     fn records_that_would_hide_each_other_or_not_be_readable_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("delete-journal");
-        let mut journal = journal(dir.path());
+        let journal = journal(dir.path());
         assert!(journal.append(&[]).is_err());
         journal.append(&[digest(1)]).unwrap();
         assert_eq!(
@@ -405,7 +438,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("delete-journal");
         std::fs::write(&path, "rubbish\nmore\n").unwrap();
-        let mut journal = DeleteJournal::unread(path.clone());
+        let journal = DeleteJournal::unread(path.clone());
         assert!(journal.reload().is_err());
         journal.reset().unwrap();
         assert!(DeleteJournal::unread(path).reload().unwrap().is_empty());
@@ -431,15 +464,27 @@ mod tests {
     #[test]
     fn a_missing_journal_is_not_an_empty_one() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = DeleteJournal::unread(dir.path().join("delete-journal"));
+        let journal = DeleteJournal::unread(dir.path().join("delete-journal"));
         assert!(matches!(journal.reload(), Err(Error::NeedsRefresh { .. })));
+    }
+
+    /// What asynchronous code asks must not wait for the disk.
+    #[test]
+    fn looks_do_not_wait_for_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let id = journal.append(&[digest(1)]).unwrap();
+        let _busy = journal.file();
+        journal.resolve(id, &digest(1));
+        assert_eq!(journal.settled(), [id]);
+        assert!(!journal.is_empty() && !journal.has_unread_records());
     }
 
     #[test]
     fn another_processs_records_are_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ours = journal(dir.path());
-        let mut theirs = DeleteJournal::unread(dir.path().join("delete-journal"));
+        let ours = journal(dir.path());
+        let theirs = DeleteJournal::unread(dir.path().join("delete-journal"));
         theirs.reload().unwrap();
         theirs.append(&[digest(5)]).unwrap();
         assert_eq!(ours.reload().unwrap(), vec![digest(5)]);

@@ -37,7 +37,7 @@ pub mod read;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api_types::digest::Digest;
@@ -76,7 +76,7 @@ pub struct S3Backend {
     pub(crate) bad_list: BadList,
     pub(crate) cleanup: CleanupJournal,
     pub(crate) quarantine: Duration,
-    journal: Mutex<DeleteJournal>,
+    journal: DeleteJournal,
     next_batch: AtomicU64,
     healed: AtomicU64,
     rescued: Mutex<BTreeSet<Digest>>,
@@ -119,7 +119,7 @@ impl S3Backend {
             bad_list: BadList::load(state.bad_list())?,
             cleanup: CleanupJournal::load(state.cleanup_journal())?,
             quarantine: parts.quarantine,
-            journal: Mutex::new(DeleteJournal::unread(state.delete_journal())),
+            journal: DeleteJournal::unread(state.delete_journal()),
             next_batch: AtomicU64::new(1),
             healed: AtomicU64::new(0),
             rescued: Mutex::new(BTreeSet::new()),
@@ -177,8 +177,8 @@ impl S3Backend {
         self.journal().has_unread_records()
     }
 
-    pub(crate) fn journal(&self) -> MutexGuard<'_, DeleteJournal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn journal(&self) -> &DeleteJournal {
+        &self.journal
     }
 
     pub(crate) fn next_batch_id(&self) -> u64 {

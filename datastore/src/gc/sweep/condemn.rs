@@ -39,10 +39,7 @@ impl Candidate {
 
     /// Size of the object if it is a chunk that its own age does not protect.
     pub fn deletable_bytes(&self, grace: i64) -> Option<u64> {
-        let age = match (self.object.list_date, self.object.last_modified) {
-            (Some(date), Some(modified)) => Some(date.saturating_sub(modified)),
-            _ => None,
-        };
+        let age = candidate::object_age(self.object.list_date, self.object.last_modified);
         let young = age.is_some_and(|age| age < grace);
         (self.bad.is_none() && !young).then_some(self.object.size)
     }

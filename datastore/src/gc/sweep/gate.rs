@@ -1,6 +1,6 @@
 //! Holds candidates back until the share of garbage is known to be sane (`gc.md` §6.5).
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gc::tripwire::{self, DeleteGate, Listed, Trip};
 
 use super::condemn::Candidate;
@@ -59,10 +59,7 @@ impl Gate {
             tripwire::Gate::Wait => Ok(Vec::new()),
             tripwire::Gate::Open => Ok(std::mem::take(&mut self.held)),
             tripwire::Gate::Tripped(Trip::ListingEmpty { .. }) if self.incomplete => Ok(Vec::new()),
-            tripwire::Gate::Tripped(trip) => Err(Error::Refused(format!(
-                "{trip}; nothing was deleted from here on. If it is right, run the garbage \
-                 collection once with --force"
-            ))),
+            tripwire::Gate::Tripped(trip) => Err(tripwire::stop(&trip)),
         }
     }
 }

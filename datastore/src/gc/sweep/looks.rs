@@ -15,6 +15,8 @@ use crate::gc::report::GcReport;
 const MAX_PRESENCE_LOOKS: usize = 10_000;
 /// Most missing chunks that one run confirms by HEAD.
 const MAX_MISSING_LOOKS: usize = 10_000;
+/// From this many looks for markers on, the log says so.
+const WORTH_A_WORD: u64 = 100;
 /// Looks in flight.
 const PARALLEL_LOOKS: usize = 32;
 
@@ -43,6 +45,14 @@ impl Looks {
             report.presence_unknown += count(&self.presence_unknown);
             report.missing += count(&self.marked_absent);
             return Ok(());
+        }
+        let unknown = count(&self.presence_unknown);
+        if unknown >= WORTH_A_WORD {
+            sweep.task.warn(&format!(
+                "{} chunks in the bucket have no local marker: asking for {unknown} of them one by \
+                 one. Running 's3-refresh' rebuilds the markers with one request for a thousand",
+                unknown + self.presence_over
+            ));
         }
         let mut present = stream::iter(self.presence_unknown)
             .map(|digest| sweep.backend.confirm_presence(&sweep.client, digest))

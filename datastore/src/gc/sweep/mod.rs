@@ -36,7 +36,7 @@ use crate::task::TaskContext;
 use super::candidate::PendingReason;
 use super::first_seen::FirstSeen;
 use super::mark_set::MarkSet;
-use super::report::{GcReport, Tally};
+use super::report::GcReport;
 use super::shards::ShardPrefix;
 use super::tripwire::DeleteGate;
 
@@ -167,22 +167,17 @@ impl Sweep {
         looks.resolve(self, report).await
     }
 
-    async fn send(&self, batch: DeleteBatch) -> (Tally, Result<BatchOutcome>) {
-        let mut chunks = Tally::default();
-        for chunk in batch.chunks() {
-            chunks.add(chunk.size);
-        }
-        let sent = async {
-            // Told before the first delete of the run, so that a disk that is rolled back later is
-            // noticed ◆.
-            let write = || {
-                self.backend
-                    .write_epoch(&self.client, self.rules.generation)
-            };
-            self.epoch_written.get_or_try_init(write).await?;
-            self.backend.send_batch(&self.client, batch).await
+    async fn send(&self, batch: DeleteBatch) -> BatchOutcome {
+        // Told before the first delete of the run, so that a disk that is rolled back later is
+        // noticed ◆.
+        let write = || {
+            self.backend
+                .write_epoch(&self.client, self.rules.generation)
         };
-        (chunks, sent.await)
+        match self.epoch_written.get_or_try_init(write).await {
+            Ok(_) => self.backend.send_batch(&self.client, batch).await,
+            Err(error) => self.backend.give_up(batch, error),
+        }
     }
 
     async fn wait_until(&self, due: Option<tokio::time::Instant>) {
@@ -204,22 +199,21 @@ impl Sweep {
         }
     }
 
-    fn account(
-        (chunks, outcome): (Tally, Result<BatchOutcome>),
-        report: &mut GcReport,
-    ) -> Result<()> {
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) if is_fatal(&error) => return Err(error),
-            Err(error) => {
-                report.failed.merge(chunks);
-                let count = chunks.count;
-                report.errors.push(format!(
-                    "a batch of {count} chunks was not deleted: {error}"
-                ));
-                return Ok(());
+    /// Counts each key of a batch by what became of it (G12).
+    fn account(mut outcome: BatchOutcome, report: &mut GcReport) -> Result<()> {
+        if let Some(error) = outcome.error.take() {
+            if is_fatal(&error) {
+                return Err(error);
             }
-        };
+            let count = outcome.failed.len();
+            report.errors.push(match count {
+                0 => format!("a batch was deleted, but: {error}"),
+                _ => format!("a batch of {count} chunks was not deleted: {error}"),
+            });
+        }
+        for condemned in &outcome.failed {
+            report.failed.add(condemned.size);
+        }
         for condemned in &outcome.deleted {
             report.deleted.add(condemned.size);
         }
