@@ -137,6 +137,7 @@ pub struct Setup {
     /// The machine's clock and randomness.
     pub env: Env,
     scratch: tempfile::TempDir,
+    memory: tempfile::TempDir,
 }
 
 impl Setup {
@@ -147,12 +148,21 @@ impl Setup {
             .prefix("coffer-bench-")
             .tempdir_in(&parent)
             .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
+        let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
         Ok(Self {
             quick,
             runs,
             env: Env::system(),
             scratch,
+            memory,
         })
+    }
+
+    /// A directory in memory, where there is such a file system.
+    pub fn memory_dir(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.memory.path().join(name);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(dir)
     }
 
     /// A directory for the row's data.

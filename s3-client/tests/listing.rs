@@ -218,6 +218,7 @@ async fn optional_parameters_are_sent_when_asked_for() {
         delimiter: Some("/".into()),
         start_after: Some("k".into()),
         prefetch: false,
+        ..ListOptions::default()
     };
     let mut listing = client.list(ListPrefix::new("p/q"), options);
     listing.next_page().await.unwrap().unwrap();

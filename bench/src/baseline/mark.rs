@@ -93,6 +93,12 @@ impl ChunkPath {
         self.text.copy_within(5..9, 0);
         Path::new(std::str::from_utf8(&self.text).unwrap_or_default())
     }
+
+    /// The name alone.
+    pub fn name_of(&mut self, digest: &Digest) -> &str {
+        let _ = hex::encode_to_slice(digest.as_bytes(), &mut self.text[5..]);
+        std::str::from_utf8(&self.text[5..]).unwrap_or_default()
+    }
 }
 
 /// Marks all indexes below `base`, within each group the newest snapshot first.

@@ -133,6 +133,7 @@ impl Indexes {
             cache_dir: self.cache_dir(),
             full: false,
             cache_limit: u64::MAX,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
             skip_unreadable: Vec::new(),
         };
         let moves = MoveJournal::new(&self.aside, self.env.clone());

@@ -1,6 +1,9 @@
 //! Synthetic data: chunks, indexes, snapshots, and stores that hold them.
 
+pub mod bucket;
 pub mod corpus;
 pub mod index_file;
 pub mod markers;
 pub mod series;
+pub mod snapshots;
+pub mod synthetic;

@@ -4,6 +4,11 @@
 //! size, modification time and the identity in the header (re-read on every run) are the same
 //! (gc.md §6.2 P1 *Incremental*). Reading a list saves the checksum over the index and the sort.
 //!
+//! Snapshots of a group resemble each other, so a list may hold only what its index has *beyond*
+//! another one, its base ([`ListId`], by the checksum of the base's entries): the lists of a store
+//! are about as long as it has chunks, not as its indexes have entries. ◆ Such a list is good only
+//! in a run that has already marked an index with exactly the base's entries (ADR 0012).
+//!
 //! A cache file is never trusted and never fatal: a wrong key, length, checksum or order means
 //! that the index is read itself. The order is a second check beside the CRC: digests are hashes,
 //! so damaged blocks are out of order.
@@ -12,18 +17,20 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api_types::digest::{DIGEST_LEN, Digest};
+use api_types::names::ArchiveType;
 
 use super::error::{GcResult, OnPath};
 use super::mark_set::is_strictly_sorted;
 use crate::atomic_file::{self, ReplaceOptions};
 use crate::disk::{self, DiskFile};
 
-const MAGIC: [u8; 8] = *b"COFMARK1";
+const MAGIC: [u8; 8] = *b"COFMARK2";
 const SUFFIX: &str = "marks";
-/// Everything before the digests but the path: magic, CRC, lengths, key, counts.
-const FIXED_LEN: usize = 8 + 4 + 4 + 8 + 8 + 8 + 16 + 32 + 8 + 8 + 8;
+/// Everything before the digests but the path: magic, CRC, lengths, key, base, counts.
+const FIXED_LEN: usize = 8 + 4 + 4 + 8 + 8 + 8 + 16 + 32 + 33 + 8 + 8 + 8;
 
 /// Which file, in which state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +49,15 @@ pub struct IndexKey {
     pub csum: [u8; 32],
 }
 
+/// The entries of an index, wherever they lie: two indexes with the same id name the same chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListId {
+    /// How the entries look.
+    pub kind: ArchiveType,
+    /// SHA-256 of them, compared with the header's when they were read.
+    pub csum: [u8; 32],
+}
+
 /// What the mark needs of an index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexDigests {
@@ -49,6 +65,8 @@ pub struct IndexDigests {
     pub references: u64,
     /// Length of the archive.
     pub data_bytes: u64,
+    /// The digests of this one are left out, if they are not needed.
+    pub base: Option<ListId>,
     /// Each digest once, ascending.
     pub digests: Vec<Digest>,
 }
@@ -70,9 +88,15 @@ pub struct IndexCache {
     dir: PathBuf,
     /// Lists are written, but not believed.
     full: bool,
+    use_of: Mutex<Use>,
+}
+
+/// What a run has made of the cache so far.
+#[derive(Debug)]
+struct Use {
     max_bytes: u64,
-    used_bytes: u64,
-    used: HashSet<String>,
+    bytes: u64,
+    names: HashSet<String>,
     stats: IndexCacheStats,
 }
 
@@ -84,29 +108,42 @@ impl IndexCache {
         Self {
             dir: dir.to_path_buf(),
             full,
-            max_bytes,
-            used_bytes: 0,
-            used: HashSet::new(),
-            stats: IndexCacheStats::default(),
+            use_of: Mutex::new(Use {
+                max_bytes,
+                bytes: 0,
+                names: HashSet::new(),
+                stats: IndexCacheStats::default(),
+            }),
         }
+    }
+
+    fn used(&self) -> MutexGuard<'_, Use> {
+        self.use_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How useful it was so far.
     #[must_use]
     pub fn stats(&self) -> IndexCacheStats {
-        self.stats
+        self.used().stats
     }
 
-    /// The list of that very file, if there is a good one.
-    pub fn lookup(&mut self, key: &IndexKey) -> Option<IndexDigests> {
+    /// The list of that very file, if there is a good one. `is_marked` tells whether this run has
+    /// marked an index with these entries ◆.
+    pub fn lookup(
+        &self,
+        key: &IndexKey,
+        is_marked: impl FnOnce(&ListId) -> bool,
+    ) -> Option<IndexDigests> {
         let found = if self.full { None } else { self.peek(key) };
+        let found = found.filter(|list| list.base.as_ref().is_none_or(is_marked));
+        let mut used = self.used();
         match &found {
             Some(list) => {
-                self.stats.hits += 1;
-                self.used_bytes = self.used_bytes.saturating_add(encoded_len(key, list));
-                self.used.insert(file_name(&key.path));
+                used.stats.hits += 1;
+                used.bytes = used.bytes.saturating_add(encoded_len(key, list));
+                used.names.insert(file_name(&key.path));
             }
-            None => self.stats.misses += 1,
+            None => used.stats.misses += 1,
         }
         found
     }
@@ -129,10 +166,14 @@ impl IndexCache {
     }
 
     /// Keeps the list for the next run. Failing to do so costs time then, and nothing now.
-    pub fn store(&mut self, key: &IndexKey, list: &IndexDigests) {
+    pub fn store(&self, key: &IndexKey, list: &IndexDigests) {
         let length = encoded_len(key, list);
-        if self.used_bytes.saturating_add(length) > self.max_bytes {
-            return;
+        {
+            let mut used = self.used();
+            if used.bytes.saturating_add(length) > used.max_bytes {
+                return;
+            }
+            used.bytes = used.bytes.saturating_add(length);
         }
         let path = self.dir.join(file_name(&key.path));
         let encoded = encode(key, list);
@@ -143,29 +184,30 @@ impl IndexCache {
                 atomic_file::replace_with(&path, &ReplaceOptions::default(), write)
                     .map_err(Into::into)
             });
+        let mut used = self.used();
         if written.is_err() {
-            self.stats.trouble += 1;
+            used.stats.trouble += 1;
             // A full disk stays full; other writers need what is left of it.
-            self.max_bytes = 0;
+            used.max_bytes = 0;
             return;
         }
-        self.used_bytes = self.used_bytes.saturating_add(length);
-        self.used.insert(file_name(&key.path));
+        used.names.insert(file_name(&key.path));
     }
 
     /// Removes the lists that this run did not use, and what interrupted writes left.
-    pub fn clean(&mut self) {
+    pub fn clean(&self) {
+        let mut used = self.used();
         let names = match list_names(&self.dir) {
             Ok(names) => names,
             Err(_) => {
-                self.stats.trouble += 1;
+                used.stats.trouble += 1;
                 return;
             }
         };
         for name in names {
-            if is_ours(&name) && !self.used.contains(&name) {
+            if is_ours(&name) && !used.names.contains(&name) {
                 let removed = disk::remove_file(&self.dir.join(&name));
-                self.stats.trouble += u64::from(removed.is_err());
+                used.stats.trouble += u64::from(removed.is_err());
             }
         }
     }
@@ -220,8 +262,37 @@ fn encode_key(key: &IndexKey) -> Vec<u8> {
     bytes
 }
 
+/// 0 for none, else what the entries look like, and their checksum.
+fn encode_base(base: Option<&ListId>) -> [u8; 33] {
+    let mut bytes = [0; 33];
+    if let Some(base) = base {
+        bytes[0] = match base.kind {
+            ArchiveType::FixedIndex => 1,
+            ArchiveType::DynamicIndex => 2,
+            ArchiveType::Blob => 3,
+        };
+        bytes[1..].copy_from_slice(&base.csum);
+    }
+    bytes
+}
+
+/// The base, or none; `None` if it is neither.
+fn decode_base(bytes: &[u8; 33]) -> Option<Option<ListId>> {
+    let (kind, csum) = bytes.split_first_chunk::<1>()?;
+    let kind = match kind {
+        [0] if csum == [0; 32] => return Some(None),
+        [1] => ArchiveType::FixedIndex,
+        [2] => ArchiveType::DynamicIndex,
+        _ => return None,
+    };
+    let csum = csum.try_into().ok()?;
+    Some(Some(ListId { kind, csum }))
+}
+
 fn encode(key: &IndexKey, list: &IndexDigests) -> Vec<u8> {
     let mut body = encode_key(key);
+    body.reserve_exact(33 + 24 + list.digests.len() * DIGEST_LEN);
+    body.extend_from_slice(&encode_base(list.base.as_ref()));
     body.extend_from_slice(&list.references.to_le_bytes());
     body.extend_from_slice(&list.data_bytes.to_le_bytes());
     let count = u64::try_from(list.digests.len()).unwrap_or(u64::MAX);
@@ -243,6 +314,8 @@ fn decode(bytes: &[u8], key: &IndexKey) -> Option<IndexDigests> {
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return None;
     }
+    let (base, rest) = rest.split_first_chunk::<33>()?;
+    let base = decode_base(base)?;
     let (references, rest) = rest.split_first_chunk::<8>()?;
     let (data_bytes, rest) = rest.split_first_chunk::<8>()?;
     let (count, rest) = rest.split_first_chunk::<8>()?;
@@ -255,6 +328,7 @@ fn decode(bytes: &[u8], key: &IndexKey) -> Option<IndexDigests> {
     let list = IndexDigests {
         references: u64::from_le_bytes(*references),
         data_bytes: u64::from_le_bytes(*data_bytes),
+        base,
         digests,
     };
     (whole && is_strictly_sorted(&list.digests)).then_some(list)
@@ -281,6 +355,7 @@ mod tests {
         IndexDigests {
             references: 3,
             data_bytes: 12_000_000,
+            base: None,
             digests: bytes.iter().map(|b| Digest::from_bytes([*b; 32])).collect(),
         }
     }
@@ -296,11 +371,11 @@ mod tests {
     #[test]
     fn a_list_is_good_for_the_very_same_file_only() {
         let dir = tempfile::tempdir().unwrap();
-        let mut cache = cache(&dir.path().join("made on demand"));
+        let cache = cache(&dir.path().join("made on demand"));
         let stored = list(&[1, 2, 3]);
-        assert_eq!(cache.lookup(&key("a")), None);
+        assert_eq!(cache.lookup(&key("a"), |_| true), None);
         cache.store(&key("a"), &stored);
-        assert_eq!(cache.lookup(&key("a")), Some(stored));
+        assert_eq!(cache.lookup(&key("a"), |_| true), Some(stored));
         let changes: [fn(&mut IndexKey); 6] = [
             |key| key.path = "b".into(),
             |key| key.inode += 1,
@@ -324,28 +399,54 @@ mod tests {
         );
     }
 
+    /// A list of what an index has beyond another one says nothing unless that one is marked.
+    #[test]
+    fn a_list_with_a_base_is_good_only_where_the_base_is_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        let base = ListId {
+            kind: ArchiveType::DynamicIndex,
+            csum: [9; 32],
+        };
+        let stored = IndexDigests {
+            base: Some(base),
+            ..list(&[1])
+        };
+        cache.store(&key("a"), &stored);
+        assert_eq!(cache.lookup(&key("a"), |_| false), None);
+        let same_sum = ListId {
+            kind: ArchiveType::FixedIndex,
+            ..base
+        };
+        assert_eq!(cache.lookup(&key("a"), |id| *id == same_sum), None);
+        assert_eq!(cache.lookup(&key("a"), |id| *id == base), Some(stored));
+    }
+
     #[test]
     fn full_reads_nothing_but_writes() {
         let dir = tempfile::tempdir().unwrap();
         cache(dir.path()).store(&key("a"), &list(&[1]));
-        let mut full = IndexCache::new(dir.path(), true, u64::MAX);
-        assert_eq!(full.lookup(&key("a")), None);
+        let full = IndexCache::new(dir.path(), true, u64::MAX);
+        assert_eq!(full.lookup(&key("a"), |_| true), None);
         full.store(&key("a"), &list(&[2]));
-        assert_eq!(cache(dir.path()).lookup(&key("a")), Some(list(&[2])));
+        assert_eq!(
+            cache(dir.path()).lookup(&key("a"), |_| true),
+            Some(list(&[2]))
+        );
     }
 
     #[test]
     fn what_a_run_did_not_use_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = cache(dir.path());
+        let first = cache(dir.path());
         first.store(&key("a"), &list(&[1]));
         first.store(&key("b"), &list(&[2]));
         let foreign = dir.path().join("foreign");
         std::fs::write(&foreign, b"").unwrap();
         let left = dir.path().join(format!("{}.tmp_abcdef", "0".repeat(64)));
         std::fs::write(&left, b"").unwrap();
-        let mut second = cache(dir.path());
-        second.lookup(&key("b"));
+        let second = cache(dir.path());
+        second.lookup(&key("b"), |_| true);
         second.clean();
         assert_eq!(files(dir.path()), 2);
         assert!(foreign.exists() && !left.exists());
@@ -357,7 +458,7 @@ mod tests {
     fn the_limit_holds_for_a_run() {
         let dir = tempfile::tempdir().unwrap();
         let length = encoded_len(&key("a"), &list(&[1]));
-        let mut small = IndexCache::new(dir.path(), false, length);
+        let small = IndexCache::new(dir.path(), false, length);
         small.store(&key("a"), &list(&[1]));
         small.store(&key("b"), &list(&[1]));
         assert_eq!(files(dir.path()), 1);
@@ -375,9 +476,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, b"").unwrap();
-        let mut cache = cache(&file);
+        let cache = cache(&file);
         cache.store(&key("a"), &list(&[1]));
-        assert_eq!(cache.lookup(&key("a")), None);
+        assert_eq!(cache.lookup(&key("a"), |_| true), None);
         cache.clean();
         assert_eq!(cache.stats().trouble, 2);
     }

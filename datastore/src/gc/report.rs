@@ -53,6 +53,11 @@ impl Latencies {
             .push(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));
     }
 
+    /// Adds those of another part of the run.
+    pub fn merge(&mut self, other: &Self) {
+        self.millis.extend_from_slice(&other.millis);
+    }
+
     /// Median, 95th percentile and maximum in milliseconds.
     #[must_use]
     pub fn summary(&self) -> Option<LatencySummary> {

@@ -17,6 +17,7 @@ use s3_client::{CounterSnapshot, Priority, S3Client, TaskKind};
 use crate::backend::s3::S3Backend;
 use crate::digests::Generation;
 use crate::disk;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
 use crate::task::TaskContext;
@@ -39,6 +40,17 @@ const MARK_CACHE: u64 = 4 << 30;
 /// Shards listed at once and delete requests in flight, unless the tuning options say otherwise.
 const LIST_CONCURRENCY: usize = 16;
 const DELETE_CONCURRENCY: usize = 8;
+
+/// Most threads that read indexes: beside running backups, and on a disk that may be slow.
+const MAX_MARK_THREADS: usize = 4;
+
+/// One where the order of steps must be the same each time.
+fn mark_threads(env: &Env) -> usize {
+    if env.is_seeded() {
+        return 1;
+    }
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(MAX_MARK_THREADS))
+}
 
 fn concurrency(configured: Option<u32>, default: usize) -> usize {
     configured
@@ -263,6 +275,7 @@ impl Run {
             cache_dir: store.state.mark_cache(),
             full: self.options.full,
             cache_limit: MARK_CACHE,
+            threads: mark_threads(&store.env),
             skip_unreadable: self.options.skip_unreadable.clone(),
         };
         let host = Arc::new(StoreHost {

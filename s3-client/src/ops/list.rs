@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use super::listing::Listing;
 use super::object::ETag;
@@ -31,6 +32,8 @@ pub struct ListOptions {
     pub start_after: Option<String>,
     /// Fetch the next page while the last one is being worked on.
     pub prefetch: bool,
+    /// Leave out entity tags and storage classes: they take as much memory as the keys.
+    pub without_tags: bool,
 }
 
 impl Default for ListOptions {
@@ -40,6 +43,7 @@ impl Default for ListOptions {
             delimiter: None,
             start_after: None,
             prefetch: true,
+            without_tags: false,
         }
     }
 }
@@ -84,6 +88,8 @@ pub struct ListPage {
     pub server_date: Option<i64>,
     /// Whether the order holds up to the end of this page.
     pub order: PageOrder,
+    /// How long its request took, repetitions included.
+    pub took: Duration,
 }
 
 /// Why a listing cannot be completed.
@@ -245,9 +251,10 @@ fn check_order<'a>(
     keys: impl Iterator<Item = &'a str>,
     order: &mut PageOrder,
 ) {
-    let mut previous = last.take();
+    let of_last_page = last.take();
+    let mut previous = of_last_page.as_deref();
     for key in keys {
-        if let Some(before) = previous.as_deref().filter(|before| *before >= key)
+        if let Some(before) = previous.filter(|before| *before >= key)
             && *order == PageOrder::Sorted
         {
             *order = PageOrder::Violated {
@@ -255,10 +262,9 @@ fn check_order<'a>(
                 key: key.to_owned(),
             };
         }
-        // One owned copy per page, not per key.
-        previous = Some(key.to_owned());
+        previous = Some(key);
     }
-    *last = previous;
+    *last = previous.map(str::to_owned);
 }
 
 fn hash_of(value: &impl Hash) -> u64 {
@@ -315,6 +321,7 @@ impl Progress {
             common_prefixes: document.common_prefixes,
             server_date,
             order,
+            took: Duration::ZERO,
         })
     }
 }
@@ -376,9 +383,17 @@ impl Pages {
             let (document, objects) = read_page(response, prefix, url_encoded)?;
             Ok((document, objects, response.server_date()))
         };
-        let (document, objects, date) = self.client.run(draft, read).await?;
+        let started = self.client.env().now();
+        let (document, mut objects, date) = self.client.run(draft, read).await?;
+        if self.options.without_tags {
+            for object in &mut objects {
+                (object.etag, object.storage_class) = (None, None);
+            }
+        }
+        let took = self.client.env().now().saturating_duration_since(started);
         self.progress
             .accept(document, objects, date)
+            .map(|page| ListPage { took, ..page })
             .map_err(|reason| ListError::Incomplete {
                 prefix: self.prefix.as_str().to_owned(),
                 reason,

@@ -1,6 +1,6 @@
 //! The documents: what is taken from each. Unknown elements are ignored, the order is free.
 
-use super::walk::{XmlError, walk};
+use super::walk::{MAX_DEPTH, XmlError, walk};
 use crate::timestamp::parse_iso8601_millis;
 
 /// One object of a listing.
@@ -116,6 +116,14 @@ fn truncated(text: &str) -> Result<Option<bool>, XmlError> {
     }
 }
 
+/// A path that can be matched against names.
+fn borrow<'a, 'b>(path: &'a [String], names: &'b mut [&'a str; MAX_DEPTH]) -> &'b [&'a str] {
+    for (name, part) in names.iter_mut().zip(path) {
+        *name = part;
+    }
+    &names[..path.len().min(MAX_DEPTH)]
+}
+
 /// Walks a document whose root must be `root`; an `Error` document becomes [`XmlError::Error`].
 fn document<F>(body: &[u8], root: &'static str, mut visit: F) -> Result<(), XmlError>
 where
@@ -123,8 +131,8 @@ where
 {
     let mut wrong = None;
     walk(body, |path, text| {
-        let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        match names.split_first() {
+        let mut names = [""; MAX_DEPTH];
+        match borrow(path, &mut names).split_first() {
             Some((&first, rest)) if first == root => visit(rest, text),
             Some((&first, _)) => {
                 wrong = Some(first.to_owned());
@@ -151,8 +159,8 @@ pub fn parse_error(body: &[u8]) -> Result<ErrorDocument, XmlError> {
     let mut error = ErrorDocument::default();
     let mut root = String::new();
     walk(body, |path, text| {
-        let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        match names[..] {
+        let mut names = [""; MAX_DEPTH];
+        match *borrow(path, &mut names) {
             [name] => name.clone_into(&mut root),
             // Some servers wrap the error in `ErrorResponse`.
             ["Error", field] | ["ErrorResponse", "Error", field] => match field {

@@ -9,7 +9,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 
 /// Deeper nesting than any S3 answer has.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 /// Longer text than any field needs (a key has 1024 bytes before escaping).
 const MAX_TEXT: usize = 64 * 1024;
 
@@ -69,8 +69,11 @@ where
     let config = reader.config_mut();
     config.expand_empty_elements = true;
     config.check_end_names = true;
-    let mut path: Vec<String> = Vec::new();
+    // Names and texts by depth. They stay when an element ends, so that the next one finds their
+    // memory: a page of a listing has ten thousand elements.
+    let mut names: Vec<String> = Vec::new();
     let mut texts: Vec<String> = Vec::new();
+    let mut depth = 0;
     let mut finished = false;
     loop {
         match reader.read_event().map_err(malformed)? {
@@ -78,26 +81,32 @@ where
                 if finished {
                     return Err(malformed("more than one root element"));
                 }
-                if path.len() == MAX_DEPTH {
+                if depth == MAX_DEPTH {
                     return Err(malformed("nested too deeply"));
                 }
-                path.push(local_name(start.name().into_inner()));
-                texts.push(String::new());
+                if names.len() == depth {
+                    names.push(String::new());
+                    texts.push(String::new());
+                }
+                write_local_name(&mut names[depth], start.name().into_inner());
+                texts[depth].clear();
+                depth += 1;
             }
             Event::End(_) => {
-                let content = texts.pop().ok_or_else(|| malformed("unexpected end tag"))?;
-                visit(&path, &content)?;
-                path.pop();
-                finished = path.is_empty();
+                let parent = depth.checked_sub(1);
+                let parent = parent.ok_or_else(|| malformed("unexpected end tag"))?;
+                visit(&names[..depth], &texts[parent])?;
+                depth = parent;
+                finished = depth == 0;
             }
-            Event::Text(content) => append(&mut texts, &content.into_inner())?,
-            Event::CData(content) => append(&mut texts, &content.into_inner())?,
+            Event::Text(content) => append(&mut texts[..depth], &content.into_inner())?,
+            Event::CData(content) => append(&mut texts[..depth], &content.into_inner())?,
             Event::GeneralRef(reference) => {
                 let decoded = match reference.resolve_char_ref().map_err(malformed)? {
                     Some(character) => character,
                     None => predefined(&reference.into_inner())?,
                 };
-                append(&mut texts, decoded.encode_utf8(&mut [0; 4]))?;
+                append(&mut texts[..depth], decoded.encode_utf8(&mut [0; 4]))?;
             }
             Event::Eof if finished => return Ok(()),
             Event::Eof => return Err(XmlError::Truncated),
@@ -130,12 +139,11 @@ fn predefined(name: &str) -> Result<char, XmlError> {
     }
 }
 
-fn local_name(name: impl AsRef<[u8]>) -> String {
-    let name = String::from_utf8_lossy(name.as_ref()).into_owned();
-    match name.rsplit_once(':') {
-        Some((_, local)) => local.to_owned(),
-        None => name,
-    }
+/// The name without its namespace prefix.
+fn write_local_name(out: &mut String, name: impl AsRef<[u8]>) {
+    let name = String::from_utf8_lossy(name.as_ref());
+    out.clear();
+    out.push_str(name.rsplit_once(':').map_or(&*name, |(_, local)| local));
 }
 
 #[cfg(test)]

@@ -76,6 +76,8 @@ pub struct BatchOutcome {
     /// What went wrong beside all that: why nothing was sent, or a local file that could not be
     /// written.
     pub error: Option<Error>,
+    /// How long each attempt took.
+    pub attempts: Vec<Duration>,
 }
 
 /// Condemned digests on their way to one delete request.
@@ -437,11 +439,14 @@ impl S3Backend {
             let fenced = client.signed_at(fence.signed_at);
             let left = deadline.saturating_duration_since(self.env.now());
             // Writers of these digests wait for us: an answer that does not come is none.
+            let started = self.env.now();
             let answers = tokio::select! {
                 biased;
                 attempt = fenced.delete_objects_attempt(&keys) => attempt.outcomes,
                 () = self.env.sleep(left) => Vec::new(),
             };
+            let took = self.env.now().saturating_duration_since(started);
+            outcome.attempts.push(took);
             for (position, &index) in open.iter().enumerate() {
                 pending[index].note(answers.get(position));
             }

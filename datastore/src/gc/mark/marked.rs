@@ -150,9 +150,10 @@ impl Marked {
         let Some(open) = OpenIndex::open(&path, kind)? else {
             return Ok(Vec::new());
         };
-        let list = match self.cache.peek(&open.key(&index.relative)) {
+        let cached = self.cache.peek(&open.key(&index.relative));
+        let list = match cached.filter(|list| list.base.is_none()) {
             Some(list) => list,
-            None => open.digests(&path, task)?,
+            None => open.read(&path, task)?.into_list(),
         };
         let (few, many) = if missing.len() < list.digests.len() {
             (missing, list.digests.as_slice())

@@ -1,21 +1,25 @@
 //! Passes over the store until nothing is missed; see the rules in [`super`].
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use api_types::digest::DIGEST_LEN;
 use api_types::names::{ArchiveType, SnapshotPath};
 use bytes::Bytes;
 
-use super::marked::{IndexSource, MarkCounts, Marked, ReadIndex};
-use super::read_index::{ContentId, FileState, OpenIndex, digests_of_bytes};
+use super::books::{Books, snapshot_of};
+use super::chain::Chains;
+use super::marked::{IndexSource, Marked};
+use super::read_index::{FileState, OpenIndex, digests_of_bytes};
+use super::units;
 use super::{
     EpochGuard, FIRST_QUIET_PASS, MAX_PASSES, MarkHost, MarkObserver, MarkOptions, MarkStep,
     NoObserver, PinnedIndex,
 };
 use crate::env::Env;
 use crate::gc::error::{GcError, GcResult, OnPath};
-use crate::gc::index_cache::{IndexCache, IndexDigests};
+use crate::gc::index_cache::{IndexCache, ListId};
 use crate::gc::mark_set::{MarkSet, MarkSetBuilder};
 use crate::gc::walk::{FoundIndex, index_kind, is_gone, walk_store};
 use crate::local_error::LocalError;
@@ -30,14 +34,7 @@ pub struct Marker {
     task: Arc<dyn TaskContext>,
     cache: IndexCache,
     set: MarkSetBuilder,
-    counts: MarkCounts,
-    /// Content that is marked, wherever it was found.
-    contents: HashSet<ContentId>,
-    /// The state in which each path was read last.
-    states: HashMap<PathBuf, FileState>,
-    indexes: Vec<ReadIndex>,
-    warned: HashSet<PathBuf>,
-    last_percent: u64,
+    books: Mutex<Books>,
 }
 
 /// What became of one index.
@@ -59,13 +56,21 @@ impl Marker {
             host,
             observer: Arc::new(NoObserver),
             task,
-            counts: MarkCounts::default(),
-            contents: HashSet::new(),
-            states: HashMap::new(),
-            indexes: Vec::new(),
-            warned: HashSet::new(),
-            last_percent: 0,
+            books: Mutex::default(),
         }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Each change is complete before anything can panic.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No archive of a group seen yet.
+    fn chains(&self) -> Chains {
+        // Entries in order and sorted, of this index and the last one, for each thread: a quarter
+        // of what the marks themselves may take.
+        let bytes = self.options.memory_limit / 4 / self.options.threads.max(1);
+        Chains::new(bytes / (4 * DIGEST_LEN))
     }
 
     /// The same mark, watched.
@@ -106,7 +111,7 @@ impl Marker {
     #[must_use]
     pub(in crate::gc) fn state_read(&self, relative: &Path) -> Option<FileState> {
         let path = self.options.base.join(relative);
-        self.states.get(&path).copied()
+        self.books().states.get(&path).copied()
     }
 
     /// Marks an index of the bucket that is not here, or not in this version. `relative` is its
@@ -120,10 +125,11 @@ impl Marker {
             }
             list => list?,
         };
-        self.count(&list);
         self.set.add_sorted(&list.digests)?;
         let digests = MarkSet::on_disk_only(&list.digests, &self.options.spill_dir)?;
-        self.remember(relative, None, size, IndexSource::Bucket(digests));
+        let mut books = self.books();
+        books.count(&list);
+        books.remember(relative, None, size, IndexSource::Bucket(digests));
         Ok(())
     }
 
@@ -131,26 +137,31 @@ impl Marker {
     pub fn mark_path(&mut self, relative: &Path) -> GcResult<bool> {
         let kind = kind_of(relative)?;
         let path = self.options.base.join(relative);
-        Ok(self.mark_file(&path, relative, kind, None)? != Outcome::Gone)
+        let outcome = self.mark_file(&path, relative, kind, None, &mut self.chains())?;
+        Ok(outcome != Outcome::Gone)
     }
 
     /// Everything that is referenced. The lists of indexes that are gone are dropped from the
     /// cache.
-    pub fn finish(mut self) -> GcResult<Marked> {
+    pub fn finish(self) -> GcResult<Marked> {
         self.cache.clean();
-        self.counts.cache = self.cache.stats();
+        let mut books = self
+            .books
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        books.counts.cache = self.cache.stats();
         Ok(Marked {
             set: self.set.finish()?,
-            counts: self.counts,
-            indexes: self.indexes,
+            counts: books.counts,
+            indexes: books.indexes,
             base: self.options.base,
             cache: self.cache,
         })
     }
 
     /// One pass; whether nothing vanished.
-    fn pass(mut self, pass: u32) -> GcResult<(Self, bool)> {
-        self.counts.passes = pass;
+    fn pass(self, pass: u32) -> GcResult<(Self, bool)> {
+        self.books().counts.passes = pass;
         self.observer.at(MarkStep::PassStarted(pass));
         let mut pins = self.host.pins()?;
         let observer = Arc::clone(&self.observer);
@@ -158,28 +169,36 @@ impl Marker {
         pins.extend(self.host.pins()?);
         self.observer.at(MarkStep::PinsCollected);
 
-        let mut complete = walk.vanished.is_empty();
-        let total = walk.indexes.len();
-        for (done, found) in walk.indexes.iter().enumerate() {
-            check_abort(self.task.as_ref())?;
-            complete &= self.mark_found(found)?;
-            self.report(done + 1, total);
-        }
+        let complete = AtomicBool::new(walk.vanished.is_empty());
+        let (done, total) = (AtomicUsize::new(0), walk.indexes.len());
+        let groups = units::by_group(&walk.indexes);
+        units::for_each(&groups, self.options.threads, |group| {
+            let mut chains = self.chains();
+            for found in *group {
+                check_abort(self.task.as_ref())?;
+                if !self.mark_found(found, &mut chains)? {
+                    complete.store(false, Ordering::SeqCst);
+                }
+                self.report(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            }
+            Ok(())
+        })?;
         for pin in pins {
             self.mark_pin(pin)?;
         }
-        Ok((self, complete))
+        Ok((self, complete.into_inner()))
     }
 
     /// Marks what the walk found; whether it was still there.
-    fn mark_found(&mut self, found: &FoundIndex) -> GcResult<bool> {
+    fn mark_found(&self, found: &FoundIndex, chains: &mut Chains) -> GcResult<bool> {
         let snapshot = found.snapshot.as_ref();
-        let outcome = self.mark_file(&found.path, &found.relative, found.kind, snapshot)?;
+        let (path, relative) = (&found.path, &found.relative);
+        let outcome = self.mark_file(path, relative, found.kind, snapshot, chains)?;
         if outcome == Outcome::Marked
             && snapshot.is_none()
-            && self.warned.insert(found.path.clone())
+            && self.books().warned.insert(found.path.clone())
         {
-            self.counts.unexpected += 1;
+            self.books().counts.unexpected += 1;
             self.task.warn(&format!(
                 "marked chunks of an index file outside of the expected layout: '{}'",
                 found.path.display()
@@ -189,15 +208,17 @@ impl Marker {
     }
 
     fn mark_file(
-        &mut self,
+        &self,
         path: &Path,
         relative: &Path,
         kind: ArchiveType,
         snapshot: Option<&SnapshotPath>,
+        chains: &mut Chains,
     ) -> GcResult<Outcome> {
-        if let Some(read) = self.states.get(path) {
+        let read = self.books().states.get(path).copied();
+        if let Some(read) = read {
             match path.symlink_metadata() {
-                Ok(metadata) if FileState::of(&metadata) == *read => return Ok(Outcome::Known),
+                Ok(metadata) if FileState::of(&metadata) == read => return Ok(Outcome::Known),
                 Ok(_) => {}
                 Err(error) if is_gone(&error) => return Ok(Outcome::Gone),
                 Err(error) => return Err(error).on("stat index", path),
@@ -205,7 +226,9 @@ impl Marker {
         }
         self.observer.at(MarkStep::Opening(path));
         let opened = OpenIndex::open(path, kind).and_then(|open| match open {
-            Some(index) => self.mark_open(&index, path, relative, snapshot).map(Some),
+            Some(index) => self
+                .mark_open(&index, path, relative, snapshot, chains)
+                .map(Some),
             None => Ok(None),
         });
         match opened {
@@ -232,56 +255,71 @@ impl Marker {
     }
 
     fn mark_open(
-        &mut self,
+        &self,
         index: &OpenIndex,
         path: &Path,
         relative: &Path,
         snapshot: Option<&SnapshotPath>,
+        chains: &mut Chains,
     ) -> GcResult<Outcome> {
         let content = index.content_id();
-        if self.contents.contains(&content) {
-            // Moved since an earlier pass, or a pin of what the walk has met.
-            self.states.insert(path.to_path_buf(), index.state);
-            self.remember(relative, snapshot, index.state.size, IndexSource::Local);
+        let is_known = self.books().contents.contains(&content);
+        if !is_known {
+            let id = index.list_id();
+            let archive = relative.file_name().unwrap_or_default().to_owned();
+            let key = index.key(relative);
+            let is_marked = |base: &ListId| self.books().lists.contains(base);
+            let list = match self.cache.lookup(&key, is_marked) {
+                Some(list) => match chains.shorten(archive, id, &list) {
+                    Some(shorter) => {
+                        self.cache.store(&key, &shorter);
+                        shorter
+                    }
+                    None => list,
+                },
+                None => {
+                    let entries = index.read(path, self.task.as_ref())?;
+                    let list = chains.list_of(archive, id, entries);
+                    self.cache.store(&key, &list);
+                    list
+                }
+            };
+            self.set.add_sorted(&list.digests)?;
+            self.books().marked(content, id, &list);
+        }
+        {
+            // If it was known, it has moved since an earlier pass, or is a pin of what the walk has
+            // met.
+            let mut books = self.books();
+            books.states.insert(path.to_path_buf(), index.state);
+            books.remember(relative, snapshot, index.state.size, IndexSource::Local);
+        }
+        if is_known {
             return Ok(Outcome::Known);
         }
-        let key = index.key(relative);
-        let list = match self.cache.lookup(&key) {
-            Some(list) => list,
-            None => {
-                let list = index.digests(path, self.task.as_ref())?;
-                self.cache.store(&key, &list);
-                list
-            }
-        };
-        self.set.add_sorted(&list.digests)?;
-        self.count(&list);
-        self.contents.insert(content);
-        self.states.insert(path.to_path_buf(), index.state);
-        self.remember(relative, snapshot, index.state.size, IndexSource::Local);
         self.observer.at(MarkStep::Read(path));
         Ok(Outcome::Marked)
     }
 
-    fn mark_pin(&mut self, pin: PinnedIndex) -> GcResult<()> {
+    fn mark_pin(&self, pin: PinnedIndex) -> GcResult<()> {
         check_abort(self.task.as_ref())?;
         let PinnedIndex { path, kind, file } = pin;
         let index = OpenIndex::from_file(file, &path, kind)?;
         let content = index.content_id();
-        if self.contents.contains(&content) {
+        if self.books().contents.contains(&content) {
             return Ok(());
         }
         // Its name may be another file's by now, so it neither uses nor fills the cache.
-        let list = index.digests(&path, self.task.as_ref())?;
+        let list = index.read(&path, self.task.as_ref())?.into_list();
         self.set.add_sorted(&list.digests)?;
-        self.count(&list);
-        self.contents.insert(content);
-        self.counts.pinned_only += 1;
+        let mut books = self.books();
+        books.marked(content, index.list_id(), &list);
+        books.counts.pinned_only += 1;
         Ok(())
     }
 
     /// Marks what was moved; whether all of it was still there. The journal is emptied if so.
-    fn drain(mut self, mut journal: LockedMoveJournal) -> GcResult<(Self, bool)> {
+    fn drain(self, mut journal: LockedMoveJournal) -> GcResult<(Self, bool)> {
         self.observer.at(MarkStep::DrainingJournal);
         let base = self.options.base.clone();
         let drained = journal.drain(|path| {
@@ -290,7 +328,8 @@ impl Marker {
             };
             let relative = path.strip_prefix(&base).unwrap_or(path);
             let snapshot = snapshot_of(relative);
-            match self.mark_file(path, relative, kind, snapshot.as_ref())? {
+            let chains = &mut self.chains();
+            match self.mark_file(path, relative, kind, snapshot.as_ref(), chains)? {
                 Outcome::Gone => Err(DrainStop::Gone),
                 Outcome::Marked | Outcome::Known => Ok(()),
             }
@@ -302,36 +341,13 @@ impl Marker {
         }
     }
 
-    fn count(&mut self, list: &IndexDigests) {
-        self.counts.index_files += 1;
-        self.counts.data_bytes = self.counts.data_bytes.saturating_add(list.data_bytes);
-        self.counts.references = self.counts.references.saturating_add(list.references);
-    }
-
-    fn remember(
-        &mut self,
-        relative: &Path,
-        snapshot: Option<&SnapshotPath>,
-        size: u64,
-        source: IndexSource,
-    ) {
-        let snapshot = snapshot.cloned().or_else(|| snapshot_of(relative));
-        self.indexes.push(ReadIndex {
-            relative: relative.to_path_buf(),
-            snapshot,
-            size,
-            source,
-        });
-    }
-
     /// Upstream's log line, once per percent.
-    fn report(&mut self, done: usize, total: usize) {
+    fn report(&self, done: usize, total: usize) {
         let (done, total) = (as_u64(done), as_u64(total));
         self.task
             .progress(Progress::new("mark", done, Some(total), "index files"));
         let percent = done * 100 / total.max(1);
-        if percent > self.last_percent {
-            self.last_percent = percent;
+        if self.books().is_next_percent(percent) {
             self.task.log(&format!(
                 "marked {percent}% ({done} of {total} index files)"
             ));
@@ -363,10 +379,6 @@ fn kind_of(path: &Path) -> GcResult<ArchiveType> {
         path: path.to_path_buf(),
         reason: "its name is neither that of a fixed nor of a dynamic index".to_owned(),
     })
-}
-
-fn snapshot_of(relative: &Path) -> Option<SnapshotPath> {
-    relative.parent()?.to_str()?.parse().ok()
 }
 
 fn as_u64(number: usize) -> u64 {

@@ -17,9 +17,12 @@
 //! * From the tenth pass on, the store's epoch is held, so that whoever changes the set of
 //!   snapshots waits.
 
+mod books;
+mod chain;
 mod marked;
 mod marker;
 mod read_index;
+mod units;
 
 use std::any::Any;
 use std::fs::File;
@@ -54,6 +57,8 @@ pub struct MarkOptions {
     pub full: bool,
     /// Most bytes of digest lists to keep.
     pub cache_limit: u64,
+    /// Threads that read indexes; with one, everything happens in one order on the caller's.
+    pub threads: usize,
     /// Indexes (below the datastore) that may be skipped if they cannot be read: their chunks are
     /// given up, unless something else references them.
     pub skip_unreadable: Vec<PathBuf>,

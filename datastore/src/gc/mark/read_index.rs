@@ -5,19 +5,17 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use api_types::digest::Digest;
 use api_types::names::ArchiveType;
 use bytes::Bytes;
 
 use crate::format::FormatError;
 use crate::format::index::{AnyIndexReader, IndexFile};
 use crate::gc::error::{GcError, GcResult, OnPath};
-use crate::gc::index_cache::{IndexDigests, IndexKey};
+use crate::gc::index_cache::{IndexDigests, IndexKey, ListId};
 use crate::gc::mark_set::sort_unique;
 use crate::gc::walk::is_gone;
 use crate::task::{TaskContext, check_abort};
-
-/// Entries between two looks at the abort flag.
-const ENTRIES_PER_CHECK: u64 = 1 << 16;
 
 /// Which state of which file, as far as a stat tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +56,34 @@ pub(super) struct ContentId {
 #[derive(Debug)]
 pub(super) struct OpenIndex {
     pub state: FileState,
+    kind: ArchiveType,
     reader: AnyIndexReader,
+}
+
+/// All entries of an index, in their order, the checksum compared.
+#[derive(Debug)]
+pub(super) struct Entries {
+    /// Length of the archive.
+    pub data_bytes: u64,
+    pub digests: Vec<Digest>,
+}
+
+impl Entries {
+    pub(super) fn references(&self) -> u64 {
+        u64::try_from(self.digests.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The whole list.
+    pub(super) fn into_list(mut self) -> IndexDigests {
+        let references = self.references();
+        sort_unique(&mut self.digests);
+        IndexDigests {
+            references,
+            data_bytes: self.data_bytes,
+            base: None,
+            digests: self.digests,
+        }
+    }
 }
 
 impl OpenIndex {
@@ -82,6 +107,7 @@ impl OpenIndex {
             .map_err(|error| index_error(path, error))?;
         Ok(Self {
             state: FileState::of(&metadata),
+            kind,
             reader,
         })
     }
@@ -109,9 +135,17 @@ impl OpenIndex {
         }
     }
 
-    /// All digests, the checksum compared on the way.
-    pub(super) fn digests(&self, path: &Path, task: &dyn TaskContext) -> GcResult<IndexDigests> {
-        read_digests(&self.reader, path, task)
+    /// Which entries it has, by its header; [`Self::read`] compares.
+    pub(super) fn list_id(&self) -> ListId {
+        ListId {
+            kind: self.kind,
+            csum: self.reader.header_csum(),
+        }
+    }
+
+    /// All entries, the checksum compared on the way.
+    pub(super) fn read(&self, path: &Path, task: &dyn TaskContext) -> GcResult<Entries> {
+        read_entries(&self.reader, path, task)
     }
 }
 
@@ -124,29 +158,19 @@ pub(super) fn digests_of_bytes(
 ) -> GcResult<IndexDigests> {
     let reader = AnyIndexReader::from_bytes(bytes, name.display().to_string(), kind)
         .map_err(|error| index_error(name, error))?;
-    read_digests(&reader, name, task)
+    Ok(read_entries(&reader, name, task)?.into_list())
 }
 
-fn read_digests(
-    reader: &AnyIndexReader,
-    path: &Path,
-    task: &dyn TaskContext,
-) -> GcResult<IndexDigests> {
+fn read_entries(reader: &AnyIndexReader, path: &Path, task: &dyn TaskContext) -> GcResult<Entries> {
     // The count was compared with the length of the file.
     let count = reader.index_count();
     let mut digests = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     let mut entries = reader.entries();
-    let mut until_check = 0;
-    while let Some(entry) = entries
-        .next_entry()
+    while entries
+        .next_digests(&mut digests)
         .map_err(|error| index_error(path, error))?
     {
-        if until_check == 0 {
-            check_abort(task)?;
-            until_check = ENTRIES_PER_CHECK;
-        }
-        until_check -= 1;
-        digests.push(entry.digest);
+        check_abort(task)?;
     }
     let summary = entries.finish().map_err(|error| index_error(path, error))?;
     if summary.csum != reader.header_csum() {
@@ -160,9 +184,7 @@ fn read_digests(
             reason,
         });
     }
-    sort_unique(&mut digests);
-    Ok(IndexDigests {
-        references: count,
+    Ok(Entries {
         data_bytes: summary.size,
         digests,
     })

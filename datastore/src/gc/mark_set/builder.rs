@@ -1,6 +1,8 @@
 //! Collecting the digests of all indexes into one sorted set within a bound of memory.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use api_types::digest::{DIGEST_LEN, Digest};
 
@@ -14,17 +16,19 @@ const RUNS_PER_LEVEL: usize = 16;
 /// Unsorted digests a partition keeps at least before it is compacted.
 const MIN_FRESH: usize = 256;
 
-/// Adds up referenced digests; see [`super`].
+/// Adds up referenced digests; see [`super`]. Several threads may add at once.
 pub struct MarkSetBuilder {
-    partitions: Vec<Partition>,
+    partitions: Vec<Mutex<Partition>>,
     /// Bytes allocated by the partitions.
-    bytes: usize,
+    bytes: AtomicUsize,
     limit: usize,
     spill_dir: PathBuf,
-    /// Spilled runs, by how many merges are behind them.
-    levels: Vec<Vec<RunFile>>,
-    scratch: Vec<Digest>,
+    /// Shared by those that add, exclusive for whoever gives memory back.
+    spilled: RwLock<Levels>,
 }
+
+/// Spilled runs, by how many merges are behind them.
+type Levels = Vec<Vec<RunFile>>;
 
 #[derive(Default)]
 struct Partition {
@@ -34,69 +38,81 @@ struct Partition {
     fresh: Vec<Digest>,
 }
 
+fn lock(partition: &Mutex<Partition>) -> MutexGuard<'_, Partition> {
+    // Whoever panicked has ended the mark: a partial set is never finished.
+    partition.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl MarkSetBuilder {
     /// A set that spills to nameless files below `spill_dir` when it would take more than
     /// `memory_limit` bytes.
     #[must_use]
     pub fn new(memory_limit: usize, spill_dir: &Path) -> Self {
         Self {
-            partitions: std::iter::repeat_with(Partition::default)
+            partitions: std::iter::repeat_with(Mutex::default)
                 .take(PARTITIONS)
                 .collect(),
-            bytes: 0,
+            bytes: AtomicUsize::new(0),
             limit: memory_limit,
             spill_dir: spill_dir.to_path_buf(),
-            levels: Vec::new(),
-            scratch: Vec::new(),
+            spilled: RwLock::default(),
         }
     }
 
     /// Adds digests in any order.
-    pub fn add(&mut self, digests: &[Digest]) -> GcResult<()> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        scratch.extend_from_slice(digests);
-        sort_unique(&mut scratch);
-        let outcome = self.add_sorted(&scratch);
-        self.scratch = scratch;
-        outcome
+    pub fn add(&self, digests: &[Digest]) -> GcResult<()> {
+        let mut sorted = digests.to_vec();
+        sort_unique(&mut sorted);
+        self.add_sorted(&sorted)
     }
 
     /// Adds strictly ascending digests, as an index's cached list has them. Cheaper than
     /// [`Self::add`] by the sort; a slice that is not ascending after all is sorted.
-    pub fn add_sorted(&mut self, digests: &[Digest]) -> GcResult<()> {
+    pub fn add_sorted(&self, digests: &[Digest]) -> GcResult<()> {
         if !super::sort::is_strictly_sorted(digests) {
             return self.add(digests);
         }
-        let mut rest = digests;
-        while let Some(first) = rest.first() {
-            let byte = first.as_bytes()[0];
-            let (part, behind) = rest.split_at(rest.partition_point(|d| d.as_bytes()[0] <= byte));
-            let partition = &mut self.partitions[usize::from(byte)];
-            let before = partition.bytes();
-            partition.absorb(part);
-            self.bytes = self.bytes - before + partition.bytes();
-            rest = behind;
+        {
+            let _adding = self.spilled.read().unwrap_or_else(PoisonError::into_inner);
+            let mut rest = digests;
+            while let Some(first) = rest.first() {
+                let byte = first.as_bytes()[0];
+                let end = rest.partition_point(|digest| digest.as_bytes()[0] <= byte);
+                let (part, behind) = rest.split_at(end);
+                let mut partition = lock(&self.partitions[usize::from(byte)]);
+                let before = partition.bytes();
+                partition.absorb(part);
+                let after = partition.bytes();
+                drop(partition);
+                self.bytes.fetch_add(after, Ordering::Relaxed);
+                self.bytes.fetch_sub(before, Ordering::Relaxed);
+                rest = behind;
+            }
         }
-        if self.bytes > self.limit {
+        if self.bytes.load(Ordering::Relaxed) > self.limit {
             self.shrink()?;
         }
         Ok(())
     }
 
     /// The set of everything added.
-    pub fn finish(mut self) -> GcResult<MarkSet> {
-        self.scratch = Vec::new();
-        if self.levels.is_empty() {
-            let partitions = self
-                .partitions
-                .into_iter()
-                .map(Partition::into_sorted)
-                .collect();
-            return Ok(MarkSet::in_memory(partitions));
+    pub fn finish(self) -> GcResult<MarkSet> {
+        let mut levels = self
+            .spilled
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let partitions = self.partitions.into_iter().map(|partition| {
+            partition
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+        });
+        if levels.is_empty() {
+            return Ok(MarkSet::in_memory(
+                partitions.map(Partition::into_sorted).collect(),
+            ));
         }
-        self.spill()?;
-        let runs: Vec<RunFile> = self.levels.drain(..).flatten().collect();
+        spill(partitions, &self.spill_dir, &mut levels)?;
+        let runs: Vec<RunFile> = levels.into_iter().flatten().collect();
         match <[RunFile; 1]>::try_from(runs) {
             Ok([run]) => Ok(MarkSet::on_disk(run)),
             Err(runs) => Ok(MarkSet::on_disk(merge(&runs, &self.spill_dir)?)),
@@ -104,47 +120,60 @@ impl MarkSetBuilder {
     }
 
     /// Gives memory back: duplicates first, then everything to disk.
-    fn shrink(&mut self) -> GcResult<()> {
-        for partition in &mut self.partitions {
-            partition.compact();
-            partition.fresh = Vec::new();
-        }
-        self.bytes = self.partitions.iter().map(Partition::bytes).sum();
-        // Half, or the next few digests would bring us back here.
-        if self.bytes > self.limit / 2 {
-            self.spill()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn spill(&mut self) -> GcResult<()> {
-        let mut writer = RunWriter::create(&self.spill_dir)?;
-        for partition in &mut self.partitions {
-            for digest in std::mem::take(partition).into_sorted() {
-                writer.push(&digest)?;
-            }
-        }
-        self.bytes = 0;
-        self.keep_run(writer.finish()?)
-    }
-
-    fn keep_run(&mut self, mut run: RunFile) -> GcResult<()> {
-        if run.count() == 0 {
+    fn shrink(&self) -> GcResult<()> {
+        let mut levels = self.spilled.write().unwrap_or_else(PoisonError::into_inner);
+        if self.bytes.load(Ordering::Relaxed) <= self.limit {
+            // Another thread has done it meanwhile.
             return Ok(());
         }
-        let mut level = 0;
-        loop {
-            if self.levels.len() == level {
-                self.levels.push(Vec::new());
-            }
-            self.levels[level].push(run);
-            if self.levels[level].len() < RUNS_PER_LEVEL {
-                return Ok(());
-            }
-            run = merge(&std::mem::take(&mut self.levels[level]), &self.spill_dir)?;
-            level += 1;
+        let mut bytes = 0;
+        for partition in &self.partitions {
+            let mut partition = lock(partition);
+            partition.compact();
+            partition.fresh = Vec::new();
+            bytes += partition.bytes();
         }
+        // Half, or the next few digests would bring us back here.
+        if bytes > self.limit / 2 {
+            let partitions = self.partitions.iter();
+            let taken = partitions.map(|partition| std::mem::take(&mut *lock(partition)));
+            spill(taken, &self.spill_dir, &mut levels)?;
+            bytes = 0;
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn spill(
+    partitions: impl Iterator<Item = Partition>,
+    dir: &Path,
+    levels: &mut Levels,
+) -> GcResult<()> {
+    let mut writer = RunWriter::create(dir)?;
+    for partition in partitions {
+        for digest in partition.into_sorted() {
+            writer.push(&digest)?;
+        }
+    }
+    keep_run(writer.finish()?, dir, levels)
+}
+
+fn keep_run(mut run: RunFile, dir: &Path, levels: &mut Levels) -> GcResult<()> {
+    if run.count() == 0 {
+        return Ok(());
+    }
+    let mut level = 0;
+    loop {
+        if levels.len() == level {
+            levels.push(Vec::new());
+        }
+        levels[level].push(run);
+        if levels[level].len() < RUNS_PER_LEVEL {
+            return Ok(());
+        }
+        run = merge(&std::mem::take(&mut levels[level]), dir)?;
+        level += 1;
     }
 }
 

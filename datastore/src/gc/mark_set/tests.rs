@@ -65,7 +65,7 @@ proptest! {
         limit in prop_oneof![Just(0), Just(4096), Just(20_000), Just(usize::MAX)],
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let mut builder = MarkSetBuilder::new(limit, dir.path());
+        let builder = MarkSetBuilder::new(limit, dir.path());
         let mut expected = BTreeSet::new();
         for (number, list) in lists.iter().enumerate() {
             expected.extend(list.iter().copied());
@@ -87,7 +87,7 @@ proptest! {
 fn many_runs_are_merged_over_levels() {
     let env = Env::seeded(3, 1_700_000_000);
     let dir = tempfile::tempdir().unwrap();
-    let mut builder = MarkSetBuilder::new(64 * 1024, dir.path());
+    let builder = MarkSetBuilder::new(64 * 1024, dir.path());
     let mut expected = BTreeSet::new();
     let mut recent: Vec<Digest> = Vec::new();
     for _ in 0..60 {
@@ -119,7 +119,7 @@ fn a_spill_directory_that_cannot_be_made_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, b"").unwrap();
-    let mut builder = MarkSetBuilder::new(0, &file.join("below"));
+    let builder = MarkSetBuilder::new(0, &file.join("below"));
     let error = builder.add(&[Digest::from_bytes([1; 32])]).unwrap_err();
     assert!(error.to_string().contains("below"), "{error}");
 }

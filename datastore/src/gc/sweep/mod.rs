@@ -36,7 +36,7 @@ use crate::task::TaskContext;
 use super::candidate::PendingReason;
 use super::first_seen::FirstSeen;
 use super::mark_set::MarkSet;
-use super::report::GcReport;
+use super::report::{GcReport, Latencies, Tally};
 use super::shards::ShardPrefix;
 use super::tripwire::DeleteGate;
 
@@ -112,6 +112,8 @@ impl Sweep {
             .map(|prefix| shard::sweep_shard(self.clone(), prefix))
             .buffer_unordered(self.rules.list_concurrency.max(1))
             .fuse();
+        let (mut list_latencies, mut delete_latencies) =
+            (Latencies::default(), Latencies::default());
         let mut listing_over = false;
         let mut batches_ended = 0;
         loop {
@@ -140,6 +142,9 @@ impl Sweep {
                 biased;
                 () = self.task.cancel().cancelled() => return Err(Error::Aborted),
                 Some(outcome) = deletes.next(), if !deletes.is_empty() => {
+                    if let (_, Ok(outcome)) = &outcome {
+                        outcome.attempts.iter().for_each(|took| delete_latencies.add(*took));
+                    }
                     Self::account(outcome, report)?;
                     batches_ended += 1;
                     if batches_ended % CHECKPOINT_EVERY == 0 {
@@ -153,6 +158,7 @@ impl Sweep {
                         shards_done += 1;
                         if let Some(output) = output {
                             looks.collect(&output);
+                            list_latencies.merge(&output.list_latencies);
                             report.listing.add(&output.counts);
                             report.local_removed += output.stale_local_removed;
                             progress(shards_done, report);
@@ -164,6 +170,8 @@ impl Sweep {
             }
         }
         report.versioned = self.epoch_written.get().copied().unwrap_or(false);
+        report.list_latency = list_latencies.summary();
+        report.delete_latency = delete_latencies.summary();
         looks.resolve(self, report).await
     }
 

@@ -13,6 +13,7 @@ use crate::gc::error::GcError;
 use crate::gc::merge::{
     ListingEnd, MarkSetShard, MergeCounts, MergeEvent, ObjectFacts, ShardMerge,
 };
+use crate::gc::report::Latencies;
 use crate::gc::shards::ShardPrefix;
 
 use super::Sweep;
@@ -34,6 +35,8 @@ pub(super) struct ShardOutput {
     pub stale_local_removed: u64,
     /// Chunks whose payload was put back after a late delete, with their objects listed.
     pub rescued_listed: Vec<Digest>,
+    /// Of the requests for its pages.
+    pub list_latencies: Latencies,
 }
 
 /// Lists and merges one shard. An incomplete listing is an error: nothing of the shard is deleted,
@@ -43,7 +46,10 @@ pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<Sha
     let chunks = backend.keys.chunks()?;
     let mut listing = sweep.client.list(
         backend.keys.chunk_shard(&prefix.to_string())?,
-        ListOptions::default(),
+        ListOptions {
+            without_tags: true,
+            ..ListOptions::default()
+        },
     );
     let local: LocalDigests = Box::new(LocalChunks::new(&sweep, prefix));
     let mut merge = Merge::new(prefix, MarkSetShard::new(&sweep.marks, prefix), local);
@@ -54,6 +60,7 @@ pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<Sha
                 "listing of chunks '{prefix}' is incomplete: {error}"
             ))
         })?;
+        output.list_latencies.add(page.took);
         let (chunks, sweep) = (chunks.clone(), sweep.clone());
         (merge, output) = backend
             .env

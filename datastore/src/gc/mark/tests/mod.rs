@@ -88,6 +88,7 @@ impl Store {
             cache_dir: self.dir.path().join("cache"),
             full: false,
             cache_limit: u64::MAX,
+            threads: 1,
             skip_unreadable: Vec::new(),
         }
     }

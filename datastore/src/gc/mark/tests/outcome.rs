@@ -230,3 +230,56 @@ async fn missing_digests_lead_to_their_snapshots_newest_first() {
         []
     );
 }
+
+/// ◆ What an index shares with a newer one is not in its cached list: with the newer one gone, the
+/// list says too little.
+#[tokio::test]
+async fn a_list_is_not_used_without_the_index_it_depends_on() {
+    let store = Store::new();
+    let (older, newer) = (format!("vm/1/{T1}/a.didx"), format!("vm/1/{T2}/a.didx"));
+    store.index(&older, &[1, 2, 3, 4, 5, 6]);
+    store.index(&newer, &[1, 2, 3, 4, 5, 7]);
+    let run = Run::new(store);
+    let first = run.mark().await.unwrap();
+    assert_eq!(marked_numbers(&first), (1..=7).collect());
+    let again = run.mark().await.unwrap();
+    assert_eq!(marked_numbers(&again), (1..=7).collect());
+    assert_eq!((again.counts.cache.hits, again.counts.cache.misses), (2, 0));
+    // Replaced: another index stands where the base was.
+    run.store.index(&newer, &[8, 9]);
+    let replaced = run.mark().await.unwrap();
+    assert_eq!(
+        marked_numbers(&replaced),
+        (1..=6).chain([8, 9]).collect::<BTreeSet<u8>>()
+    );
+    assert_eq!(replaced.counts.references, 8);
+    run.store.index(&newer, &[1, 2, 3, 4, 5, 7]);
+    run.mark().await.unwrap();
+    run.store.remove(&format!("vm/1/{T2}"));
+    let alone = run.mark().await.unwrap();
+    assert_eq!(marked_numbers(&alone), (1..=6).collect());
+}
+
+/// Several threads give what one gives.
+#[tokio::test]
+async fn threads_make_no_difference() {
+    let store = Store::new();
+    for group in 0..20_u8 {
+        for (number, time) in (0_u8..).zip([T1, T2]) {
+            let own = 40 + group * 2 + number;
+            store.index(&format!("vm/{group}/{time}/a.didx"), &[1, 2, 3, own, group]);
+        }
+    }
+    let mut run = Run::new(store);
+    let one = run.mark().await.unwrap();
+    run.options.threads = 3;
+    for full in [true, false] {
+        run.options.full = full;
+        let many = run.mark().await.unwrap();
+        assert_eq!(marked_numbers(&many), marked_numbers(&one));
+        let (mut counts, mut other) = (many.counts, one.counts);
+        (counts.cache, other.cache) = Default::default();
+        assert_eq!(counts, other);
+        assert_eq!(many.indexes().len(), one.indexes().len());
+    }
+}
