@@ -664,8 +664,8 @@ pub const RULES: &[Entry] = &[
     ),
     entry(
         "base lock or pin",
-        "tests/scenarios/tests/interleavings.rs",
-        "t15_reuse_through_the_base_then_prune_in_a_directory",
+        "tests/scenarios/tests/rules.rs",
+        "pins_are_read_in_every_pass",
     ),
     entry(
         "pins read with each listing pass",
@@ -684,8 +684,8 @@ pub const RULES: &[Entry] = &[
     ),
     entry(
         "manifest-less indexes marked",
-        "tests/scenarios/tests/leftovers.rs",
-        "an_abandoned_snapshot_goes_and_then_its_chunks",
+        "tests/scenarios/tests/rules.rs",
+        "unfinished_indexes_are_marked",
     ),
     entry(
         "bucket-only indexes read",

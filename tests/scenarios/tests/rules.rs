@@ -95,6 +95,7 @@ async fn pins_are_read_in_every_pass() -> Result<()> {
     let taken: Arc<Mutex<Option<Result<WriterSession>>>> = Arc::default();
     let (slot, env, other) = (Arc::clone(&taken), world.env.clone(), server.clone());
     let (path, chunks) = (server.snapshot_path(&old), old.chunks.clone());
+    let base = old.clone();
     let at = move |step: MarkStep<'_>| {
         if step != MarkStep::PassStarted(1) {
             return;
@@ -102,6 +103,8 @@ async fn pins_are_read_in_every_pass() -> Result<()> {
         let work = async {
             let session = other.session("a", 90_000).await?;
             session.load_base_index(&"tree.didx".parse()?).await?;
+            // The ordinary ways of removing it are barred by its lock.
+            ensure!(other.forget(&base).await.is_err(), "the base is not locked");
             std::fs::remove_dir_all(&path)?;
             // Nothing of it is visible yet when the walk comes by.
             Ok(session)
@@ -126,6 +129,25 @@ async fn pins_are_read_in_every_pass() -> Result<()> {
     }
     // Its base is gone, so it must not commit; what it has written keeps the chunks meanwhile.
     assert!(commit(session, &chunks).await.is_err());
+    Ok(())
+}
+
+/// "manifest-less indexes marked": in a directory, where nothing else knows them.
+#[tokio::test(start_paused = true)]
+async fn unfinished_indexes_are_marked() -> Result<()> {
+    let (_world, server) = World::directory().await?;
+    let data = chunks("data", 3);
+    let session = server.session("a", 0).await?;
+    for chunk in &data {
+        insert(&session, chunk).await?;
+    }
+    write_index(&session, &data).await?;
+    drop(session); // as a crash does; its stamps are of no use any more after two runs
+    for _ in 0..2 {
+        let report = server.gc().await?;
+        assert_eq!(report.status.index_file_count, 1);
+        assert!(report.missing == 0 && report.deleted.count == 0);
+    }
     Ok(())
 }
 
