@@ -47,7 +47,7 @@ fn stop_at(moment: Moment) -> Plan {
 /// what follows.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_is_killed() -> Result<()> {
-    let world = World::start(QUARANTINE_AFTER_KILL).await?;
+    let mut world = World::start(QUARANTINE_AFTER_KILL).await?;
     for seed in seeds(2, 100) {
         let choices = Choices::new(seed);
         let first = moment(&choices, 600);
@@ -102,7 +102,7 @@ async fn minio_is_stopped() -> Result<()> {
 /// The network cuts, resets, loses and stalls what goes through it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_network_is_bad() -> Result<()> {
-    let world = World::start(QUARANTINE_WITH_DELAYS).await?;
+    let mut world = World::start(QUARANTINE_WITH_DELAYS).await?;
     let kinds: Vec<(Op, Fault)> = Fault::ALL
         .iter()
         .flat_map(|fault| Op::ALL.map(|op| (op, *fault)))
@@ -132,7 +132,7 @@ async fn the_network_is_bad() -> Result<()> {
 /// The check itself: objects that are gone, and a snapshot that is, are found.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_lost_is_found() -> Result<()> {
-    let world = World::start(QUARANTINE_AFTER_KILL).await?;
+    let mut world = World::start(QUARANTINE_AFTER_KILL).await?;
     world
         .kill_worker_at(1, stop_at(Moment::Before(300)))
         .await?;

@@ -28,7 +28,7 @@ pub fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Everything that a test needs; what is on disk stays if the test fails.
+/// Everything that a test needs.
 pub struct World {
     minio: MinioServer,
     proxy: Proxy,
@@ -36,16 +36,6 @@ pub struct World {
     place: PathBuf,
     log: PathBuf,
     env: Env,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(dir) = self.dir.take()
-        {
-            eprintln!("the store is kept in {}", dir.keep().display());
-        }
-    }
 }
 
 impl World {
@@ -117,7 +107,7 @@ impl World {
 
     /// Runs the worker to its end; gives its output.
     async fn run(&self, arguments: &[&str]) -> Result<String> {
-        let _ = self.proxy.begin(Plan::default());
+        drop(self.proxy.begin(Plan::default()));
         let output = self.command(arguments)?.output();
         let output = tokio::time::timeout(PATIENCE, output)
             .await
@@ -162,7 +152,7 @@ impl World {
     ) -> Result<u64> {
         let count = || self.proxy.counts().get(&kind).copied().unwrap_or(0);
         let before = count();
-        let _ = self.proxy.begin(plan);
+        drop(self.proxy.begin(plan));
         self.poll(worker, || count() >= before + times).await?;
         // And on for a while, so that it is seen how the worker goes on.
         self.wait_for_more(50, worker).await?;
@@ -222,12 +212,15 @@ impl World {
     }
 
     /// The full check, which must find nothing wrong.
-    pub async fn check(&self, seed: u64, story: &str) -> Result<()> {
-        let output = self.try_check().await;
-        let output = match output {
+    pub async fn check(&mut self, seed: u64, story: &str) -> Result<()> {
+        let output = match self.try_check().await {
             Ok(output) => output,
-            // So that the store is kept.
-            Err(error) => panic!("seed {seed}: {story}: {error:#}"),
+            Err(error) => {
+                // To be looked at: the store stays.
+                let kept = self.dir.take().map(TempDir::keep).unwrap_or_default();
+                let kept = kept.display();
+                return Err(error.context(format!("seed {seed}: {story}; the store is in {kept}")));
+            }
         };
         let Checked {
             snapshots,
@@ -254,7 +247,7 @@ impl World {
 
     /// Removes all chunk objects and cached payloads, behind the worker's back.
     pub async fn lose_all_chunks(&self) -> Result<()> {
-        let _ = self.proxy.begin(Plan::default());
+        drop(self.proxy.begin(Plan::default()));
         let place = Place::load(&self.place)?;
         let client = place.client(&self.env)?;
         let chunks = DirPrefix::new(STORE)?.child(".chunks")?;
