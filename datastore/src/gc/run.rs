@@ -25,6 +25,7 @@ use crate::task::TaskContext;
 use super::error::{GcError, GcResult};
 use super::first_seen::FirstSeen;
 use super::history::{History, RemovalTotals};
+use super::leftovers;
 use super::mark::{EpochGuard, MarkHost, MarkOptions, Marked, Marker, PinnedIndex};
 use super::mirror::MirrorReport;
 use super::options::GcOptions;
@@ -41,6 +42,8 @@ const MARK_CACHE: u64 = 4 << 30;
 const LIST_CONCURRENCY: usize = 16;
 const DELETE_CONCURRENCY: usize = 8;
 
+/// No file is being written for as long.
+const DAY_SECS: i64 = 24 * 3600;
 /// Most threads that read indexes: beside running backups, and on a disk that may be slow.
 const MAX_MARK_THREADS: usize = 4;
 
@@ -393,6 +396,14 @@ impl Run {
     /// P4: whatever happened, the journal is brought to its shortest form and old stamps go.
     async fn finish(&self) -> Result<()> {
         self.store.table.drop_stamps_below(self.floor);
+        if !self.options.dry_run && !self.task.cancel().is_cancelled() {
+            let (store, oldest) = (Arc::clone(&self.store), self.start_time - DAY_SECS);
+            let clear = move || leftovers::clear_temporary_files(&store, oldest);
+            if let Err(error) = self.store.env.blocking(clear).await {
+                self.task
+                    .warn(&format!("temporary files stay for now: {error}"));
+            }
+        }
         let spill = self.store.state.spill();
         if let Err(error) = disk::remove_dir_all(&spill)
             && error.kind() != std::io::ErrorKind::NotFound

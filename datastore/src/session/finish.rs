@@ -65,11 +65,17 @@ impl WriterSession {
         if self.store.table.losses() != losses {
             self.check_chunks()?;
         }
+        let level = self.store.tuning().sync_level();
+        if level == SyncLevel::Filesystem && self.client.is_none() {
+            // What it names is on disk before the commit record is.
+            let chunks = self.store.chunks.clone();
+            self.holding(move || chunks.sync_filesystem()).await?;
+        }
         // Durable before the client hears of it: a finished snapshot that a power loss makes look
         // unfinished is one that a prune removes, from the bucket too.
-        let durability = match self.client {
-            Some(_) => Durability::Synced,
-            None => Durability::Lazy,
+        let durability = match (level, &self.client) {
+            (SyncLevel::None, None) => Durability::Lazy,
+            _ => Durability::Synced,
         };
         self.write_local(ArchiveName::MANIFEST, raw, durability)
             .await?;
@@ -79,7 +85,7 @@ impl WriterSession {
             self.take_manifest_away().await?;
             return Err(error);
         }
-        if self.store.tuning().sync_level() == SyncLevel::Filesystem {
+        if level == SyncLevel::Filesystem && self.client.is_some() {
             let chunks = self.store.chunks.clone();
             self.holding(move || chunks.sync_filesystem()).await?;
         }

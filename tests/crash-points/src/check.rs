@@ -30,6 +30,9 @@ pub async fn all(stage: &Stage, server: &Server, story: &Story, cut: &Cut) -> Re
     if stage.place() == Place::Bucket || !cut.is_power() {
         duplicates(stage, server, story).await?;
     }
+    if stage.place() == Place::Directory {
+        forget_unfinished(server).await?;
+    }
     let mut last = None;
     for round in ["first", "second"] {
         stage.world.pass(AFTER_GRACE).await;
@@ -70,10 +73,7 @@ async fn committed(stage: &Stage, server: &Server, story: &Story, cut: &Cut) -> 
         if fate == &Fate::Gone && !cut.is_power() {
             ensure!(!here && !there, "{path} is there again");
         }
-        // Nothing is synced in between when a snapshot is removed, and where names reach the disk
-        // in any order, its index may go before its name does.
-        let may_be_broken = fate.is_removed() && matches!(cut.kind, Kind::Power(Loss::Any { .. }));
-        if (here || there) && !may_be_broken {
+        if (here || there) && !may_be_broken(*fate, cut) {
             whole(stage, server, snapshot, here, there)
                 .await
                 .with_context(|| format!("{path} is not whole"))?;
@@ -84,6 +84,12 @@ async fn committed(stage: &Stage, server: &Server, story: &Story, cut: &Cut) -> 
         ensure!(known.contains(path), "nobody made {path}");
     }
     Ok(())
+}
+
+/// Nothing is synced in between when a snapshot is removed, and where names reach the disk in any
+/// order, its index may go before its name does.
+fn may_be_broken(fate: Fate, cut: &Cut) -> bool {
+    fate.is_removed() && matches!(cut.kind, Kind::Power(Loss::Any { .. }))
 }
 
 /// Its indexes name its chunks, and all of them can be read.
@@ -160,13 +166,17 @@ async fn converged(
     }
     let (local, bucket) = (finished(server)?, in_bucket(stage));
     let mut live = BTreeSet::new();
-    for (snapshot, _) in story.all() {
+    let mut found = stored(stage, server)?;
+    for (snapshot, fate) in story.all() {
         let path = relative(server, &snapshot);
+        let digests = snapshot.chunks.iter().map(|chunk| chunk.digest);
+        if may_be_broken(fate, cut) && (local.contains(&path) || bucket.contains(&path)) {
+            found.extend(digests.clone());
+        }
         if local.contains(&path) || bucket.contains(&path) {
-            live.extend(snapshot.chunks.iter().map(|chunk| chunk.digest));
+            live.extend(digests);
         }
     }
-    let found = stored(stage, server)?;
     let names = |digests: Vec<&Digest>| digests.iter().map(ToString::to_string).collect::<Vec<_>>();
     ensure!(
         found == live,
@@ -184,6 +194,25 @@ async fn converged(
         ensure!(finished(server)? == bucket, "a refresh did not help");
     }
     leftovers::check(stage, server)
+}
+
+/// A collection of a directory leaves unfinished snapshots to whoever runs a prune.
+async fn forget_unfinished(server: &Server) -> Result<()> {
+    let snapshots = server.store.snapshots();
+    for ns in snapshots.namespaces(&BackupNamespace::root(), None)? {
+        for group in snapshots.list_groups(&ns)? {
+            for info in snapshots.list_snapshots(&ns, &group)? {
+                if !info.is_finished() {
+                    let path = SnapshotPath::new(ns.clone(), info.dir);
+                    server
+                        .store
+                        .forget_snapshot(None, &path, &server.cancel)
+                        .await?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Rebuilds everything from the bucket.

@@ -144,14 +144,12 @@ fn settle(path: &Path, now: &TimeSpec) -> Result<()> {
             settle(&entry?.path(), now)?;
         }
     }
-    if metadata.mtime() > now.tv_sec() {
-        utimensat(
-            nix::fcntl::AT_FDCWD,
-            path,
-            &TimeSpec::UTIME_OMIT,
-            now,
-            UtimensatFlags::NoFollowSymlink,
-        )?;
-    }
+    let settled = |seconds| match seconds > now.tv_sec() {
+        true => *now,
+        false => TimeSpec::UTIME_OMIT,
+    };
+    let (accessed, modified) = (settled(metadata.atime()), settled(metadata.mtime()));
+    let flag = UtimensatFlags::NoFollowSymlink;
+    utimensat(nix::fcntl::AT_FDCWD, path, &accessed, &modified, flag)?;
     Ok(())
 }

@@ -68,7 +68,7 @@ async fn a_backup_to_a_bucket() -> Result<()> {
         commits: true,
     };
     let covered = cover("backup to a bucket", &case).await?;
-    assert!(covered.steps >= 100, "{covered:?}");
+    assert!(covered.steps >= 50, "{covered:?}");
     Ok(())
 }
 
@@ -79,7 +79,7 @@ async fn a_backup_to_a_directory() -> Result<()> {
         commits: true,
     };
     let covered = cover("backup to a directory", &case).await?;
-    assert!(covered.steps >= 50, "{covered:?}");
+    assert!(covered.steps >= 35, "{covered:?}");
     Ok(())
 }
 
@@ -90,6 +90,6 @@ async fn an_aborted_backup_to_a_bucket() -> Result<()> {
         commits: false,
     };
     let covered = cover("aborted backup to a bucket", &case).await?;
-    assert!(covered.steps >= 100, "{covered:?}");
+    assert!(covered.steps >= 50, "{covered:?}");
     Ok(())
 }
