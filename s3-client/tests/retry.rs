@@ -523,7 +523,9 @@ async fn a_token_of_the_put_rate_is_taken_behind_the_slot() {
     let queued: Vec<_> = (0..30)
         .map(|_| tokio::spawn(put(client.with_cancel(cancel.clone()))))
         .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    Env::seeded(7, common::START)
+        .sleep(Duration::from_secs(1))
+        .await;
     cancel.cancel();
     for queued in queued {
         assert!(queued.await.unwrap().is_err());

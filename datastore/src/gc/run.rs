@@ -44,6 +44,7 @@ const DELETE_CONCURRENCY: usize = 8;
 
 /// No file is being written for as long.
 const DAY_SECS: i64 = 24 * 3600;
+
 /// Most threads that read indexes: beside running backups, and on a disk that may be slow.
 const MAX_MARK_THREADS: usize = 4;
 

@@ -34,7 +34,7 @@ fn digest(number: u8) -> Digest {
 
 fn written(batches: &[&[u8]]) -> Vec<u8> {
     let path = scratch::file(NAME, b"");
-    let mut journal = open(&path);
+    let journal = open(&path);
     for batch in batches {
         let digests: Vec<Digest> = batch.iter().map(|number| digest(*number)).collect();
         journal.append(&digests).expect("it can be written");
@@ -43,7 +43,7 @@ fn written(batches: &[&[u8]]) -> Vec<u8> {
 }
 
 fn open(path: &Path) -> DeleteJournal {
-    let mut journal = DeleteJournal::unread(path.to_path_buf());
+    let journal = DeleteJournal::unread(path.to_path_buf());
     journal.reload().expect("it can be read");
     journal
 }
@@ -77,7 +77,7 @@ fn set(digests: &[Digest]) -> BTreeSet<Digest> {
 /// Any file: it is refused, or what it holds survives a further record and a rewrite.
 fn check_raw(file: &[u8]) -> bool {
     let path = scratch::file(NAME, file);
-    let mut journal = DeleteJournal::unread(path.clone());
+    let journal = DeleteJournal::unread(path.clone());
     let Ok(found) = journal.reload() else {
         return false;
     };
@@ -92,12 +92,12 @@ fn check_raw(file: &[u8]) -> bool {
     let mut expected = set(&found);
     expected.insert(digest(0xee));
 
-    let mut reader = DeleteJournal::unread(path.clone());
+    let reader = DeleteJournal::unread(path.clone());
     assert_eq!(set(&reader.reload().expect("we wrote it")), expected);
     assert!(!reader.is_empty() && reader.settled().is_empty());
     // Rewrites the file with all that is open.
     reader.drop_settled(&[]).expect("it can be rewritten");
-    let mut again = DeleteJournal::unread(path);
+    let again = DeleteJournal::unread(path);
     assert_eq!(set(&again.reload().expect("we wrote it")), expected);
     true
 }
@@ -106,7 +106,7 @@ fn check_raw(file: &[u8]) -> bool {
 fn check_crash(data: &[u8]) -> arbitrary::Result<()> {
     let mut input = Unstructured::new(data);
     let path = scratch::file(NAME, b"");
-    let mut journal = open(&path);
+    let journal = open(&path);
     let mut expected = BTreeSet::new();
     let batches = input.int_in_range(0..=4)?;
     for _ in 0..batches {
@@ -137,12 +137,12 @@ fn check_crash(data: &[u8]) -> arbitrary::Result<()> {
     let cut = synced + usize::from(u8::arbitrary(&mut input)?) % (whole.len() - synced);
     std::fs::write(&path, &whole[..cut]).expect("it can be cut");
 
-    let mut after = DeleteJournal::unread(path.clone());
+    let after = DeleteJournal::unread(path.clone());
     let found = set(&after.reload().expect("a torn record is no damage"));
     assert_eq!(found, expected);
     after.append(&[digest(0xdd)]).expect("it can be written");
     expected.insert(digest(0xdd));
-    let mut again = DeleteJournal::unread(path);
+    let again = DeleteJournal::unread(path);
     assert_eq!(set(&again.reload().expect("we wrote it")), expected);
     Ok(())
 }

@@ -35,6 +35,7 @@ fn list(numbers: &[u8]) -> IndexDigests {
     IndexDigests {
         references: 3,
         data_bytes: 12_000_000,
+        base: None,
         digests: numbers
             .iter()
             .map(|n| Digest::from_bytes([*n; 32]))
@@ -44,7 +45,7 @@ fn list(numbers: &[u8]) -> IndexDigests {
 
 /// Stores the list; gives the path of its file.
 fn store(dir: &Path, list: &IndexDigests) -> PathBuf {
-    let mut cache = IndexCache::new(dir, false, u64::MAX);
+    let cache = IndexCache::new(dir, false, u64::MAX);
     cache.store(&key(), list);
     let mut files = std::fs::read_dir(dir).expect("it is there");
     let file = files.next().expect("one file").expect("one file").path();
@@ -81,8 +82,8 @@ fn check(data: &[u8]) -> bool {
     };
     std::fs::write(&path, &file).expect("it can be written");
 
-    let mut cache = IndexCache::new(&dir, false, u64::MAX);
-    let Some(found) = cache.lookup(&key()) else {
+    let cache = IndexCache::new(&dir, false, u64::MAX);
+    let Some(found) = cache.lookup(&key(), |_| true) else {
         assert_eq!((cache.stats().hits, cache.stats().misses), (0, 1));
         return false;
     };
@@ -95,8 +96,15 @@ fn check(data: &[u8]) -> bool {
     let mut other = key();
     other.mtime_ns += 1;
     assert_eq!(cache.peek(&other), None, "another state of the file");
-    let full = IndexCache::new(&dir, true, u64::MAX).lookup(&key());
+    let full = IndexCache::new(&dir, true, u64::MAX).lookup(&key(), |_| true);
     assert_eq!(full, None, "with `full` nothing is believed");
+
+    let alone = IndexCache::new(&dir, false, u64::MAX).lookup(&key(), |_| false);
+    assert_eq!(
+        alone.is_some(),
+        found.base.is_none(),
+        "what leans on another index is of no use without it"
+    );
 
     // There is one way to write a list.
     cache.store(&key(), &found);

@@ -36,7 +36,7 @@ use crate::task::TaskContext;
 use super::candidate::PendingReason;
 use super::first_seen::FirstSeen;
 use super::mark_set::MarkSet;
-use super::report::{GcReport, Latencies, Tally};
+use super::report::{GcReport, Latencies};
 use super::shards::ShardPrefix;
 use super::tripwire::DeleteGate;
 
@@ -142,9 +142,7 @@ impl Sweep {
                 biased;
                 () = self.task.cancel().cancelled() => return Err(Error::Aborted),
                 Some(outcome) = deletes.next(), if !deletes.is_empty() => {
-                    if let (_, Ok(outcome)) = &outcome {
-                        outcome.attempts.iter().for_each(|took| delete_latencies.add(*took));
-                    }
+                    outcome.attempts.iter().for_each(|took| delete_latencies.add(*took));
                     Self::account(outcome, report)?;
                     batches_ended += 1;
                     if batches_ended % CHECKPOINT_EVERY == 0 {
