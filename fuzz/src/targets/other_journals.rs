@@ -78,7 +78,9 @@ fn check_moves(file: &[u8]) -> bool {
         "all or nothing"
     );
 
-    locked.append(&[moved.clone()]).expect("it can be written");
+    locked
+        .append(std::slice::from_ref(&moved))
+        .expect("it can be written");
     let found = drain(&mut locked).expect("the journal can be read, whatever is in it");
     assert!(found.contains(&moved));
     assert!(found.iter().all(|path| path.is_absolute()));
