@@ -403,7 +403,7 @@ async fn h10_removals_leave_no_junk_for_a_refresh() -> Result<()> {
     refresh(&server).await?;
     assert!(!server.snapshot_path(&second).exists());
     let groups = server.store.snapshots().list_groups(&root)?;
-    assert_eq!(groups, [keep.dir.group.clone()]);
+    assert_eq!(groups, std::slice::from_ref(&keep.dir.group));
     world.check_safe(&server, &[&keep]).await
 }
 
