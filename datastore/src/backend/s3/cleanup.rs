@@ -403,7 +403,31 @@ fn wanted(local: &Path) -> Result<Repair> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_safe;
+    use super::*;
+
+    /// A removal that is under way is left alone; one that failed, or whose process has ended, is
+    /// repaired; one that is done is forgotten.
+    #[tokio::test]
+    async fn an_intended_removal_is_repaired_unless_it_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cleanup-journal");
+        let env = Env::system();
+        let load = || CleanupJournal::load(path.clone()).unwrap();
+        let journal = load();
+        let paths = |name: &str| vec![format!("host/{name}/index.json.blob")];
+
+        let done = journal.intend(&env, paths("done")).await.unwrap();
+        let failed = journal.intend(&env, paths("failed")).await.unwrap();
+        assert!(journal.is_empty(), "nothing to repair while it goes on");
+        assert_eq!(load().len(), 2, "the next process would repair both");
+        done.done(&env).await.unwrap();
+        assert_eq!(load().len(), 1);
+        drop(failed);
+        assert_eq!(journal.len(), 1);
+        assert!(journal.is_due(env.now()));
+        journal.add(&env, paths("other")).await.unwrap();
+        assert_eq!(load().len(), 2);
+    }
 
     #[test]
     fn only_relative_paths_are_kept() {
