@@ -48,8 +48,8 @@ async fn session_with_index(server: &Server, id: &str, at: i64) -> Result<Writer
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(result: datastore::Result<T>, why: &str) {
-    let text = match &result {
+fn refused<T: std::fmt::Debug>(result: &datastore::Result<T>, why: &str) {
+    let text = match result {
         Err(Error::Refused(text)) => text.as_str(),
         _ => "",
     };
@@ -62,17 +62,17 @@ fn refused<T: std::fmt::Debug>(result: datastore::Result<T>, why: &str) {
 async fn every_call_is_refused(session: &WriterSession, why: &str) -> Result<()> {
     let chunk = chunk("late");
     let data = DataBlob::encode(&chunk.data, None, true, &Env::system())?;
-    refused(session.insert_chunk(chunk.digest, 4, data).await, why);
-    refused(session.touch_known(chunk.digest, 4).await, why);
-    refused(session.add_blob(&name("late.blob")?, blob("x")?).await, why);
-    refused(session.open_dynamic_index(&name("b.didx")?).await, why);
-    refused(session.open_fixed_index(&name("b.fidx")?, None).await, why);
-    refused(session.load_base_index(&name("tree.didx")?).await, why);
+    refused(&session.insert_chunk(chunk.digest, 4, data).await, why);
+    refused(&session.touch_known(chunk.digest, 4).await, why);
+    refused(&session.add_blob(&name("late.blob")?, blob("x")?).await, why);
+    refused(&session.open_dynamic_index(&name("b.didx")?).await, why);
+    refused(&session.open_fixed_index(&name("b.fidx")?, None).await, why);
+    refused(&session.load_base_index(&name("tree.didx")?).await, why);
     let writer = datastore::session::WriterId(1);
-    refused(session.append(writer, Vec::new()).await, why);
+    refused(&session.append(writer, Vec::new()).await, why);
     let closed = session.close_index(writer, ExpectedIndex::default()).await;
-    refused(closed, why);
-    refused(session.commit(manifest(session)?).await, why);
+    refused(&closed, why);
+    refused(&session.commit(manifest(session)?).await, why);
     Ok(())
 }
 
@@ -110,7 +110,7 @@ async fn a_finish_beside_another_call_is_refused_and_can_be_repeated() -> Result
         .until("the blob is on its way", || gate.arrivals() > 0)
         .await?;
     refused(
-        session.commit(manifest(&session)?).await,
+        &session.commit(manifest(&session)?).await,
         "1 calls are still under way",
     );
     // The same name a second time, at the same time.
@@ -120,7 +120,7 @@ async fn a_finish_beside_another_call_is_refused_and_can_be_repeated() -> Result
     storing.await??;
     let writer = session.open_dynamic_index(&name("b.didx")?).await?;
     refused(
-        session.commit(manifest(&session)?).await,
+        &session.commit(manifest(&session)?).await,
         "index writers are still open",
     );
     session
@@ -165,7 +165,7 @@ async fn a_chunk_lost_while_the_manifest_is_on_its_way_stops_the_finish() -> Res
             .digests()
             .with(&lost, |slot| slot.set_lost(true));
         gate.release();
-        refused(committing.await?, "was found missing meanwhile");
+        refused(&committing.await?, "was found missing meanwhile");
 
         let ns = "".parse()?;
         let dir = session.dir().clone();
@@ -337,7 +337,7 @@ async fn what_a_cancelled_upload_leaves_is_cleared_away() -> Result<()> {
     crash(storing).await;
     // Nobody knows whether it is there: the backup cannot be finished any more.
     refused(
-        session.commit(manifest(&session)?).await,
+        &session.commit(manifest(&session)?).await,
         "x.blob was not stored completely",
     );
     Arc::into_inner(session)
@@ -373,7 +373,7 @@ async fn an_object_without_its_file_goes_again() -> Result<()> {
     server.store.tend(&server.cancel).await?;
     assert_eq!(metadata(&world).len(), 1, "{:?}", metadata(&world));
     refused(
-        session.commit(manifest(&session)?).await,
+        &session.commit(manifest(&session)?).await,
         "was not stored completely",
     );
     session.abort().await?;
@@ -410,7 +410,7 @@ async fn a_directory_store_refuses_a_lost_chunk_too() -> Result<()> {
     write_index(&session, &data).await?;
     server.gc().await?;
     refused(
-        session.commit(manifest(&session)?).await,
+        &session.commit(manifest(&session)?).await,
         "was found missing meanwhile",
     );
     session.abort().await?;
