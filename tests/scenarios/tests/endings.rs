@@ -64,7 +64,10 @@ async fn every_call_is_refused(session: &WriterSession, why: &str) -> Result<()>
     let data = DataBlob::encode(&chunk.data, None, true, &Env::system())?;
     refused(&session.insert_chunk(chunk.digest, 4, data).await, why);
     refused(&session.touch_known(chunk.digest, 4).await, why);
-    refused(&session.add_blob(&name("late.blob")?, blob("x")?).await, why);
+    refused(
+        &session.add_blob(&name("late.blob")?, blob("x")?).await,
+        why,
+    );
     refused(&session.open_dynamic_index(&name("b.didx")?).await, why);
     refused(&session.open_fixed_index(&name("b.fidx")?, None).await, why);
     refused(&session.load_base_index(&name("tree.didx")?).await, why);
