@@ -41,6 +41,7 @@ pub mod refresh;
 pub mod session;
 pub mod snapshot;
 pub mod store;
+mod sync;
 pub mod task;
 #[cfg(test)]
 pub(crate) mod test_store;

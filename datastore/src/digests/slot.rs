@@ -1,9 +1,9 @@
 //! One digest's part of the table: the legal transitions, each a few lines over plain values.
 
-use std::sync::atomic::Ordering;
-
 use api_types::digest::Digest;
 use tokio::time::Instant;
+
+use crate::sync::Ordering;
 
 use super::{DigestTable, Generation, Inner};
 

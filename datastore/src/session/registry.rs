@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::names::{ArchiveType, SnapshotPath};
 
 use crate::digests::{DigestTable, Generation};
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An index file of a base snapshot, kept open: read by the mark even if the base has vanished.
 #[derive(Debug)]

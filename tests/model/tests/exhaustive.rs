@@ -57,7 +57,7 @@ fn no_configuration_reaches_a_violation() {
     assert!(sum.states > 1_000_000, "{} states", sum.states);
 }
 
-/// Known and open (ADR 9): a copy of the disk that is made while a collection runs has the
+/// Known and open (ADR 11): a copy of the disk that is made while a collection runs has the
 /// generation of that collection, so the epoch does not tell that it is old.
 #[test]
 fn a_disk_copied_during_a_collection_is_not_noticed() {

@@ -148,8 +148,9 @@ impl S3Backend {
     /// whose chunk is where it belongs: it is logged.
     pub(crate) async fn admit_to_cache(self: &Arc<Self>, digest: Digest, size: u64) {
         let this = Arc::clone(self);
+        // With a share of the process lock: a first scan takes its time, and without the lock another
+        // process may delete, or hold suspect, what this one evicts ◆.
         let admitted = self
-            .env
             .blocking(move || -> Result<()> {
                 this.scan_cache()?;
                 this.cache.account().insert(digest, size);

@@ -195,11 +195,14 @@ impl DeleteJournal {
         }
     }
 
-    /// Records that no request of any record can delete `digest` any more (end of a quarantine).
-    pub fn resolve_everywhere(&self, digest: &Digest) {
-        for record in self.open().values_mut() {
-            record.unresolved.remove(digest);
-        }
+    /// The records whose requests may still delete `digest`.
+    #[must_use]
+    pub fn records_of(&self, digest: &Digest) -> Vec<RecordId> {
+        let open = self.open();
+        let of_it = open
+            .iter()
+            .filter(|(_, record)| record.unresolved.contains(digest));
+        of_it.map(|(id, _)| *id).collect()
     }
 
     /// The records that nothing waits for any more.
@@ -431,6 +434,24 @@ mod tests {
             let error = DeleteJournal::unread(path.clone()).reload().unwrap_err();
             assert!(error.to_string().contains("line 2 is damaged"), "{error}");
         }
+    }
+
+    /// What a quarantine ends are the records that it began with: a later delete of the digest stays
+    /// open.
+    #[test]
+    fn a_later_record_of_a_digest_is_not_resolved_with_an_earlier_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let first = journal.append(&[digest(1), digest(2)]).unwrap();
+        let known = journal.records_of(&digest(1));
+        assert_eq!(known, [first]);
+        let second = journal.append(&[digest(1)]).unwrap();
+        for record in known {
+            journal.resolve(record, &digest(1));
+        }
+        assert_eq!(journal.records_of(&digest(1)), [second]);
+        assert_eq!(journal.records_of(&digest(2)), [first]);
+        assert!(journal.settled().is_empty());
     }
 
     #[test]

@@ -127,6 +127,9 @@ impl S3Backend {
             self.table.with(&digest, |slot| slot.suspect(until));
             return Ok(None);
         };
+        // While the digest is held no delete of it begins. One that begins right after, before an
+        // aborted task's last step below is through, has a record that is not ours to resolve ◆.
+        let records = self.journal().records_of(&digest);
         let mut restored = false;
         let mut drop_file = false;
         if has_file
@@ -155,7 +158,10 @@ impl S3Backend {
                 slot.clear_suspicion();
                 Ok(())
             })?;
-            this.journal().resolve_everywhere(&digest);
+            let journal = this.journal();
+            for record in records {
+                journal.resolve(record, &digest);
+            }
             Ok(Some(restored))
         })
         .await

@@ -73,8 +73,8 @@ pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<Sha
             .await?;
     }
     let sweep_end = sweep.clone();
+    // It removes local files: not without a share of the process lock, should the run be aborted ◆.
     backend
-        .env
         .blocking(move || {
             let mut events = Vec::new();
             let counts = merge.finish(ListingEnd::Complete, &mut events)?;

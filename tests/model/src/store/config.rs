@@ -55,7 +55,7 @@ pub struct Config {
     pub prune: bool,
     /// PUTs that were given up may be applied later.
     pub late_puts: bool,
-    /// A copy of the disk may be taken while a run is under way, which no rule notices (ADR 9).
+    /// A copy of the disk may be taken while a run is under way, which no rule notices (ADR 11).
     pub copies_in_runs: bool,
     /// Every state is let run dry.
     pub dry: bool,
