@@ -3,6 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
+use nix::sys::stat::FileStat;
 use nix::sys::time::TimeSpec;
 
 use crate::env::Env;
@@ -49,6 +50,18 @@ impl FileTime {
     #[must_use]
     pub fn modified(metadata: &Metadata) -> Self {
         Self::from_parts(metadata.mtime(), metadata.mtime_nsec())
+    }
+
+    /// Last access, of an entry of an open directory.
+    #[must_use]
+    pub fn accessed_at(stat: &FileStat) -> Self {
+        Self::from_parts(stat.st_atime, stat.st_atime_nsec)
+    }
+
+    /// Last modification, of an entry of an open directory.
+    #[must_use]
+    pub fn modified_at(stat: &FileStat) -> Self {
+        Self::from_parts(stat.st_mtime, stat.st_mtime_nsec)
     }
 
     fn from_parts(secs: i64, nanos: i64) -> Self {

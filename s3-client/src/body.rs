@@ -2,12 +2,16 @@
 
 use api_types::s3::ChecksumMode;
 use bytes::Bytes;
+use openssl::hash::{Hasher, MessageDigest};
+use openssl::sha::Sha256;
 
 use crate::env::Env;
-use crate::sigv4::{EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, sha256_hex};
+use crate::sigv4::{EMPTY_PAYLOAD, UNSIGNED_PAYLOAD};
 
 /// Bodies above this size are hashed off the async threads.
 const INLINE: usize = 256 * 1024;
+/// Bytes that one digest is fed with before the next has its turn.
+const PIECE: usize = 32 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
@@ -42,16 +46,24 @@ impl Body {
     }
 
     fn compute(bytes: Bytes, mode: ChecksumMode, unsigned: bool) -> Self {
-        let payload_hash = if unsigned {
-            UNSIGNED_PAYLOAD.to_owned()
-        } else {
-            sha256_hex(&bytes)
+        let mut sha256 = (!unsigned).then(Sha256::new);
+        let mut md5 = Hasher::new(MessageDigest::md5()).ok();
+        // Piece by piece, so that the second digest finds in the cache what the first has read.
+        for piece in bytes.chunks(PIECE) {
+            if let Some(sha256) = &mut sha256 {
+                sha256.update(piece);
+            }
+            md5 = md5.and_then(|mut md5| md5.update(piece).is_ok().then_some(md5));
+        }
+        let payload_hash = match sha256 {
+            Some(sha256) => hex::encode(sha256.finish()),
+            None => UNSIGNED_PAYLOAD.to_owned(),
         };
-        let crc32c = (mode == ChecksumMode::Crc32c).then(|| crc32c(&bytes));
+        let md5 = md5.and_then(|mut md5| md5.finish().ok());
         Self {
             payload_hash,
-            md5: md5(&bytes),
-            crc32c,
+            md5: md5.and_then(|md5| <[u8; 16]>::try_from(&*md5).ok()),
+            crc32c: (mode == ChecksumMode::Crc32c).then(|| crc32c(&bytes)),
             bytes,
         }
     }
@@ -127,6 +139,17 @@ mod tests {
     fn crc32c_check_value() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c(b""), 0);
+    }
+
+    #[test]
+    fn digests_of_a_body_of_many_pieces() {
+        let bytes: Vec<u8> = (0..PIECE * 2 + 5)
+            .map(|i| u8::try_from(i % 251).unwrap())
+            .collect();
+        let body = Body::compute(bytes.clone().into(), ChecksumMode::ContentMd5, false);
+        assert_eq!(body.payload_hash, crate::sigv4::sha256_hex(&bytes));
+        assert_eq!(body.md5, md5(&bytes));
+        assert!(body.md5.is_some());
     }
 
     #[test]

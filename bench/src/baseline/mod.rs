@@ -7,7 +7,9 @@
 //! * [`lru`]: the cache that saves touching a chunk again
 //! * [`mark`]: phase 1, all index files, newest first, one `utimensat` per distinct digest
 //! * [`s3`]: phases 2 and 3 on a bucket
+//! * [`sweep`]: phase 2 on a filesystem
 
 pub mod lru;
 pub mod mark;
 pub mod s3;
+pub mod sweep;

@@ -1,8 +1,12 @@
 //! The rows of the table, in its order.
 
+mod beside;
 mod collect;
+mod filesystem;
 mod mark;
 mod memory;
+mod refresh;
+mod transfer;
 
 use crate::row::Row;
 
@@ -16,5 +20,10 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(collect::Minio),
         Box::new(collect::Requests),
         Box::new(memory::Memory),
+        Box::new(transfer::Throughput),
+        Box::new(filesystem::Filesystem),
+        Box::new(refresh::Refresh),
+        Box::new(beside::Beside),
+        Box::new(transfer::Cpu),
     ]
 }

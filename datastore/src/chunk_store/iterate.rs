@@ -112,15 +112,25 @@ impl ChunkStore {
     /// Reads one directory; a missing one is empty.
     pub fn list_prefix(&self, prefix: u16) -> LocalResult<PrefixListing> {
         let path = self.prefix_dir(prefix);
-        let mut entries = Vec::new();
+        let mut names = Vec::new();
         if let Some(directory) = found(path.read_dir()).at("read chunk directory", &path)? {
             for entry in directory {
-                let name = entry.at("read chunk directory", &path)?.file_name();
-                entries.push(ChunkEntry::classify(prefix, name));
+                names.push(entry.at("read chunk directory", &path)?.file_name());
             }
         }
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let entries = Self::classify(prefix, names);
         Ok(PrefixListing { prefix, entries })
+    }
+
+    /// What the names found in the directory of `prefix` mean, in their order, each once.
+    pub(super) fn classify(prefix: u16, mut names: Vec<OsString>) -> Vec<ChunkEntry> {
+        names.sort_unstable();
+        // A directory that changes while it is read may show a name twice.
+        names.dedup();
+        let entries = names.into_iter();
+        entries
+            .map(|name| ChunkEntry::classify(prefix, name))
+            .collect()
     }
 
     /// The prefixes of a range that may have a directory, in order; all of a small range.

@@ -29,7 +29,7 @@ pub use insert::{InsertOutcome, InsertPlan};
 pub use iterate::{ChunkEntry, ChunkPrefixes, EntryKind, PrefixListing};
 pub use layout::{PrefixDirs, check_reuse};
 pub use prepared::PreparedPayload;
-pub use sweep::{SweepGate, SweepMode, SweepPermission, SweepTimes};
+pub use sweep::{SweepGate, SweepMode, SweepPermission, SweepRules, SweepTally, SweepTimes};
 
 use crate::atomic_file::{self, Durability, Owner, ReplaceOptions};
 use crate::disk;

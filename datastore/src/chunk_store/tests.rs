@@ -1,15 +1,15 @@
 //! The chunk store as a whole, on a real directory.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use api_types::datastore::SyncLevel;
-use api_types::status::GarbageCollectionStatus;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::env::Env;
-use crate::task::{RecordingTask, SilentTask};
+use crate::task::SilentTask;
 
 const NOW: FileTime = FileTime::from_secs(1_700_000_000);
 const PLAIN: [u8; 8] = [0x42, 0xab, 0x38, 0x07, 0xbe, 0x83, 0x70, 0xa1];
@@ -334,24 +334,43 @@ fn iteration_is_in_digest_order_and_misses_nothing() {
 }
 
 /// Lets everything go but the digests it knows, and checks that it is asked before each removal.
+#[derive(Default)]
 struct Gate {
     kept: Vec<Digest>,
-    calls: u32,
+    calls: Cell<u32>,
 }
 
 impl SweepGate for Gate {
+    fn with_named(
+        &self,
+        _digest: &Digest,
+        touch: &mut dyn FnMut() -> LocalResult<bool>,
+    ) -> LocalResult<bool> {
+        touch()
+    }
+
     fn with_lock(
-        &mut self,
+        &self,
         digest: &Digest,
-        _kind: EntryKind,
         entry: &mut dyn FnMut(SweepPermission) -> LocalResult<()>,
     ) -> LocalResult<()> {
-        self.calls += 1;
+        self.calls.set(self.calls.get() + 1);
         entry(if self.kept.contains(digest) {
             SweepPermission::Keep
         } else {
             SweepPermission::Remove
         })
+    }
+}
+
+fn rules(min_atime: i64, oldest_writer: i64, mode: SweepMode) -> SweepRules {
+    SweepRules {
+        times: SweepTimes {
+            min_atime,
+            oldest_writer,
+        },
+        mode,
+        env: Env::seeded(1, NOW.secs()),
     }
 }
 
@@ -378,38 +397,33 @@ fn swept_store() -> (tempfile::TempDir, ChunkStore) {
 #[test]
 fn sweep_removes_exactly_the_old_ones_and_counts_by_the_table() {
     let (_dir, store) = swept_store();
-    let times = SweepTimes {
-        min_atime: 100,
-        oldest_writer: 200,
-    };
-    let expected = GarbageCollectionStatus {
+    let expected = SweepTally {
+        seen: 12,
         removed_chunks: 1,
-        removed_bytes: 13,
-        removed_bad: 1,
-        // Two by their age, one because the gate keeps it.
+        removed_bytes: 16,
+        removed_bad: 2,
+        // Two by their age, one because the gate keeps it; corrupt copies by their age alone.
         pending_chunks: 3,
-        pending_bytes: 39,
-        still_bad: 3,
+        pending_bytes: 36,
+        still_bad: 2,
+        unmarked: 6,
         disk_chunks: 1,
         disk_bytes: 13,
-        ..GarbageCollectionStatus::default()
+        ..SweepTally::default()
     };
     let names = || -> usize { store.list_prefix(0x0600).unwrap().entries.len() };
     let before = names();
     for mode in [SweepMode::DryRun, SweepMode::Remove] {
-        let mut gate = Gate {
+        let gate = Gate {
             kept: vec![digest(6, 5)],
-            calls: 0,
+            ..Gate::default()
         };
-        let task = RecordingTask::new();
-        let mut status = GarbageCollectionStatus::default();
-        let seen = store
-            .sweep_unused_chunks(0..=u16::MAX, times, mode, &mut gate, &task, &mut status)
-            .unwrap();
-        assert_eq!(seen, 12);
-        assert_eq!(status, expected, "{mode:?}");
-        assert_eq!(gate.calls, 12);
-        let gone = if mode == SweepMode::DryRun { 0 } else { 3 };
+        let task = SilentTask::new();
+        let rules = rules(100, 200, mode);
+        let tally = store.sweep_prefix(0x0600, &[], &rules, &gate, &task);
+        assert_eq!(tally.unwrap(), expected, "{mode:?}");
+        assert_eq!(gate.calls.get(), 12);
+        let gone = if mode == SweepMode::DryRun { 0 } else { 4 };
         assert_eq!(before - names(), gone);
     }
     assert_eq!(store.stat_chunk(&digest(6, 1)).unwrap(), None);
@@ -418,25 +432,105 @@ fn sweep_removes_exactly_the_old_ones_and_counts_by_the_table() {
 }
 
 #[test]
+fn sweep_touches_what_is_named_and_reports_what_is_missing() {
+    let (_dir, store) = swept_store();
+    // The chunk is gone, its corrupt copy is evidence.
+    store.remove_chunk(&digest(6, 5)).unwrap();
+    let named = [digest(6, 0), digest(6, 1), digest(6, 5), digest(6, 7)];
+    let missing = vec![digest(6, 0), digest(6, 5), digest(6, 7)];
+    let bad = |last| store.bad_path(&digest(6, last), 0);
+    for mode in [SweepMode::DryRun, SweepMode::Remove] {
+        let (gate, task) = (Gate::default(), SilentTask::new());
+        let rules = rules(100, 200, mode);
+        let tally = store
+            .sweep_prefix(0x0600, &named, &rules, &gate, &task)
+            .unwrap();
+        assert_eq!(tally.missing, missing, "{mode:?}");
+        // Of the bad copies those of 1 and, in a dry run, 5 are old.
+        let kept = u64::from(mode == SweepMode::Remove);
+        assert_eq!((tally.removed_chunks, tally.removed_bad), (0, 2 - kept));
+        assert_eq!((tally.disk_chunks, tally.pending_chunks), (2, 2));
+    }
+    let named = store.stat_chunk(&digest(6, 1)).unwrap().unwrap();
+    assert_eq!(named.atime_secs(), NOW.secs(), "touched, not judged");
+    assert_eq!(bad(5).metadata().unwrap().atime(), NOW.secs());
+    assert!(!bad(1).exists() && bad(2).exists());
+    let other = store.stat_chunk(&digest(6, 2)).unwrap().unwrap();
+    assert_eq!(other.atime_secs(), 100, "only what is named");
+}
+
+#[test]
+fn a_named_chunk_must_be_a_file_and_its_directory_may_be_missing() {
+    let (_dir, store) = swept_store();
+    let (gate, task) = (Gate::default(), SilentTask::new());
+    let rules = rules(100, 200, SweepMode::Remove);
+    let sweep = |prefix, named: &[Digest]| store.sweep_prefix(prefix, named, &rules, &gate, &task);
+    let error = sweep(0x0600, &[digest(6, 9)]).unwrap_err();
+    assert!(matches!(error, LocalError::Invalid { .. }), "{error}");
+    assert_eq!(sweep(0x0700, &[]).unwrap(), SweepTally::default());
+    let missing = sweep(0x0700, &[digest(7, 1)]).unwrap().missing;
+    assert_eq!(missing, [digest(7, 1)]);
+}
+
+/// Uploads a chunk when it is asked for the first time, as a session may at any moment.
+struct Uploader<'a> {
+    store: &'a ChunkStore,
+    chunk: Digest,
+    done: Cell<bool>,
+}
+
+impl SweepGate for Uploader<'_> {
+    fn with_named(
+        &self,
+        _digest: &Digest,
+        touch: &mut dyn FnMut() -> LocalResult<bool>,
+    ) -> LocalResult<bool> {
+        if !self.done.replace(true) {
+            let written = self.store.write_payload(&self.chunk, &[0; 10], NOW, false);
+            written.unwrap();
+        }
+        touch()
+    }
+
+    fn with_lock(
+        &self,
+        _digest: &Digest,
+        entry: &mut dyn FnMut(SweepPermission) -> LocalResult<()>,
+    ) -> LocalResult<()> {
+        entry(SweepPermission::Remove)
+    }
+}
+
+#[test]
+fn a_named_chunk_that_comes_after_the_directory_was_read_is_not_missing() {
+    let (_dir, store) = swept_store();
+    let gate = Uploader {
+        store: &store,
+        chunk: digest(6, 7),
+        done: Cell::new(false),
+    };
+    let rules = rules(100, 200, SweepMode::Remove);
+    let named = [digest(6, 4), digest(6, 7)];
+    let tally = store
+        .sweep_prefix(0x0600, &named, &rules, &gate, &SilentTask::new())
+        .unwrap();
+    assert_eq!((tally.missing, tally.disk_chunks), (Vec::new(), 2));
+}
+
+#[test]
 fn sweep_stops_when_the_task_is_aborted() {
     let (_dir, store) = swept_store();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let times = SweepTimes {
-        min_atime: i64::MAX,
-        oldest_writer: i64::MAX,
-    };
-    let mut gate = Gate {
-        kept: Vec::new(),
-        calls: 0,
-    };
+    let gate = Gate::default();
     let task = SilentTask::with_cancel(cancel);
-    let mut status = GarbageCollectionStatus::default();
-    let all = 0..=u16::MAX;
-    let mode = SweepMode::Remove;
-    let result = store.sweep_unused_chunks(all, times, mode, &mut gate, &task, &mut status);
-    assert!(matches!(result, Err(LocalError::Aborted(_))));
-    assert_eq!((gate.calls, status.removed_chunks), (0, 0));
+    let rules = rules(i64::MAX, i64::MAX, SweepMode::Remove);
+    for named in [&[][..], &[digest(6, 1)]] {
+        let result = store.sweep_prefix(0x0600, named, &rules, &gate, &task);
+        assert!(matches!(result, Err(LocalError::Aborted(_))));
+    }
+    assert_eq!(gate.calls.get(), 0);
+    assert!(store.stat_chunk(&digest(6, 1)).unwrap().is_some());
 }
 
 fn zero_chunk() -> Digest {

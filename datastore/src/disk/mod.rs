@@ -51,12 +51,14 @@
 //! is seen, too: an observer that has refused one operation must refuse all later ones to look
 //! like a power cut.
 
+mod dir;
 mod file;
 #[cfg(feature = "simulation")]
 mod observer;
 mod operation;
 mod paths;
 
+pub use dir::DiskDir;
 pub use file::DiskFile;
 #[cfg(feature = "simulation")]
 pub use observer::{Observation, Observer, observe};

@@ -1,7 +1,9 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::*;
+use crate::file_time::FileTime;
 
 #[test]
 fn directories_are_created_as_far_as_they_are_missing() {
@@ -32,14 +34,34 @@ fn a_file_is_written_at_places_appended_to_and_read_back() {
     assert_eq!(text, b"\0ab\0cd");
 }
 
+#[test]
+fn an_open_directory_knows_its_entries_and_changes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = DiskDir::open(dir.path()).unwrap();
+    assert!(open.names().unwrap().is_empty());
+    std::fs::write(dir.path().join("a"), "123").unwrap();
+    std::fs::write(dir.path().join("b"), "").unwrap();
+    let mut names = open.names().unwrap();
+    names.sort();
+    assert_eq!(names, ["a", "b"]);
+    let (a, time) = (Path::new("a"), FileTime::from_millis(7_001));
+    open.set_access_time(a, time).unwrap();
+    let stat = open.stat(a).unwrap();
+    assert_eq!((stat.st_size, FileTime::accessed_at(&stat)), (3, time));
+    let mtime = FileTime::modified(&dir.path().join("a").metadata().unwrap());
+    assert_eq!(FileTime::modified_at(&stat), mtime);
+    open.remove_file(a).unwrap();
+    assert!(open.stat(a).is_err() && open.set_access_time(a, time).is_err());
+    assert_eq!(open.names().unwrap(), ["b"]);
+    assert!(DiskDir::open(&dir.path().join("b")).is_err());
+}
+
 #[cfg(feature = "simulation")]
 mod observed {
     use std::cell::{Cell, RefCell};
-    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
-    use crate::file_time::FileTime;
 
     /// Writes down what it sees; refuses once the count is used up.
     struct Recorder {
@@ -79,14 +101,18 @@ mod observed {
         (&file).write_all(b"12345")?;
         file.sync_data()?;
         set_access_time(&base.join("a/b/x"), FileTime::from_secs(7))?;
+        let open = DiskDir::open(&base.join("a/b"))?;
+        open.set_access_time(Path::new("x"), FileTime::from_secs(8))?;
         rename(&base.join("a/b/x"), &base.join("a/y"))?;
         hard_link(&base.join("a/y"), &base.join("a/b/z"))?;
+        hard_link(&base.join("a/y"), &base.join("a/b/x"))?;
+        open.remove_file(Path::new("x"))?;
         sync_dir(&base.join("a"))?;
         remove_dir_all(&base.join("a"))?;
         sync_file_system(base)
     }
 
-    const STEPS: [&str; 15] = [
+    const STEPS: [&str; 18] = [
         "create directory a/b failed",
         "create directory a",
         "create directory a/b",
@@ -94,8 +120,11 @@ mod observed {
         "write 5 bytes to a/b/x",
         "sync file a/b/x",
         "set access time of a/b/x to 7",
+        "set access time of a/b/x to 8",
         "rename a/b/x to a/y",
         "link a/y as a/b/z",
+        "link a/y as a/b/x",
+        "remove file a/b/x",
         "sync directory a",
         "remove file a/b/z",
         "remove directory a/b",

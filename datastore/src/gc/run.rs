@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::future::join;
 use s3_client::{CounterSnapshot, Priority, S3Client, TaskKind};
 
 use crate::backend::s3::S3Backend;
@@ -179,9 +180,6 @@ impl Run {
             }
             backend.reconcile_metadata(client).await?;
         }
-        if !options.dry_run {
-            store.check_access_times(&tuning, &*task).await?;
-        }
         let start_time = store.env.unix_secs();
         let grace_secs = options.grace.map_or_else(
             || tuning.gc_cutoff_secs(),
@@ -226,7 +224,10 @@ impl Run {
         self.check_local_presence().await?;
         self.log_cutoff();
         self.task.log("Start GC phase1 (mark used chunks)");
-        let (marked, mirror) = self.mark().await?;
+        // Nothing depends on the check before the sweep, and it sleeps most of the time.
+        let (marked, checked) = join(self.mark(), self.check_access_times()).await;
+        checked?;
+        let (marked, mirror) = marked?;
         self.check_tripwires(&marked, mirror.as_ref())?;
         self.task.log("Start GC phase2 (sweep unused chunks)");
         let mut report = GcReport {
@@ -244,6 +245,14 @@ impl Run {
         }
         self.conclude(&marked, mirror, &mut report).await?;
         Ok(report)
+    }
+
+    async fn check_access_times(&self) -> Result<()> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let tuning = self.store.tuning();
+        self.store.check_access_times(&tuning, &*self.task).await
     }
 
     fn log_cutoff(&self) {

@@ -1,30 +1,52 @@
 //! Mark and sweep of a filesystem datastore: access times, as upstream does it on the same
-//! directory (`datastore-layout.md` §9), with the digest table on top.
+//! directory (`datastore-layout.md` §9), with the digest table on top (ADR 0013).
 //!
-//! The access time of every marked chunk is set, then what was last used before the cutoff goes.
-//! On top of upstream's rule a chunk stays if it is marked or stamped by a session of this
-//! collection's time, so that a file system that drops access times cannot kill a session's chunks.
+//! Every marked chunk is touched, and what was last used before the cutoff goes: both in one visit
+//! of each directory, since the mark is complete before the first one. On top of upstream's rule a
+//! chunk stays if it is marked or stamped by a session of this collection's time, so that a file
+//! system that drops access times cannot kill a session's chunks.
+//!
+//! Directories have nothing to do with each other, so a few workers share them: on a disk most of
+//! the time goes into waiting.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api_types::digest::Digest;
 use api_types::status::{GarbageCollectionCacheStats, GarbageCollectionStatus};
+use futures_util::future::join_all;
 
-use crate::chunk_store::{EntryKind, SweepGate, SweepMode, SweepPermission, SweepTimes};
+use crate::chunk_store::{
+    ChunkStore, SweepGate, SweepMode, SweepPermission, SweepRules, SweepTally, SweepTimes,
+};
 use crate::digests::{DigestTable, Generation};
-use crate::error::Result;
-use crate::file_time::FileTime;
+use crate::env::Env;
+use crate::error::{Error, Result};
 use crate::local_error::LocalResult;
-use crate::store::DataStore;
-use crate::task::{TaskContext, check_abort};
+use crate::task::{Aborted, TaskContext, check_abort};
 
 use super::mark::Marked;
-use super::mark_set::MarkSet;
+use super::mark_set::{MarkIter, MarkSet};
 use super::progress::ProgressMeter;
 use super::report::{GcReport, Tally};
 use super::run::Run;
 use super::tripwire::{self, DeleteGate, Gate, Listed};
+
+/// Directories visited at once. More than cores, since a disk answers several at a time; few
+/// enough that backups beside the collection get their turn.
+const WORKERS: usize = 4;
+
+/// Missing chunks that get a line each in the log; the report has all.
+const MAX_MISSING_LINES: usize = 50;
+/// Up to this many chunks all are counted before the first is removed, beyond a tenth of them:
+/// digests are spread evenly.
+const COUNT_ALL: u64 = 200_000;
+/// First bytes of a digest: all, and a tenth of them.
+const ALL: u16 = 256;
+const TENTH: u16 = 26;
+const DIRECTORIES_EACH: u64 = 256;
 
 impl Run {
     /// Phase 1b and 2 of a filesystem datastore.
@@ -33,195 +55,228 @@ impl Run {
         marked: &Marked,
         report: &mut GcReport,
     ) -> Result<()> {
-        report.missing_confirmed = self.touch_marked(&marked.set).await?;
-        report.missing = u64::try_from(report.missing_confirmed.len()).unwrap_or(u64::MAX);
-        let mode = if self.options.dry_run {
-            SweepMode::DryRun
-        } else {
-            SweepMode::Remove
-        };
-        let wire = self.options.force || self.options.dry_run;
-        let sweep = LocalSweep {
-            store: Arc::clone(&self.store),
-            task: Arc::clone(&self.task),
-            times: SweepTimes {
-                min_atime: self.min_atime(),
-                oldest_writer: self.oldest_writer,
-            },
-            wire: (!wire).then(|| DeleteGate::new(&self.history, &self.removals)),
-            expected: self
-                .history
-                .facts()
-                .map_or(0, |facts| facts.chunks_left)
-                .max(marked.set.len()),
-            gate: TableGate {
-                table: Arc::clone(&self.store.table),
+        let dry_run = self.options.dry_run;
+        let chunks = Arc::clone(&self.store.chunks);
+        let look = move || chunks.prefixes(0..=u16::MAX);
+        let present = Arc::new(self.store.env.blocking(look).await?);
+        let sweep = |mode, last| {
+            let unchecked = self.options.force || dry_run;
+            let wire = (!unchecked).then(|| DeleteGate::new(&self.history, &self.removals));
+            Arc::new(LocalSweep {
+                present: Arc::clone(&present),
+                chunks: Arc::clone(&self.store.chunks),
+                rules: SweepRules {
+                    times: SweepTimes {
+                        min_atime: self.min_atime(),
+                        oldest_writer: self.oldest_writer,
+                    },
+                    mode,
+                    env: self.store.env.clone(),
+                },
+                gate: TableGate {
+                    table: Arc::clone(&self.store.table),
+                    floor: self.floor,
+                    dry_run: mode == SweepMode::DryRun,
+                },
                 marks: marked.set.clone(),
-                floor: self.floor,
-                missing: report.missing_confirmed.clone(),
-                unmarked: 0,
-            },
+                task: Arc::clone(&self.task),
+                wire,
+                next: AtomicU16::new(0),
+                last,
+                stopped: AtomicBool::new(false),
+                progress: Mutex::new(SweepProgress {
+                    // Only what is done for good is worth a line.
+                    meter: (last == ALL)
+                        .then(|| ProgressMeter::new(&self.store.env, "sweeping chunks", "chunks")),
+                    done: 0,
+                    tally: SweepTally::default(),
+                }),
+            })
         };
-        let status = GarbageCollectionStatus {
+        if !(self.options.force || dry_run) {
+            // What would be removed, before anything is.
+            let before = self.history.facts().map_or(0, |facts| facts.chunks_left);
+            let last = match before.max(marked.set.len()) {
+                few if few <= COUNT_ALL => ALL,
+                _ => TENTH,
+            };
+            sweep(SweepMode::DryRun, last).run(&self.store.env).await?;
+        }
+        let mode = match dry_run {
+            true => SweepMode::DryRun,
+            false => SweepMode::Remove,
+        };
+        let tally = sweep(mode, ALL).run(&self.store.env).await?;
+        self.warn_of_missing(&tally.missing);
+        report.missing = u64::try_from(tally.missing.len()).unwrap_or(u64::MAX);
+        report.deleted = Tally {
+            count: tally.removed_chunks,
+            bytes: tally.removed_bytes,
+        };
+        // Known garbage, whatever its access time says: the next run must not take it for a
+        // catastrophe.
+        report.unmarked_left = tally.unmarked.saturating_sub(tally.removed_chunks);
+        report.status = GarbageCollectionStatus {
             upid: self.task.upid(),
             index_file_count: marked.counts.index_files,
             index_data_bytes: marked.counts.data_bytes,
+            disk_bytes: tally.disk_bytes,
+            disk_chunks: tally.disk_chunks,
+            removed_bytes: tally.removed_bytes,
+            removed_chunks: tally.removed_chunks,
+            pending_bytes: tally.pending_bytes,
+            pending_chunks: tally.pending_chunks,
+            removed_bad: tally.removed_bad,
+            still_bad: tally.still_bad,
             cache_stats: Some(GarbageCollectionCacheStats {
                 hits: marked.counts.references.saturating_sub(marked.set.len()),
                 misses: marked.set.len(),
             }),
-            ..GarbageCollectionStatus::default()
         };
-        let (status, unmarked) = self
-            .store
-            .env
-            .blocking(move || sweep.run(mode, status))
-            .await?;
-        report.deleted = Tally {
-            count: status.removed_chunks,
-            bytes: status.removed_bytes,
-        };
-        // Known garbage, whatever its access time says: the next run must not take it for a
-        // catastrophe.
-        report.unmarked_left = unmarked.saturating_sub(status.removed_chunks);
-        report.status = status;
-        if self.options.dry_run {
+        report.missing_confirmed = tally.missing;
+        if dry_run {
             report.remove_nothing();
         }
         Ok(())
     }
 
-    /// Sets the access time of every marked chunk; returns those that are missing.
-    async fn touch_marked(&self, marks: &MarkSet) -> Result<Vec<Digest>> {
-        let (store, task, marks) = (
-            Arc::clone(&self.store),
-            Arc::clone(&self.task),
-            marks.clone(),
-        );
-        let dry_run = self.options.dry_run;
-        self.store
-            .env
-            .blocking(move || {
-                let mut missing = Vec::new();
-                let mut meter = ProgressMeter::new(&store.env, "touch used chunks", "chunks");
-                for (count, digest) in (0_u64..).zip(marks.iter()) {
-                    let digest = digest?;
-                    if count % 1024 == 0 {
-                        check_abort(&*task)?;
-                        meter.update(count, Some(marks.len()), count, &*task);
-                    }
-                    let now = FileTime::now(&store.env);
-                    let found = store.table.with(&digest, |slot| -> LocalResult<_> {
-                        if dry_run {
-                            return store.chunks.stat_chunk(&digest);
-                        }
-                        let found = store.chunks.cond_touch_chunk(&digest, now)?;
-                        // No running backup may commit with one that is not there.
-                        slot.set_lost(found.is_none());
-                        Ok(found)
-                    })?;
-                    if found.is_none() {
-                        if !dry_run {
-                            // Evidence of what it was stays while an index needs it.
-                            store.chunks.touch_bad(&digest, now)?;
-                        }
-                        if missing.len() < MAX_MISSING_LINES {
-                            task.warn(&format!(
-                                "warning: unable to access non-existent chunk {digest}"
-                            ));
-                        }
-                        missing.push(digest);
-                    }
-                }
-                if let Some(more) = missing.len().checked_sub(MAX_MISSING_LINES + 1) {
-                    task.warn(&format!(
-                        "warning: unable to access {} more non-existent chunks",
-                        more + 1
-                    ));
-                }
-                Ok(missing)
-            })
-            .await
+    fn warn_of_missing(&self, missing: &[Digest]) {
+        for digest in missing.iter().take(MAX_MISSING_LINES) {
+            self.task.warn(&format!(
+                "warning: unable to access non-existent chunk {digest}"
+            ));
+        }
+        let more = missing.len().saturating_sub(MAX_MISSING_LINES);
+        if more > 0 {
+            self.task.warn(&format!(
+                "warning: unable to access {more} more non-existent chunks"
+            ));
+        }
     }
 }
 
-/// Missing chunks that get a line each in the log; the report has all.
-const MAX_MISSING_LINES: usize = 50;
-/// Directories between two looks at the tripwire and at the progress.
-const PIECE: u16 = 64;
-const DIRECTORIES: u64 = 0x1_0000;
-/// Up to this many chunks all are counted before the first is removed, beyond a tenth of them:
-/// digests are spread evenly.
-const COUNT_ALL: u64 = 200_000;
-
-/// The sweep over the chunk files.
+/// A sweep as its workers see it.
 struct LocalSweep {
-    store: Arc<DataStore>,
+    /// Directories that exist, in order. One that is made later holds only what is in use.
+    present: Arc<Vec<u16>>,
+    chunks: Arc<ChunkStore>,
+    rules: SweepRules,
+    gate: TableGate,
+    marks: MarkSet,
     task: Arc<dyn TaskContext>,
-    times: SweepTimes,
     /// Stops the run if there is more garbage than anything explains (`gc.md` §6.5).
     wire: Option<DeleteGate>,
-    /// About how many chunks there are.
-    expected: u64,
-    gate: TableGate,
+    /// The next first byte of digests that nobody has taken.
+    next: AtomicU16,
+    /// The first of them that is not to be swept.
+    last: u16,
+    /// Somebody failed, or nobody waits any more.
+    stopped: AtomicBool,
+    progress: Mutex<SweepProgress>,
+}
+
+struct SweepProgress {
+    meter: Option<ProgressMeter>,
+    done: u64,
+    tally: SweepTally,
+}
+
+/// Stops the workers when nobody waits for them any more.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl LocalSweep {
-    fn run(
-        mut self,
-        mode: SweepMode,
-        mut status: GarbageCollectionStatus,
-    ) -> Result<(GarbageCollectionStatus, u64)> {
-        self.count_first()?;
-        self.gate.unmarked = 0;
-        let mut meter = ProgressMeter::new(&self.store.env, "sweeping chunks", "chunks");
-        let mut seen = 0;
-        for first in (0..=u16::MAX).step_by(usize::from(PIECE)) {
-            let last = first.saturating_add(PIECE - 1);
-            seen += self.sweep(first..=last, mode, &mut status)?;
-            let done = u64::from(last) + 1;
-            meter.update(done, Some(DIRECTORIES), seen, &*self.task);
-            self.check(done, &status)?;
+    async fn run(self: Arc<Self>, env: &Env) -> Result<SweepTally> {
+        let _stop = StopOnDrop(&self.stopped);
+        // In a simulation everything happens on one thread, in one order.
+        let workers = if env.is_seeded() { 1 } else { WORKERS };
+        let results = join_all((0..workers).map(|_| {
+            let this = Arc::clone(&self);
+            env.blocking(move || this.work())
+        }));
+        let mut failure = None;
+        for result in results.await {
+            match (result, &failure) {
+                // Of those that stopped because another failed, only that one has a reason.
+                (Ok(()), _) | (Err(Error::Aborted), Some(_)) => {}
+                (Err(error), _) => failure = Some(error),
+            }
         }
-        Ok((status, self.gate.unmarked))
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let mut tally = std::mem::take(&mut self.progress().tally);
+        tally.missing.sort_unstable();
+        Ok(tally)
     }
 
-    /// Counts what would be removed, before anything is.
-    fn count_first(&mut self) -> Result<()> {
-        if self.wire.is_none() {
-            return Ok(());
+    fn progress(&self) -> MutexGuard<'_, SweepProgress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) -> Result<()> {
+        loop {
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(first) = u8::try_from(next).ok().filter(|_| next < self.last) else {
+                return Ok(());
+            };
+            let result = self.sweep_256(first).and_then(|tally| self.report(tally));
+            if result.is_err() {
+                self.stopped.store(true, Ordering::Relaxed);
+            }
+            result?;
         }
-        let last = if self.expected <= COUNT_ALL {
-            u16::MAX
-        } else {
-            u16::MAX / 10 + 1
+    }
+
+    /// The directories whose names begin with that byte, and the partition of the mark beside them.
+    fn sweep_256(&self, first: u8) -> Result<SweepTally> {
+        let mut total = SweepTally::default();
+        let mut named = Named {
+            marks: self.marks.partition(first),
+            next: None,
+            digests: Vec::new(),
         };
-        let mut counted = GarbageCollectionStatus::default();
-        self.sweep(0..=last, SweepMode::DryRun, &mut counted)?;
-        self.check(u64::from(last) + 1, &counted)
+        for prefix in directories(first) {
+            check_abort(&*self.task)?;
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err(Aborted.into());
+            }
+            let named = named.of(prefix)?;
+            if named.is_empty() && self.present.binary_search(&prefix).is_err() {
+                continue;
+            }
+            let (chunks, rules, gate) = (&self.chunks, &self.rules, &self.gate);
+            total.add(chunks.sweep_prefix(prefix, named, rules, gate, &*self.task)?);
+        }
+        Ok(total)
     }
 
-    fn sweep(
-        &mut self,
-        directories: RangeInclusive<u16>,
-        mode: SweepMode,
-        status: &mut GarbageCollectionStatus,
-    ) -> Result<u64> {
-        let (chunks, times, task) = (&self.store.chunks, self.times, &*self.task);
-        Ok(chunks.sweep_unused_chunks(directories, times, mode, &mut self.gate, task, status)?)
-    }
-
-    fn check(&self, done: u64, status: &GarbageCollectionStatus) -> Result<()> {
-        let Some(wire) = &self.wire else {
+    /// Another 256 directories are done.
+    fn report(&self, tally: SweepTally) -> Result<()> {
+        let mut progress = self.progress();
+        progress.tally.add(tally);
+        progress.done += 1;
+        let shards = u64::from(ALL);
+        let (done, seen) = (progress.done, progress.tally.seen);
+        if let Some(meter) = &mut progress.meter {
+            let total = Some(shards * DIRECTORIES_EACH);
+            meter.update(done * DIRECTORIES_EACH, total, seen, &*self.task);
+        }
+        let (Some(wire), tally) = (&self.wire, &progress.tally) else {
             return Ok(());
         };
         let listed = Listed {
-            objects: status.removed_chunks + status.pending_chunks + status.disk_chunks,
-            bytes: status.removed_bytes + status.pending_bytes + status.disk_bytes,
-            candidates: status.removed_chunks,
-            candidate_bytes: status.removed_bytes,
+            objects: tally.removed_chunks + tally.pending_chunks + tally.disk_chunks,
+            bytes: tally.removed_bytes + tally.pending_bytes + tally.disk_bytes,
+            candidates: tally.removed_chunks,
+            candidate_bytes: tally.removed_bytes,
             shards_done: done,
-            shards: DIRECTORIES,
+            shards,
         };
         match wire.check(&listed) {
             Gate::Wait | Gate::Open => Ok(()),
@@ -230,37 +285,67 @@ impl LocalSweep {
     }
 }
 
-/// The digest's lock around each look and removal.
+fn directories(first: u8) -> RangeInclusive<u16> {
+    u16::from_be_bytes([first, 0])..=u16::from_be_bytes([first, 0xff])
+}
+
+/// The marked digests, cut by directory.
+struct Named {
+    marks: MarkIter,
+    /// Read already, but of a later directory.
+    next: Option<Digest>,
+    digests: Vec<Digest>,
+}
+
+impl Named {
+    /// Those of `prefix`; to be called with ascending prefixes.
+    fn of(&mut self, prefix: u16) -> Result<&[Digest]> {
+        self.digests.clear();
+        while let Some(digest) = self.next.take().map(Ok).or_else(|| self.marks.next()) {
+            let digest = digest?;
+            if digest.prefix() > prefix {
+                self.next = Some(digest);
+                break;
+            }
+            self.digests.push(digest);
+        }
+        Ok(&self.digests)
+    }
+}
+
+/// The digest's lock around each look, touch and removal.
 struct TableGate {
     table: Arc<DigestTable>,
-    marks: MarkSet,
     floor: Generation,
-    /// Marked chunks without a file, ascending.
-    missing: Vec<Digest>,
-    /// Chunks met that no index needs.
-    unmarked: u64,
+    dry_run: bool,
 }
 
 impl SweepGate for TableGate {
-    fn with_lock(
-        &mut self,
+    fn with_named(
+        &self,
         digest: &Digest,
-        kind: EntryKind,
+        touch: &mut dyn FnMut() -> LocalResult<bool>,
+    ) -> LocalResult<bool> {
+        self.table.with(digest, |slot| {
+            let found = touch()?;
+            // No running backup may commit with one that is not there.
+            if !self.dry_run && (!found || self.table.has_lost()) {
+                slot.set_lost(!found);
+            }
+            Ok(found)
+        })
+    }
+
+    fn with_lock(
+        &self,
+        digest: &Digest,
         entry: &mut dyn FnMut(SweepPermission) -> LocalResult<()>,
     ) -> LocalResult<()> {
-        // A mark that cannot be read back keeps the chunk.
-        let marked = self.marks.contains(digest).unwrap_or(true);
-        self.unmarked += u64::from(!marked && kind == EntryKind::Chunk);
         self.table.with(digest, |slot| {
             let stamped = slot.stamp().is_some_and(|stamp| stamp >= self.floor);
-            entry(match kind {
-                EntryKind::Chunk if marked => SweepPermission::Live,
-                // Evidence of what a missing chunk was: a run that is no dry run has touched it.
-                EntryKind::Bad(_) if self.missing.binary_search(digest).is_ok() => {
-                    SweepPermission::Live
-                }
-                EntryKind::Chunk if stamped || !slot.is_ordinary() => SweepPermission::Keep,
-                _ => SweepPermission::Remove,
+            entry(match stamped || !slot.is_ordinary() {
+                true => SweepPermission::Keep,
+                false => SweepPermission::Remove,
             })
         })
     }

@@ -220,7 +220,8 @@ impl WriterSession {
             .env
             .blocking(move || -> Result<DataBlob> {
                 blob.set_crc();
-                blob.verify_unencrypted(&digest, Some(u64::from(plain_size)))
+                // Not the CRC again, which is right now.
+                blob.verify_digest(&digest, Some(u64::from(plain_size)))
                     .map_err(Error::format(format!("uploaded chunk {digest}")))?;
                 Ok(blob)
             })

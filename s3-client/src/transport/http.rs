@@ -43,8 +43,9 @@ impl Default for Timeouts {
 const DIGEST_RATE: u64 = 32 * 1024;
 /// Of a failure's body, this much is read.
 const ERROR_BODY_LIMIT: usize = 64 * 1024;
-/// Most memory reserved because of a length the server claims.
-const MAX_RESERVE: usize = 4 * 1024 * 1024;
+/// Most memory reserved because of a length the server claims: enough for any chunk, so that none is
+/// copied while its buffer grows.
+const MAX_RESERVE: usize = 16 * 1024 * 1024 + 4096;
 
 /// The transport to real servers.
 pub struct HttpTransport {

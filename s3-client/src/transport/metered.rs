@@ -123,15 +123,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let this = &mut *self;
         ready!(poll_pause(&mut this.read_pause, &this.meter, cx));
         let before = buffer.filled().len();
-        let size = if this.limits.bytes_in.is_limited() {
-            buffer.remaining().min(LIMITED_PIECE)
+        if this.limits.bytes_in.is_limited() {
+            let size = buffer.remaining().min(LIMITED_PIECE);
+            let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(size));
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut piece))?;
+            let got = piece.filled().len();
+            buffer.set_filled(before + got);
         } else {
-            buffer.remaining()
-        };
-        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(size));
-        ready!(Pin::new(&mut this.inner).poll_read(cx, &mut piece))?;
-        let got = piece.filled().len();
-        buffer.set_filled(before + got);
+            // As it is: clearing it first would cost more than the read puts into it, since a
+            // record of TLS is a small part of the buffer.
+            ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
+        }
+        let got = buffer.filled().len() - before;
         if got > 0 {
             this.meter.read.fetch_add(count(got), Ordering::Relaxed);
             account(
@@ -142,6 +145,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             );
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Metered<S> {
+    fn wrote(&mut self, sent: usize) {
+        if sent > 0 {
+            self.meter.written.fetch_add(count(sent), Ordering::Relaxed);
+            let (bucket, pause) = (&self.limits.bytes_out, &mut self.write_pause);
+            account(bucket, sent, pause, &self.meter);
+        }
     }
 }
 
@@ -160,15 +173,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
             data
         };
         let sent = ready!(Pin::new(&mut this.inner).poll_write(cx, piece))?;
-        if sent > 0 {
-            this.meter.written.fetch_add(count(sent), Ordering::Relaxed);
-            account(
-                &this.limits.bytes_out,
-                sent,
-                &mut this.write_pause,
-                &this.meter,
-            );
+        this.wrote(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Also where the stream below takes one piece at a time: otherwise HTTP copies the body behind
+    /// the headers to make one piece of both.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.limits.bytes_out.is_limited() || !this.inner.is_write_vectored() {
+            let first = pieces.iter().find(|piece| !piece.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |piece| piece));
         }
+        ready!(poll_pause(&mut this.write_pause, &this.meter, cx));
+        let sent = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, pieces))?;
+        this.wrote(sent);
         Poll::Ready(Ok(sent))
     }
 
@@ -186,6 +213,44 @@ mod tests {
     use super::*;
     use crate::limits::Rates;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Neither copies a body behind its headers nor clears the room for an answer.
+    #[tokio::test]
+    async fn pieces_are_written_as_they_come_and_counted() {
+        let env = Env::seeded(1, 0);
+        let limits = EndpointLimits::new(&env, Rates::default());
+        let meter = Meter::new(env);
+        let (near, mut far) = tokio::io::duplex(1 << 10);
+        let mut near = Metered::new(near, meter.clone(), limits);
+        assert!(near.is_write_vectored());
+        let pieces = [b"".as_slice(), b"head", b"body"].map(io::IoSlice::new);
+        let sent = near.write_vectored(&pieces).await.unwrap();
+        assert_eq!((sent, meter.written()), (8, 8));
+        let mut seen = [0; 8];
+        far.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"headbody");
+        far.write_all(b"xy").await.unwrap();
+        let mut room = [7; 100];
+        assert_eq!(near.read(&mut room).await.unwrap(), 2);
+        assert_eq!((&room[..3], meter.read()), (b"xy\x07".as_slice(), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_holds_for_many_pieces_too() {
+        let env = Env::seeded(1, 0);
+        let rates = Rates {
+            bytes_out: (1000, 1000),
+            ..Rates::default()
+        };
+        let limits = EndpointLimits::new(&env, rates);
+        let (near, _far) = tokio::io::duplex(1 << 20);
+        let mut near = Metered::new(near, Meter::new(env.clone()), limits);
+        let (start, zeros) = (env.now(), [0; 2000]);
+        let pieces = [io::IoSlice::new(&zeros), io::IoSlice::new(&zeros)];
+        assert_eq!(near.write_vectored(&pieces).await.unwrap(), 2000);
+        assert_eq!(near.write_vectored(&pieces).await.unwrap(), 2000);
+        assert_eq!((env.now() - start).as_millis(), 1000);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn bandwidth_is_kept_and_counts_as_progress() {
