@@ -139,13 +139,14 @@ impl World {
         self.table.with(&digest(), |slot| {
             match slot.state() {
                 Some(State::Uploading(_) | State::Deleting { .. }) => return Plan::Wait,
-                Some(State::Condemned { .. }) => {
-                    if slot.take_back() == Some(TakenBack::HadPresence) {
+                Some(State::Condemned { .. }) => match slot.take_back() {
+                    Some(TakenBack::HadPresence) => {
                         self.chunk(|chunk| chunk.file = true);
                         slot.stamp_now();
                         return Plan::Duplicate;
                     }
-                }
+                    Some(TakenBack::HadNone) | None => {}
+                },
                 None if slot.is_ordinary() && self.chunk(|chunk| chunk.file) => {
                     slot.stamp_now();
                     return Plan::Duplicate;
@@ -244,7 +245,7 @@ fn a_quarantine_does_not_end_under_an_upload() {
         let table = Arc::new(DigestTable::new(1));
         let held = Arc::new(AtomicU64::new(0));
         table.with(&digest(), |slot| {
-            slot.suspect(Instant::now() + Duration::from_secs(1))
+            slot.suspect(Instant::now() + Duration::from_secs(1));
         });
         let hold = |end_suspicion: bool| {
             let (table, held) = (Arc::clone(&table), Arc::clone(&held));
