@@ -40,7 +40,7 @@ TARGET ?=
 ROUNDS ?= 50
 SEED ?= 1
 
-.PHONY: help demo test bench fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
+.PHONY: help demo test bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
 	deny ci setup minio cargo-deny
 
 help: ## list the targets
@@ -77,6 +77,18 @@ fuzz-corpus: setup ## what fuzzing found, minimised, becomes the corpus in the r
 faults: setup minio ## kill, stop, cut: ROUNDS=50 from SEED=1, real processes against MinIO
 	FAULT_ROUNDS='$(ROUNDS)' FAULT_SEED='$(SEED)' \
 		cargo test --locked --package faults --test faults -- --nocapture --test-threads=1
+# Of a simulation: how many seeds, how many steps of each, the first one; a single world of a seed;
+# a shortened plan that failed.
+SEEDS ?= 20
+STEPS ?= 20000
+FIRST_SEED ?= 1
+WORLD ?=
+PLAN ?=
+
+simulate: ## simulated servers, SEEDS=n STEPS=m FIRST_SEED=k
+	nice -n 10 cargo run --locked --release --quiet -p simulation --bin simulate -- \
+		--seeds $(SEEDS) --steps $(STEPS) --first-seed $(FIRST_SEED) \
+		$(if $(WORLD),--world $(WORLD)) $(if $(PLAN),--plan $(PLAN))
 
 model: setup ## the protocol's models with larger bounds (minutes, some gigabytes)
 	MODEL_DEEP=1 nice -n 19 cargo test --locked --package model --test exhaustive -- --nocapture

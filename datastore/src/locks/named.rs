@@ -137,6 +137,7 @@ where
             result => return result,
         }
         tokio::select! {
+            biased;
             () = env.sleep(RETRY_PAUSE) => {}
             () = cancel.cancelled() => return Err(Aborted.into()),
         }

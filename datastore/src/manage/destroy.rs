@@ -135,6 +135,7 @@ impl DataStore {
             backend.quarantine.as_secs()
         ));
         tokio::select! {
+            biased;
             () = self.env.sleep(backend.quarantine) => Ok(()),
             () = task.cancel().cancelled() => Err(Error::Aborted),
         }

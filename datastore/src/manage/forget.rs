@@ -237,6 +237,7 @@ impl DataStore {
         cancel: &CancellationToken,
     ) -> Result<RwLockReadGuard<'_, ()>> {
         tokio::select! {
+            biased;
             guard = self.metadata_epoch.read() => Ok(guard),
             () = cancel.cancelled() => Err(Error::Aborted),
         }

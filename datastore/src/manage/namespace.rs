@@ -143,6 +143,7 @@ impl DataStore {
     ) -> Result<bool> {
         // Alone with the tree: a namespace created anew meanwhile would lose its marker.
         let _epoch = tokio::select! {
+            biased;
             guard = self.metadata_epoch.write() => guard,
             () = cancel.cancelled() => return Err(Error::Aborted),
         };

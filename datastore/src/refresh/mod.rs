@@ -77,6 +77,7 @@ impl DataStore {
         self.wait_for_late_deletes(backend, &client, task).await?;
         // From the listing to the exchange nobody removes snapshots: they would come back.
         let _quiet = tokio::select! {
+            biased;
             quiet = self.metadata_epoch.write() => quiet,
             () = task.cancel().cancelled() => return Err(Error::Aborted),
         };
@@ -188,6 +189,7 @@ impl DataStore {
                     break;
                 }
                 tokio::select! {
+                    biased;
                     () = self.env.sleep(left.min(std::time::Duration::from_secs(10))) => {}
                     () = task.cancel().cancelled() => return Err(Error::Aborted),
                 }

@@ -146,6 +146,10 @@ impl DataStore {
                 if s3 {
                     DeleteJournal::create(&state.delete_journal())?;
                 }
+                // A directory that a power failure leaves without its `.chunks` can be neither
+                // opened nor created again.
+                crate::disk::sync_file_system(&path)
+                    .map_err(Error::io("unable to sync the file system of", &path))?;
                 Ok(state)
             })
             .await

@@ -77,6 +77,7 @@ impl DataStore {
                 result => return result,
             }
             tokio::select! {
+                biased;
                 () = self.env.sleep(WRITER_PAUSE) => {}
                 () = cancel.cancelled() => return Err(Error::Aborted),
             }
@@ -121,6 +122,13 @@ impl DataStore {
         (activation.hold == Some(guard.hold())).then_some(WriterLease { _guard: guard })
     }
 
+    /// Whether somebody in this process has a lease at the moment: what another process may have
+    /// changed has been read then.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.held_lease().is_some()
+    }
+
     /// The lease for a refresh, which repairs what the others refuse to work with.
     pub(crate) async fn maintenance_lease(
         &self,
@@ -158,7 +166,7 @@ impl DataStore {
         cancel: &CancellationToken,
     ) -> Result<tokio::sync::MutexGuard<'_, Activation>> {
         tokio::select! {
-            biased;
+           biased;
             () = cancel.cancelled() => Err(Error::Aborted),
             activation = self.activation.lock() => Ok(activation),
         }

@@ -123,6 +123,7 @@ impl S3Client {
             }
             let room = waiting.len() < MAX_DELETE_KEYS;
             tokio::select! {
+                biased;
                 Some((part, error)) = batches.next(), if !batches.is_empty() => {
                     report.merge(part);
                     match error {

@@ -36,6 +36,9 @@ pub struct Behaviour {
     pub omit_headers: BTreeSet<String>,
     /// HEAD and GET see a new or deleted object only after this time.
     pub stale_reads: Duration,
+    /// Deleted objects are remembered for single stale listings (`Treatment::listing`), although
+    /// listings in general are not stale.
+    pub remember_deleted: bool,
     /// Whether there is room for more.
     pub space: Space,
     /// A request rate beyond which the server refuses.
@@ -59,6 +62,7 @@ impl Default for Behaviour {
             date_header: DateHeader::ServerClock,
             omit_headers: BTreeSet::new(),
             stale_reads: Duration::ZERO,
+            remember_deleted: false,
             space: Space::Unlimited,
             throttle: None,
         }

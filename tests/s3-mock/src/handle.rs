@@ -12,7 +12,7 @@ use crate::behaviour::Behaviour;
 use crate::builder::Builder;
 use crate::fault::{Action, Fault, FaultId};
 use crate::gate::Gate;
-use crate::journal::{Counters, Journal, RequestId};
+use crate::journal::{Counters, Journal, Observer, RequestId};
 use crate::late::LateRequest;
 use crate::op::Op;
 use crate::pattern::Pattern;
@@ -22,6 +22,7 @@ use crate::shared::Shared;
 use crate::sigv4::Account;
 use crate::store::{Bucket, StoredObject};
 use crate::tls::Identity;
+use crate::treatment::Treatment;
 
 /// A running server. Clones are the same server; it stops with the last one.
 #[derive(Clone, Debug)]
@@ -132,9 +133,18 @@ impl MockS3 {
     /// Faults, gates and latencies apply; an answer that breaks off counts as dropped. When the
     /// future is dropped the request goes on, as with a client that has left.
     pub async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Dropped> {
+        self.exchange_treated(request, Treatment::default()).await
+    }
+
+    /// The same for a request that is treated in its own way.
+    pub async fn exchange_treated(
+        &self,
+        request: Request<Bytes>,
+        treatment: Treatment,
+    ) -> Result<Response<Bytes>, Dropped> {
         let (parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
-        let answer = deliver(Arc::clone(&self.running.shared), parts, body).await?;
+        let answer = deliver(Arc::clone(&self.running.shared), parts, body, treatment).await?;
         let (parts, body) = answer.into_parts();
         let length = parts.headers.get("content-length").filter(|_| !is_head);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -223,6 +233,11 @@ impl MockS3 {
     }
 
     // --- what happened --------------------------------------------------------------------------
+
+    /// Tells `observer` of every line of the journal from now on.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.shared().lock().observer = Some(observer);
+    }
 
     /// The journal so far.
     #[must_use]

@@ -20,6 +20,8 @@ pub struct Event {
     pub op: Op,
     /// The bucket, or nothing for ListBuckets.
     pub bucket: String,
+    /// The tag of the request's `Treatment`, or 0.
+    pub tag: u64,
     /// What happened.
     pub what: What,
 }
@@ -82,6 +84,14 @@ impl Change {
             Self::BucketCreated => None,
         }
     }
+}
+
+/// Hears of every line of the journal at the moment when it is written.
+///
+/// The server's state is locked meanwhile: nothing may be asked of the server.
+pub trait Observer: Send + Sync {
+    /// A line was written.
+    fn line(&self, event: &Event);
 }
 
 /// The journal of a server, as of the moment when it was asked for.

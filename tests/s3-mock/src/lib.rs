@@ -21,7 +21,8 @@
 //! * [`Builder`], [`MockS3`]: start a server, look into it, preload it
 //! * [`Behaviour`]: the provider it plays (conditional PUT, listings, latencies, space, …)
 //! * [`Fault`], [`Action`], [`Gate`]: mishaps of single requests, and stopping requests
-//! * [`Journal`], [`Counters`]: what happened, in exact order
+//! * [`Journal`], [`Counters`]: what happened, in exact order; [`Observer`]: the same as it happens
+//! * [`Treatment`]: the fate of a single request, for simulations
 //! * [`sigv4`], [`tls`]: signing and certificates, for tests that speak HTTP themselves
 //!
 //! Time is tokio's, on top of a settable start, so that paused runtimes work. Note that tokio's
@@ -51,6 +52,7 @@ mod server;
 mod shared;
 mod state;
 mod store;
+mod treatment;
 
 pub mod sigv4;
 pub mod tls;
@@ -63,9 +65,10 @@ pub use encoding::{md5, percent_encode, sha256_hex};
 pub use fault::{Action, ClientSees, Fault, FaultId};
 pub use gate::Gate;
 pub use handle::MockS3;
-pub use journal::{Change, Counters, Event, Journal, RequestId, What};
+pub use journal::{Change, Counters, Event, Journal, Observer, RequestId, What};
 pub use late::LateRequest;
 pub use op::Op;
 pub use pattern::Pattern;
 pub use pipeline::Dropped;
 pub use store::StoredObject;
+pub use treatment::Treatment;

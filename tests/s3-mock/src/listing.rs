@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::ops::Bound;
 
 use crate::answer::Answer;
-use crate::behaviour::{Behaviour, ListBehaviour, ListField, ListOrder, TokenMode};
+use crate::behaviour::{ListBehaviour, ListField, ListOrder, TokenMode};
 use crate::dates::iso_date;
 use crate::encoding::{md5, percent_encode, xml_escape};
 use crate::request::Request;
@@ -151,10 +151,9 @@ impl<'a> Query<'a> {
     fn page<'b>(
         &'b self,
         bucket: &'b Bucket,
-        behaviour: &Behaviour,
+        list: &ListBehaviour,
         now: i64,
     ) -> (Vec<Item<'b>>, Option<Resume>) {
-        let list = &behaviour.list;
         let whole = list.order == ListOrder::Hashed || list.tokens == TokenMode::Offset;
         let (from, after) = match &self.cursor.resume {
             Resume::After(key) => (Bound::Excluded(key.as_str()), Some(key.as_str())),
@@ -224,7 +223,8 @@ impl<'a> Query<'a> {
 impl State {
     /// GET `?list-type=2`.
     pub(crate) fn list_objects(&self, bucket_name: &str, req: &Request, now: i64) -> Outcome {
-        let list = &self.behaviour.list;
+        let list = req.treatment.listing.as_ref();
+        let list = list.unwrap_or(&self.behaviour.list);
         let Some(bucket) = self.buckets.get(bucket_name) else {
             return Outcome::no_such_bucket();
         };
@@ -232,7 +232,7 @@ impl State {
             Ok(query) => query,
             Err(answer) => return Outcome::read(answer),
         };
-        let (items, next) = query.page(bucket, &self.behaviour, now);
+        let (items, next) = query.page(bucket, list, now);
         let (truncated, token) = query.continuation(next, list);
         let text = |key: &str| {
             if query.url_encoding {

@@ -50,6 +50,7 @@ pub(crate) async fn process(shared: Arc<Shared>, request: Request) -> Reply {
         let mut state = shared.lock();
         let keys = request.keys();
         let chosen = state.faults.choose(op, &keys);
+        let chosen = chosen.or_else(|| request.treatment.chosen());
         state.record(&request, shared.clock.millis(), What::Arrived { keys });
         state.counters.begin(op);
         let size = u64::try_from(request.body.len()).unwrap_or(u64::MAX);

@@ -6,6 +6,7 @@ use hyper::{HeaderMap, Method};
 use crate::delete::{DeleteRequest, parse_delete};
 use crate::encoding::percent_decode;
 use crate::op::Op;
+use crate::treatment::Treatment;
 
 /// A request whose body has arrived completely.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Request {
     pub(crate) key: Option<String>,
     /// The parsed body of a DeleteObjects request.
     pub(crate) delete: Option<Result<DeleteRequest, String>>,
+    pub(crate) treatment: Treatment,
 }
 
 /// Where a request points to, before its body is read.
@@ -81,6 +83,7 @@ impl Request {
         target: Target,
         headers: HeaderMap,
         body: Bytes,
+        treatment: Treatment,
     ) -> Self {
         let Target {
             path,
@@ -103,6 +106,7 @@ impl Request {
             bucket,
             key,
             delete,
+            treatment,
         }
     }
 

@@ -20,6 +20,7 @@ use crate::body::AnswerBody;
 use crate::pipeline::{Dropped, process};
 use crate::request::{Request, Target};
 use crate::shared::Shared;
+use crate::treatment::Treatment;
 
 /// The largest request body.
 const MAX_BODY: usize = 512 << 20;
@@ -106,7 +107,7 @@ async fn receive(
 ) -> Result<Response<AnswerBody>, Dropped> {
     let (parts, body) = request.into_parts();
     match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => deliver(shared, parts, body.to_bytes()).await,
+        Ok(body) => deliver(shared, parts, body.to_bytes(), Treatment::default()).await,
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             plain_error(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
         }
@@ -121,6 +122,7 @@ pub(crate) async fn deliver(
     shared: Arc<Shared>,
     parts: hyper::http::request::Parts,
     body: Bytes,
+    treatment: Treatment,
 ) -> Result<Response<AnswerBody>, Dropped> {
     let host = parts
         .headers
@@ -132,7 +134,7 @@ pub(crate) async fn deliver(
         Err(message) => return plain_error(StatusCode::BAD_REQUEST, message),
     };
     let id = shared.lock().next_request();
-    let request = Request::new(id, parts.method, target, parts.headers, body);
+    let request = Request::new(id, parts.method, target, parts.headers, body, treatment);
     tokio::spawn(process(shared, request))
         .await
         .unwrap_or(Err(Dropped))

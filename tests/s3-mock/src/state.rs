@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::Answer;
@@ -9,7 +10,7 @@ use crate::behaviour::Behaviour;
 use crate::dates::iso_date;
 use crate::encoding::xml_escape;
 use crate::fault::FaultScript;
-use crate::journal::{Change, Counters, Event, Journal, RequestId, What};
+use crate::journal::{Change, Counters, Event, Journal, Observer, RequestId, What};
 use crate::late::LateRequests;
 use crate::op::Op;
 use crate::request::Request;
@@ -40,13 +41,14 @@ impl Outcome {
 }
 
 /// The server's whole state.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct State {
     pub(crate) buckets: BTreeMap<String, Bucket>,
     pub(crate) behaviour: Behaviour,
     pub(crate) faults: FaultScript,
     pub(crate) late: LateRequests,
     pub(crate) journal: Journal,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) counters: Counters,
     /// 409 answers given so far, per bucket and key.
     pub(crate) conflicts: HashMap<(String, String), u32>,
@@ -73,32 +75,27 @@ impl State {
     /// Adds a line to the journal.
     pub(crate) fn record(&mut self, request: &Request, at_millis: i64, what: What) {
         let bucket = request.bucket.clone().unwrap_or_default();
-        self.record_event(request.id, request.op, bucket, at_millis, what);
-    }
-
-    pub(crate) fn record_event(
-        &mut self,
-        request: RequestId,
-        op: Op,
-        bucket: String,
-        at_millis: i64,
-        what: What,
-    ) {
         let seq = u64::try_from(self.journal.events.len()).unwrap_or(u64::MAX);
-        self.journal.events.push(Event {
+        let event = Event {
             seq,
             at_millis,
-            request,
-            op,
+            request: request.id,
+            op: request.op,
             bucket,
+            tag: request.treatment.tag,
             what,
-        });
+        };
+        if let Some(observer) = &self.observer {
+            observer.line(&event);
+        }
+        self.journal.events.push(event);
     }
 
     /// Removes an object; `None` without such a bucket.
     pub(crate) fn remove(&mut self, bucket: &str, key: &str, now: i64) -> Option<Removal> {
-        let stale_views =
-            !self.behaviour.list.stale.is_zero() || !self.behaviour.stale_reads.is_zero();
+        let stale_views = self.behaviour.remember_deleted
+            || !self.behaviour.list.stale.is_zero()
+            || !self.behaviour.stale_reads.is_zero();
         Some(self.buckets.get_mut(bucket)?.delete(key, now, stale_views))
     }
 

@@ -96,6 +96,9 @@ impl Bucket {
 
     /// The object as a server sees it whose view is `stale` behind.
     pub(crate) fn get_stale(&self, key: &str, now: i64, stale: Duration) -> Option<&StoredObject> {
+        if stale.is_zero() {
+            return self.objects.get(key);
+        }
         let stale = millis(stale);
         let ghost = || {
             let recent = |ghost: &&Ghost| ghost.deleted_at.saturating_add(stale) > now;
@@ -108,7 +111,6 @@ impl Bucket {
             Some(object) if object.last_modified_millis.saturating_add(stale) <= now => {
                 Some(object)
             }
-            Some(object) if stale == 0 => Some(object),
             _ => ghost(),
         }
     }

@@ -20,8 +20,18 @@ use crate::{Chunk, STORE, Server, Snapshot, World, no_grace};
 ///
 /// The caller's virtual clock must be ahead of real time: pass some time first.
 pub fn meanwhile<T: Send>(env: &Env, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    meanwhile_watched(env, || (), work)
+}
+
+/// The same; `watch` is called on the other thread first, and what it returns lives until the end.
+pub fn meanwhile_watched<T: Send, G>(
+    env: &Env,
+    watch: impl FnOnce() -> G + Send,
+    work: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     let now = env.now();
     let elsewhere = move || -> Result<T> {
+        let _watching = watch();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)

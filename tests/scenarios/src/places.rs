@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Chunk, Server, Snapshot, World, finish, group, insert, time};
 
 /// A directory that forgets; in memory where that is possible, since nobody pulls the plug.
-pub(crate) fn temporary_directory() -> std::io::Result<tempfile::TempDir> {
+pub fn temporary_directory() -> std::io::Result<tempfile::TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 

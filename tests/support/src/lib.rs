@@ -11,9 +11,11 @@ mod endpoint;
 pub mod fixtures;
 mod memory;
 mod minio;
+#[cfg(feature = "servers")]
 mod s3s_server;
 
 pub use endpoint::{Endpoint, mock_endpoint};
-pub use memory::{MemoryTransport, memory_client};
+pub use memory::{MemoryTransport, http_request, memory_client};
 pub use minio::MinioServer;
+#[cfg(feature = "servers")]
 pub use s3s_server::S3sServer;

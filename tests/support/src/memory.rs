@@ -34,7 +34,8 @@ impl MemoryTransport {
     }
 
     async fn exchange(&self, attempt: Attempt) -> Result<Response, TransportError> {
-        let request = build(&attempt).map_err(|error| TransportError::broken(error.to_string()))?;
+        let request =
+            http_request(&attempt).map_err(|error| TransportError::broken(error.to_string()))?;
         let answer = tokio::select! {
             biased;
             answer = self.server.exchange(request) => answer,
@@ -61,7 +62,11 @@ impl Transport for MemoryTransport {
     }
 }
 
-fn build(attempt: &Attempt) -> Result<hyper::Request<Bytes>, hyper::http::Error> {
+/// An attempt as a request of the scripted server.
+///
+/// # Errors
+/// If it is no valid HTTP.
+pub fn http_request(attempt: &Attempt) -> Result<hyper::Request<Bytes>, hyper::http::Error> {
     let request = &attempt.request;
     let mut built = hyper::Request::builder()
         .method(request.method.clone())

@@ -86,6 +86,7 @@ impl Looks {
 async fn abortable<T>(sweep: &Sweep, work: impl Future<Output = Result<T>>) -> Result<T> {
     check_abort(&*sweep.task)?;
     tokio::select! {
+        biased;
         result = work => result,
         () = sweep.task.cancel().cancelled() => Err(Error::Aborted),
     }

@@ -119,6 +119,14 @@ impl Disk {
         Ok(())
     }
 
+    /// Makes another, empty directory what a power failure would leave of this one now.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn leave(&self, loss: Loss, to: &Path) -> io::Result<()> {
+        self.state().after(loss).write(to)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,60 @@
+//! G14 foreign keys, G15 metadata untouched.
+
+use crate::bucket::Subject;
+use crate::sim::Core;
+use crate::universe::{Key, Universe};
+
+use super::Violation;
+
+/// Keys that are no chunks of ours, as others leave them below `.chunks/`.
+#[must_use]
+pub fn foreign(universe: &Universe) -> Vec<String> {
+    let hex = universe.digest(0).to_hex();
+    let (upper, first) = (hex.to_uppercase(), &hex[..4]);
+    [
+        format!("{first}/{upper}"),
+        format!("{first}/{hex}0"),
+        format!("{first}/{}", &hex[..63]),
+        format!("{first}/{hex}.txt"),
+        format!("{first}/{hex}.10.bad"),
+        "readme".to_owned(),
+    ]
+    .map(|name| format!("{}/.chunks/{name}", scenarios::STORE))
+    .to_vec()
+}
+
+/// A delete request names only chunks, or metadata of snapshots that are to go.
+pub fn may_delete(core: &Core, universe: &Universe, subject: &Subject) -> Result<(), Violation> {
+    for key in &subject.keys {
+        match universe.classify(key) {
+            Key::Chunk(_) | Key::Bad(_) | Key::Other | Key::InUse => {}
+            Key::NoChunk => {
+                let text = format!("a delete of {key}, which is no chunk, is sent");
+                return Err(Violation::new("G14", text));
+            }
+            Key::Manifest(snapshot) => refuse_live(core, key, &snapshot)?,
+            Key::Metadata(path) => {
+                let snapshot = path.rsplit_once('/').map_or("", |(snapshot, _)| snapshot);
+                let is_archive = path.ends_with(".didx") || path.ends_with(".blob");
+                if is_archive {
+                    refuse_live(core, key, snapshot)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_live(core: &Core, key: &str, snapshot: &str) -> Result<(), Violation> {
+    let snapshot = core
+        .book
+        .find(snapshot)
+        .map(|index| &core.book.snapshots[index]);
+    match snapshot {
+        Some(snapshot) if snapshot.is_needed() => Err(Violation::new(
+            "G15",
+            format!("a delete of {key} of a committed snapshot is sent"),
+        )),
+        _ => Ok(()),
+    }
+}
