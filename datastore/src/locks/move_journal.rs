@@ -154,9 +154,16 @@ impl LockedMoveJournal {
 /// Whether there is such a file. What cannot be the name of any was left by a crash: nobody moved an
 /// index there, and an error would stop every collection until somebody removes the journal.
 fn exists(path: &Path) -> LocalResult<bool> {
-    use std::io::ErrorKind::{InvalidFilename, InvalidInput};
+    use std::io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory};
     match path.symlink_metadata() {
-        Err(error) if matches!(error.kind(), InvalidInput | InvalidFilename) => Ok(false),
+        Err(error)
+            if matches!(
+                error.kind(),
+                InvalidInput | InvalidFilename | NotADirectory
+            ) =>
+        {
+            Ok(false)
+        }
         metadata => Ok(found(metadata).at("stat moved index", path)?.is_some()),
     }
 }
@@ -218,7 +225,12 @@ mod tests {
         let (dir, journal) = journal();
         let path = dir.path().join("x.fidx");
         std::fs::write(&path, "").unwrap();
-        let garbage = [b"/a\0b\n/".as_slice(), &[b'x'; 5000], b"/y\n"].concat();
+        let garbage = [
+            b"/a\0b\n/dev/null/x\n/".as_slice(),
+            &[b'x'; 5000],
+            b"/y\n",
+        ]
+        .concat();
         std::fs::write(dir.path().join(MOVE_JOURNAL_NAME), garbage).unwrap();
         let mut locked = journal.try_lock().unwrap();
         locked.append(std::slice::from_ref(&path)).unwrap();

@@ -108,7 +108,8 @@ fn check_appended(old: &Path, total: u64) {
     assert_eq!(page.total, 2 * total.min(3));
     for line in page.lines {
         let (time, message) = split_line(&line.t).expect("we wrote it");
-        assert_eq!(time, START);
+        // The clock goes on while the lines are written.
+        assert!((START..START + 3600).contains(&time));
         assert!(message == "done" || message == "TASK OK");
     }
 }

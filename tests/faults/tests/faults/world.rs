@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 const BUCKET: &str = "faults";
-/// Much longer than a round ever takes; only a hang takes longer.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Much longer than a round ever takes, on a busy machine too; only a hang takes longer.
+const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A whole number from the environment.
