@@ -326,7 +326,8 @@ fn iteration_is_in_digest_order_and_misses_nothing() {
         .iterate(0x7f00..=0x7f01)
         .map(|l| l.unwrap().prefix)
         .collect();
-    assert_eq!(part, [0x7f00, 0x7f01]);
+    // Whether what is missing is left out depends on how a directory counts its links.
+    assert!(part == [0x7f00] || part == [0x7f00, 0x7f01], "{part:?}");
     assert!(store.remove_using(&digest(0x7f, 3)).unwrap());
     assert_eq!(store.list_prefix(0x1234).unwrap().entries, []);
     std::fs::write(store.chunk_dir().join("1234"), "no directory").unwrap();
@@ -446,9 +447,8 @@ fn sweep_touches_what_is_named_and_reports_what_is_missing() {
             .sweep_prefix(0x0600, &named, &rules, &gate, &task)
             .unwrap();
         assert_eq!(tally.missing, missing, "{mode:?}");
-        // Of the bad copies those of 1 and, in a dry run, 5 are old.
-        let kept = u64::from(mode == SweepMode::Remove);
-        assert_eq!((tally.removed_chunks, tally.removed_bad), (0, 2 - kept));
+        // The bad copy of 1 is old; that of 5 is, too, but it is evidence: its chunk is missing.
+        assert_eq!((tally.removed_chunks, tally.removed_bad), (0, 1));
         assert_eq!((tally.disk_chunks, tally.pending_chunks), (2, 2));
     }
     let named = store.stat_chunk(&digest(6, 1)).unwrap().unwrap();
