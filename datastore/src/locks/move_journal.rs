@@ -156,12 +156,7 @@ impl LockedMoveJournal {
 fn exists(path: &Path) -> LocalResult<bool> {
     use std::io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory};
     match path.symlink_metadata() {
-        Err(error)
-            if matches!(
-                error.kind(),
-                InvalidInput | InvalidFilename | NotADirectory
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), InvalidInput | InvalidFilename | NotADirectory) => {
             Ok(false)
         }
         metadata => Ok(found(metadata).at("stat moved index", path)?.is_some()),
@@ -225,12 +220,7 @@ mod tests {
         let (dir, journal) = journal();
         let path = dir.path().join("x.fidx");
         std::fs::write(&path, "").unwrap();
-        let garbage = [
-            b"/a\0b\n/dev/null/x\n/".as_slice(),
-            &[b'x'; 5000],
-            b"/y\n",
-        ]
-        .concat();
+        let garbage = [b"/a\0b\n/dev/null/x\n/".as_slice(), &[b'x'; 5000], b"/y\n"].concat();
         std::fs::write(dir.path().join(MOVE_JOURNAL_NAME), garbage).unwrap();
         let mut locked = journal.try_lock().unwrap();
         locked.append(std::slice::from_ref(&path)).unwrap();

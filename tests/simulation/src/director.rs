@@ -1,5 +1,9 @@
 //! How long each request takes and what it meets: a function of the plan and of what the request
 //! is, so that leaving an element of the plan out changes as little as possible for the rest.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock of the simulated world itself"
+)]
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -2,6 +2,10 @@
 //!
 //! A request that has left goes on whatever becomes of its process; a process that has ended sends
 //! nothing any more, although its tasks may still be waiting to be dropped.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock of the simulated world itself"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

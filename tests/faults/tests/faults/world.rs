@@ -98,6 +98,8 @@ impl World {
             .arg("--place")
             .arg(&self.place)
             .args(arguments)
+            // The end of the log is looked at for the error, not for where it came from.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

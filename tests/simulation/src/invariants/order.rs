@@ -45,13 +45,12 @@ pub fn announced(
         let Some(other) = other.and_then(|other| core.procs.get(other)) else {
             continue;
         };
-        if other.is_alive() && flight.until.is_none() && other.id != proc {
-            if other.disk == sender.disk {
-                return Err(Violation::new(
-                    "G6",
-                    "two processes delete at the same time",
-                ));
-            }
+        let in_flight = other.is_alive() && flight.until.is_none();
+        if in_flight && other.id != proc && other.disk == sender.disk {
+            return Err(Violation::new(
+                "G6",
+                "two processes delete at the same time",
+            ));
         }
     }
     Ok(())
