@@ -114,11 +114,9 @@ impl World {
         let output = tokio::time::timeout(PATIENCE, output)
             .await
             .with_context(|| format!("{arguments:?} hangs, {}", self.log_tail()))??;
-        ensure!(
-            output.status.success(),
-            "{arguments:?} failed, {}",
-            self.log_tail()
-        );
+        // Tokio captures it here, whatever the command says.
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?} failed: {said}");
         Ok(String::from_utf8(output.stdout)?)
     }
 
