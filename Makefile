@@ -40,7 +40,7 @@ TARGET ?=
 ROUNDS ?= 50
 SEED ?= 1
 
-.PHONY: help demo test bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
+.PHONY: help demo test mutants bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
 	deny ci setup minio cargo-deny
 
 help: ## list the targets
@@ -56,6 +56,10 @@ endif
 
 test: setup minio ## all tests
 	cargo test --locked --workspace
+
+# MUTANTS="name name" for some of them.
+mutants: setup ## drop each rule of the collection in turn, and see its tests fail (slow)
+	scripts/mutate $(MUTANTS)
 
 # All rows; RUNS=n runs (the median counts), ROWS=a,b for some of them, which leaves docs/benchmarks.md
 # as it is.
