@@ -8,7 +8,7 @@
 //! bucket, crashes, clock jumps. It is carried out on one thread with a virtual clock, against the
 //! scripted S3 server, so that two runs of one plan take the same steps. After each step the
 //! [`invariants`] G1–G16 are checked against the server's journal, the local disk and a
-//! [`book`](crate::book) of what was promised to whom; from time to time the world runs dry and is
+//! [`book`] of what was promised to whom; from time to time the world runs dry and is
 //! compared with the book. A plan that fails is [shortened](shrink) by leaving elements out.
 //!
 //! ```text
