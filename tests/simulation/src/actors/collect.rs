@@ -72,7 +72,12 @@ impl TaskContext for Task {
 /// Collects garbage.
 pub async fn collect(server: &Server, plan: &Collect) -> Result<()> {
     let sim = &server.sim;
-    if sim.plan.setting.sharded {
+    let stocked = {
+        let core = sim.core();
+        let disk = core.procs[usize::try_from(server.proc)?].disk;
+        core.disks[disk].files != 0
+    };
+    if sim.plan.setting.sharded && stocked {
         let facts = RunFacts {
             chunks_left: 30_000,
             ..RunFacts::default()

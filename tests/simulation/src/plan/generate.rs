@@ -243,9 +243,9 @@ fn meddling(dice: &mut Dice) -> Act {
             digest: dice.small(PLAIN + CRYPT),
         },
         28..31 => Act::Retain {
+            // Given free again when the world runs dry.
             digests: match dice.below(3) {
-                0 => Vec::new(),
-                1 => (0..3).map(|_| dice.small(PLAIN + CRYPT)).collect(),
+                0 => (0..3).map(|_| dice.small(PLAIN + CRYPT)).collect(),
                 _ => (0..PLAIN + CRYPT).collect(),
             },
         },
