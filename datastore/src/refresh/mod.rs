@@ -91,6 +91,8 @@ impl DataStore {
         task.log("Start refresh phase2 (chunk presence)");
         let presence = self.rebuild_presence(&client, task).await?;
         presence.log(task);
+        // What the bucket does not have must not come back once this state is trusted.
+        backend.sync_dropped_presence().await?;
         self.adopt_epoch(backend, &client).await?;
         self.state.write_rebuild_needed(None)?;
         self.trust_local_state().await;

@@ -20,6 +20,12 @@ use crate::task::{Progress, TaskContext, check_abort};
 /// Shards listed at once.
 const PARALLEL_LISTINGS: usize = 16;
 
+/// A listing may be older than the last delete (G10), so that a marker is made only after a look at
+/// the object; unless a shard lacks more markers than this. Then the local state is being built
+/// anew, a request for each chunk would take hours, and whoever had the prefix before has been
+/// waited for.
+const MAX_LOOKS: usize = 40;
+
 /// What the second half did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -130,13 +136,23 @@ impl DataStore {
             ..PresenceReport::default()
         };
         let this = Arc::clone(backend);
-        let (created, removed, payloads) = self
+        let shard = self
             .env
             .blocking(move || correct_shard(&this, prefix, &listed))
             .await?;
-        report.created = created;
-        report.removed = removed;
-        Ok((report, payloads))
+        report.removed = shard.removed;
+        if shard.unmarked.len() <= MAX_LOOKS {
+            for digest in shard.unmarked {
+                check_abort(task)?;
+                let look = backend.confirm_presence(client, digest).await?;
+                report.created += u64::from(look == Look::Present);
+            }
+        } else {
+            let this = Arc::clone(backend);
+            let create = move || create_markers(&this, &shard.unmarked);
+            report.created = self.env.blocking(create).await?;
+        }
+        Ok((report, shard.payloads))
     }
 }
 
@@ -167,15 +183,19 @@ async fn list_shard(
     Ok(digests)
 }
 
-/// Makes the local directory of a shard say what the listing says; returns the digests with a
-/// payload but no object, which may be healed.
-fn correct_shard(
-    backend: &S3Backend,
-    prefix: ShardPrefix,
-    listed: &[Digest],
-) -> Result<(u64, u64, Vec<Digest>)> {
-    let (mut created, mut removed, mut payloads) = (0, 0, Vec::new());
-    let now = FileTime::now(&backend.env);
+/// A shard, compared.
+struct Shard {
+    /// Markers removed since their object is not listed.
+    removed: u64,
+    /// With a payload but no object: these may be healed.
+    payloads: Vec<Digest>,
+    /// Listed, without a local file.
+    unmarked: Vec<Digest>,
+}
+
+/// Removes the markers of what is not listed; finds what else differs.
+fn correct_shard(backend: &S3Backend, prefix: ShardPrefix, listed: &[Digest]) -> Result<Shard> {
+    let (mut removed, mut payloads, mut unmarked) = (0, Vec::new(), Vec::new());
     for directory in backend.local.iterate(prefix.directories()) {
         for entry in directory?.entries {
             let (EntryKind::Chunk, Some(digest)) = (entry.kind, entry.digest) else {
@@ -188,7 +208,7 @@ fn correct_shard(
                 continue;
             };
             if chunk.is_marker() {
-                backend.local.remove_chunk(&digest)?;
+                backend.drop_presence(&digest)?;
                 removed += 1;
             } else {
                 payloads.push(digest);
@@ -196,15 +216,30 @@ fn correct_shard(
         }
     }
     for digest in listed {
-        // Nobody else is at work, but the rule that presence follows the slot holds here too.
-        let new = backend.table.with(digest, |slot| -> Result<bool> {
+        let there = backend.table.with(digest, |slot| -> Result<bool> {
             slot.set_lost(false);
-            if backend.local.stat_chunk(digest)?.is_some() {
-                return Ok(false);
-            }
-            Ok(backend.local.create_marker(digest, now)?)
+            Ok(backend.local.stat_chunk(digest)?.is_some())
         })?;
+        if !there {
+            unmarked.push(*digest);
+        }
+    }
+    Ok(Shard {
+        removed,
+        payloads,
+        unmarked,
+    })
+}
+
+fn create_markers(backend: &S3Backend, digests: &[Digest]) -> Result<u64> {
+    let now = FileTime::now(&backend.env);
+    let mut created = 0;
+    for digest in digests {
+        // Nobody else is at work, but the rule that presence follows the slot holds here too.
+        let new = backend
+            .table
+            .with(digest, |_| backend.local.create_marker(digest, now))?;
         created += u64::from(new);
     }
-    Ok((created, removed, payloads))
+    Ok(created)
 }

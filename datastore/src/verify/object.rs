@@ -285,12 +285,17 @@ impl Run<'_> {
         Ok(Repaired::SetAside(target))
     }
 
-    /// Makes the unlinks of set-aside chunks durable and drops their journal records.
+    /// Makes the unlinks of missing and set-aside chunks durable, and drops the journal records of
+    /// the latter.
     pub(super) async fn finish_repairs(&self) -> Result<()> {
         let repairs = self.repairs.lock().await;
-        let Some(remote) = self.remote.as_ref().filter(|_| repairs.epoch_raised) else {
+        let Some(remote) = &self.remote else {
             return Ok(());
         };
+        remote.backend.sync_dropped_presence().await?;
+        if !repairs.epoch_raised {
+            return Ok(());
+        }
         match self.store.sweeper_lease(self.task.cancel()).await {
             Ok(_lease) => remote.backend.checkpoint_journal().await,
             // Whoever is at work does it at its end.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use api_types::names::{BackupNamespace, SnapshotPath};
 use datastore::env::Env;
+use datastore::refresh::RefreshOptions;
 use datastore::store::DataStore;
 use datastore::task::SilentTask;
 use datastore::verify::{VerifyOptions, VerifyScope};
@@ -33,6 +34,8 @@ pub struct Checked {
     pub collections: u32,
     /// Collections that a tripwire stopped first.
     pub tripped: u32,
+    /// Refreshes for the sake of a snapshot that was finished in the bucket only.
+    pub refreshes: u32,
 }
 
 /// Opens the store as after a crash and checks everything.
@@ -52,15 +55,23 @@ pub async fn check(place: &Place) -> Result<Checked> {
     let mut checked = Checked::default();
     let client = place.client(&env)?;
     loop {
-        match collect(&store, false).await {
-            Ok(()) => {}
+        let report = match collect(&store, false).await {
+            Ok(report) => report,
             Err(error) if is_tripwire(&error) => {
                 checked.tripped += 1;
-                collect(&store, true).await.context("forced collection")?;
+                collect(&store, true).await.context("forced collection")?
             }
             Err(error) => return Err(error.context("collection")),
-        }
+        };
         checked.collections += 1;
+        let spared = report.incomplete_snapshots.iter();
+        if spared.filter(|found| !found.to_be_removed).count() > 0 {
+            // Killed between the manifest in the bucket and the local one: what the log says then.
+            let task = SilentTask::new();
+            let refresh = store.s3_refresh(&task, RefreshOptions::default());
+            refresh.await.context("refresh")?;
+            checked.refreshes += 1;
+        }
         let Err(left) = expect_clean(&store, &client, &mut checked).await else {
             break;
         };

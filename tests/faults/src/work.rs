@@ -12,7 +12,7 @@ use datastore::Error;
 use datastore::backend::s3::insert::Payload;
 use datastore::env::Env;
 use datastore::format::{DataBlob, IndexFile as _, MAX_CHUNK_PLAIN, Manifest};
-use datastore::gc::GcOptions;
+use datastore::gc::{GcOptions, GcReport};
 use datastore::session::{ExpectedIndex, SessionOptions, WriterSession};
 use datastore::snapshot::BackupInfo;
 use datastore::store::DataStore;
@@ -239,7 +239,7 @@ pub fn committed_snapshots(store: &DataStore) -> Result<Vec<SnapshotPath>> {
 ///
 /// # Errors
 /// If it is refused or incomplete.
-pub async fn collect(store: &Arc<DataStore>, force: bool) -> Result<()> {
+pub async fn collect(store: &Arc<DataStore>, force: bool) -> Result<GcReport> {
     let options = GcOptions {
         grace: Some(Duration::ZERO),
         force,
@@ -250,7 +250,7 @@ pub async fn collect(store: &Arc<DataStore>, force: bool) -> Result<()> {
     if report.missing > 0 {
         return Err(ChunksMissing(report.missing).into());
     }
-    Ok(())
+    Ok(report)
 }
 
 /// A collection found that chunks are not there which snapshots refer to.

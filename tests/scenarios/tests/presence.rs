@@ -1,5 +1,7 @@
 //! A lost or rebuilt cache, and objects that are gone behind our back (`gc.md` §9, T45–T48).
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use api_types::status::VerifyState;
 use datastore::Error;
@@ -95,6 +97,31 @@ async fn t45_a_disk_rolled_back_is_refused() -> Result<()> {
     check_report(&server.gc_now().await?, 0)?;
     world.check_safe(&server, &[&live, &snapshot]).await?;
     server.check_settled()
+}
+
+/// G10: a refresh right after a collection sees a listing that still has what was deleted.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_makes_no_marker_of_a_deleted_chunk() -> Result<()> {
+    let (world, server, dead, live) = with_garbage().await?;
+    world
+        .mock
+        .configure(|behaviour| behaviour.remember_deleted = true);
+    check_report(&server.gc().await?, 3)?;
+    let before = Duration::from_secs(600);
+    world
+        .mock
+        .configure(|behaviour| behaviour.list.stale = before);
+    let task = datastore::task::SilentTask::new();
+    let report = server.store.s3_refresh(&task, Default::default()).await?;
+    assert_eq!(report.presence.objects, 8, "the listing is older than that");
+    assert_eq!(report.presence.created, 0);
+    world
+        .mock
+        .configure(|behaviour| behaviour.list.stale = Duration::ZERO);
+    let session = server.session("new", 10).await?;
+    assert!(!insert(&session, &dead.chunks[0]).await?.duplicate);
+    let snapshot = finish(session, &dead.chunks[..1]).await?;
+    world.check_safe(&server, &[&live, &snapshot]).await
 }
 
 /// T45: only the chunk files are lost. The listing alone is no proof, a HEAD of each is.

@@ -6,6 +6,7 @@
 //! overlap.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use api_types::digest::Digest;
 use s3_client::{PutMode, S3Client};
@@ -126,14 +127,24 @@ impl S3Backend {
                     Ok(if healed { Look::Healed } else { Look::Present })
                 }
                 None => {
-                    this.cache.forget(slot.digest());
-                    this.local.remove_chunk(slot.digest())?;
+                    this.drop_presence(slot.digest())?;
                     slot.set_lost(true);
                     Ok(Look::Missing)
                 }
             })
         })
         .await
+    }
+
+    /// Removes the local file of a digest that is held and whose object is proven absent, or that
+    /// nobody needs. There is no journal record that would repeat it after a power failure, so
+    /// whoever calls this ends with [`Self::sync_dropped_presence`] or
+    /// [`Self::checkpoint_journal`].
+    pub(crate) fn drop_presence(&self, digest: &Digest) -> Result<()> {
+        self.cache.forget(digest);
+        self.local.remove_chunk(digest)?;
+        self.presence_dropped.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Holds an ordinary digest like an upload would; `None` if it is not ordinary.

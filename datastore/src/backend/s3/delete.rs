@@ -266,8 +266,7 @@ impl S3Backend {
             if local.is_none() || !slot.is_ordinary() || !judge(&entry) {
                 return Ok(false);
             }
-            self.cache.forget(digest);
-            self.local.remove_chunk(digest)?;
+            self.drop_presence(digest)?;
             Ok(true)
         })
     }

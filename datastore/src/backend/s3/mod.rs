@@ -36,7 +36,7 @@ pub mod quarantine;
 pub mod read;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -79,6 +79,7 @@ pub struct S3Backend {
     journal: DeleteJournal,
     next_batch: AtomicU64,
     healed: AtomicU64,
+    presence_dropped: AtomicBool,
     rescued: Mutex<BTreeSet<Digest>>,
 }
 
@@ -122,6 +123,7 @@ impl S3Backend {
             journal: DeleteJournal::unread(state.delete_journal()),
             next_batch: AtomicU64::new(1),
             healed: AtomicU64::new(0),
+            presence_dropped: AtomicBool::new(false),
             rescued: Mutex::new(BTreeSet::new()),
             env: parts.env,
             table: parts.table,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api_types::digest::Digest;
@@ -78,13 +79,32 @@ impl S3Backend {
         self.blocking(move || {
             let settled = this.journal().settled();
             if settled.is_empty() {
-                return Ok(());
+                return this.sync_dropped();
             }
             // Takes seconds on a busy disk: the journal stays usable meanwhile.
-            sync_file_system(this.local.chunk_dir())?;
+            this.presence_dropped.store(true, Ordering::SeqCst);
+            this.sync_dropped()?;
             this.journal().drop_settled(&settled)
         })
         .await
+    }
+
+    /// Makes it durable that the files of absent chunks are gone. A power failure would bring them
+    /// back, and a backup would be told "duplicate" for a chunk that has been reported missing.
+    ///
+    /// # Errors
+    /// If syncing fails; it is tried again at the next call.
+    pub async fn sync_dropped_presence(self: &Arc<Self>) -> Result<()> {
+        let this = Arc::clone(self);
+        self.blocking(move || this.sync_dropped()).await
+    }
+
+    fn sync_dropped(&self) -> Result<()> {
+        if !self.presence_dropped.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        sync_file_system(self.local.chunk_dir())
+            .inspect_err(|_| self.presence_dropped.store(true, Ordering::SeqCst))
     }
 
     /// Whether no delete is unresolved: the precondition of a presence rebuild ◆.

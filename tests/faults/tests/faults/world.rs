@@ -227,10 +227,11 @@ impl World {
             chunks,
             collections,
             tripped,
+            refreshes,
         } = serde_json::from_str(&output)?;
         eprintln!(
             "seed {seed}: {story}: {snapshots} snapshots, {chunks} chunks, clean after \
-             {collections} collections ({tripped} stopped by a tripwire first)"
+             {collections} collections ({tripped} stopped by a tripwire first) and {refreshes} refreshes"
         );
         Ok(())
     }
@@ -257,7 +258,11 @@ impl World {
                 client.delete_object(&object.key).await?;
                 let local = place.dir.join("store").join(".chunks");
                 let name = object.key.relative_to(&chunks).unwrap_or_default();
-                File::create(local.join(name))?;
+                let file = local.join(name);
+                // Not there if the worker was killed between the upload and the local file.
+                if file.exists() {
+                    File::create(file)?;
+                }
             }
         }
         Ok(())
