@@ -44,7 +44,8 @@ impl Run {
         }
         self.add_recent(marked, report).await?;
         if !self.options.dry_run {
-            self.fail_snapshots(report).await;
+            let complete = self.fail_snapshots(report).await;
+            self.settle_losses(report, complete).await?;
         }
         if let Some(backend) = self.store.backend.s3() {
             self.finish_bucket(backend, report).await?;
@@ -134,17 +135,18 @@ impl Run {
     }
 
     /// A snapshot with missing chunks must not become a base: a client never uploads a chunk that
-    /// it knows from its base ◆.
-    async fn fail_snapshots(&self, report: &GcReport) {
+    /// it knows from its base ◆. Whether all are marked.
+    async fn fail_snapshots(&self, report: &GcReport) -> bool {
         let Some(upid) = self.verify_upid() else {
             self.task
                 .warn("unable to mark the affected snapshots as failed: the task has no id");
-            return;
+            return false;
         };
         let state = SnapshotVerifyState {
             state: VerifyState::Failed,
             upid,
         };
+        let mut complete = true;
         for affected in &report.affected {
             let Some(path) = &affected.snapshot else {
                 continue;
@@ -160,10 +162,26 @@ impl Run {
                 )
                 .await;
             if let Err(error) = updated {
+                complete = false;
                 self.task.warn(&format!(
                     "unable to mark snapshot {path} as failed, though chunks of it are missing: {error}"
                 ));
             }
+        }
+        complete
+    }
+
+    /// Bases may be used again once every snapshot with a missing chunk says so itself.
+    async fn settle_losses(&self, report: &GcReport, all_marked: bool) -> Result<()> {
+        let confirmed = u64::try_from(report.missing_confirmed.len()).unwrap_or(u64::MAX);
+        // More than one run looks at are missing, or not everything was looked at.
+        let all_known = report.missing == confirmed && report.errors.is_empty();
+        match self.store.backend.s3() {
+            Some(backend) if all_known && all_marked => {
+                let count = self.losses_at_start.saturating_add(confirmed);
+                backend.losses.settle(&self.store.env, count).await
+            }
+            _ => Ok(()),
         }
     }
 

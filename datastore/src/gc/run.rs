@@ -21,6 +21,7 @@ use crate::disk;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
+use crate::store::lease::SweeperLease;
 use crate::task::TaskContext;
 
 use super::error::{GcError, GcResult};
@@ -83,14 +84,14 @@ impl DataStore {
             () = task.cancel().cancelled() => return Err(Error::Aborted),
             tending = self.tending.lock() => tending,
         };
-        let _lease = self.sweeper_lease(task.cancel()).await?;
+        let lease = Arc::new(self.sweeper_lease(task.cancel()).await?);
         task.log(&format!(
             "starting garbage collection on store {}",
             self.name
         ));
         // Before the mark lists anything: what finishes from now on may not be in it.
         let _finishes = self.sessions.begin_collection();
-        let run = Run::start(self, task, options).await?;
+        let run = Run::start(self, lease, task, options).await?;
         let result = run.collect().await;
         let finished = run.finish().await;
         let report = result?;
@@ -130,6 +131,8 @@ impl Drop for OneCollector<'_> {
 /// The constants of a run.
 pub(super) struct Run {
     pub store: Arc<DataStore>,
+    /// Shared by work that may outlive the run, if its future is dropped.
+    pub lease: Arc<SweeperLease>,
     pub task: Arc<dyn TaskContext>,
     pub options: GcOptions,
     pub client: Option<S3Client>,
@@ -143,11 +146,14 @@ pub(super) struct Run {
     pub removals: RemovalTotals,
     pub counters_at_start: CounterSnapshot,
     clock_offset: Option<i64>,
+    /// Chunks that had been lost before the mark began.
+    pub losses_at_start: u64,
 }
 
 impl Run {
     async fn start(
         store: &Arc<DataStore>,
+        lease: Arc<SweeperLease>,
         task: Arc<dyn TaskContext>,
         options: GcOptions,
     ) -> Result<Self> {
@@ -180,6 +186,10 @@ impl Run {
             }
             backend.reconcile_metadata(client).await?;
         }
+        let losses_at_start = match store.backend.s3() {
+            Some(backend) => backend.losses.count().await,
+            None => 0,
+        };
         let start_time = store.env.unix_secs();
         let grace_secs = options.grace.map_or_else(
             || tuning.gc_cutoff_secs(),
@@ -205,6 +215,7 @@ impl Run {
         let clock_offset = client.as_ref().and_then(S3Client::clock_offset);
         Ok(Self {
             store: Arc::clone(store),
+            lease,
             task,
             options,
             client,
@@ -217,6 +228,7 @@ impl Run {
             removals,
             counters_at_start,
             clock_offset,
+            losses_at_start,
         })
     }
 
@@ -382,7 +394,7 @@ impl Run {
             marks: marked.set.clone(),
             rules: Arc::new(rules),
             first_seen: Arc::new(FirstSeen::load(self.store.state.first_seen())?),
-            epoch_written: Arc::default(),
+            versioned: Arc::default(),
             task: Arc::clone(&self.task),
         };
         let mut meter = ProgressMeter::new(&self.store.env, "sweep", "shards");

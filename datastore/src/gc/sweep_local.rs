@@ -25,6 +25,7 @@ use crate::digests::{DigestTable, Generation};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::local_error::LocalResult;
+use crate::store::lease::SweeperLease;
 use crate::task::{Aborted, TaskContext, check_abort};
 
 use super::mark::Marked;
@@ -63,6 +64,7 @@ impl Run {
             let unchecked = self.options.force || dry_run;
             let wire = (!unchecked).then(|| DeleteGate::new(&self.history, &self.removals));
             Arc::new(LocalSweep {
+                _lease: Arc::clone(&self.lease),
                 present: Arc::clone(&present),
                 chunks: Arc::clone(&self.store.chunks),
                 rules: SweepRules {
@@ -157,6 +159,9 @@ impl Run {
 
 /// A sweep as its workers see it.
 struct LocalSweep {
+    /// Workers may go on for a while when nobody waits any more: no other process may use the store
+    /// until the last has ended.
+    _lease: Arc<SweeperLease>,
     /// Directories that exist, in order. One that is made later holds only what is in use.
     present: Arc<Vec<u16>>,
     chunks: Arc<ChunkStore>,

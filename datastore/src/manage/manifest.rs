@@ -112,6 +112,7 @@ impl DataStore {
         if let (Err(_), Some((backend, client))) = (&written, &remote) {
             self.restore_object(backend, client, &relative).await?;
         }
-        written
+        written?;
+        self.renew_reconciliation(&relative).await
     }
 }

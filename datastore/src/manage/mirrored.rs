@@ -51,7 +51,20 @@ impl DataStore {
         if let (Err(_), Some((backend, client))) = (&written, &remote) {
             self.restore_object(backend, client, relative).await?;
         }
-        written
+        written?;
+        self.renew_reconciliation(relative).await
+    }
+
+    /// If the cleanup journal has the path, a round of it may have read the old file and be about to
+    /// put it over the new object: it is made to look again.
+    pub(super) async fn renew_reconciliation(&self, relative: &str) -> Result<()> {
+        match self.backend.s3() {
+            Some(backend) => {
+                let path = vec![relative.to_owned()];
+                backend.cleanup.renew(&self.env, path).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Makes the object equal to the local file again, after the local half of a change failed; as

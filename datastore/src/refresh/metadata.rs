@@ -19,6 +19,7 @@ use crate::format::blob::DataBlob;
 use crate::format::index::AnyIndexReader;
 use crate::format::manifest::Manifest;
 use crate::store::DataStore;
+use crate::store::lease::MaintenanceLease;
 use crate::task::{Progress, TaskContext, check_abort};
 
 use super::swap;
@@ -95,6 +96,7 @@ impl DataStore {
         self: &Arc<Self>,
         client: &S3Client,
         task: &dyn TaskContext,
+        lease: &Arc<MaintenanceLease>,
         dry_run: bool,
     ) -> Result<MetadataReport> {
         let mut report = MetadataReport::default();
@@ -105,7 +107,7 @@ impl DataStore {
             swap::prepare(&self.state)?;
         }
         let mut results = stream::iter(entries)
-            .map(|entry| self.bring(client, entry, dry_run))
+            .map(|entry| self.bring(client, entry, lease, dry_run))
             .buffer_unordered(PARALLEL_GETS);
         let mut done = 0;
         while let Some(fetched) = results.try_next().await? {
@@ -129,9 +131,8 @@ impl DataStore {
         drop(results);
         if !dry_run {
             let (base, state) = (self.base.clone(), self.state.clone());
-            self.env
-                .blocking(move || swap::exchange(&base, &state, || sync_file_system(&base)))
-                .await?;
+            let exchange = move || swap::exchange(&base, &state, || sync_file_system(&base));
+            self.blocking_held(lease, exchange).await?;
         }
         Ok(report)
     }
@@ -211,6 +212,7 @@ impl DataStore {
         &self,
         client: &S3Client,
         entry: Entry,
+        lease: &Arc<MaintenanceLease>,
         dry_run: bool,
     ) -> Result<Option<Fetched>> {
         let target = swap::new_tree(&self.state).join(&entry.relative);
@@ -226,11 +228,8 @@ impl DataStore {
             swap::partial_tree(&self.state).join(&entry.relative),
         ];
         let (object, place) = (entry.object.clone(), target.clone());
-        let reused = self
-            .env
-            .blocking(move || reuse(&sources, &object, (!dry_run).then_some(place.as_path())))
-            .await?;
-        if reused {
+        let reuse = move || reuse(&sources, &object, (!dry_run).then_some(place.as_path()));
+        if self.blocking_held(lease, reuse).await? {
             return Ok(None);
         }
         if dry_run {
@@ -243,16 +242,15 @@ impl DataStore {
             let problem = Some(format!("{} was listed but is gone", entry.object.key));
             return Ok(Some(Fetched { bytes: 0, problem }));
         };
-        self.env
-            .blocking(move || {
-                let problem = validate(&entry, &object.body)
-                    .err()
-                    .map(|error| format!("{}: {error}", entry.object.key));
-                place_file(&target, &object.body)?;
-                let bytes = u64::try_from(object.body.len()).unwrap_or(u64::MAX);
-                Ok(Some(Fetched { bytes, problem }))
-            })
-            .await
+        self.blocking_held(lease, move || {
+            let problem = validate(&entry, &object.body)
+                .err()
+                .map(|error| format!("{}: {error}", entry.object.key));
+            place_file(&target, &object.body)?;
+            let bytes = u64::try_from(object.body.len()).unwrap_or(u64::MAX);
+            Ok(Some(Fetched { bytes, problem }))
+        })
+        .await
     }
 }
 

@@ -22,9 +22,10 @@ use s3_client::{S3Client, TaskKind};
 use serde::Serialize;
 
 use crate::backend::s3::S3Backend;
-use crate::backend::s3::ownership::Epoch;
+use crate::backend::s3::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
+use crate::store::lease::MaintenanceLease;
 use crate::store::state_dir::RebuildNeeded;
 use crate::task::{Progress, TaskContext, check_abort};
 
@@ -68,9 +69,9 @@ impl DataStore {
             .client
             .with_task(TaskKind::Refresh)
             .with_cancel(task.cancel().clone());
-        let _lease = self.maintenance_lease(task.cancel()).await?;
+        let lease = Arc::new(self.maintenance_lease(task.cancel()).await?);
         if options.dry_run {
-            return self.plan_refresh(backend, &client, task).await;
+            return self.plan_refresh(backend, &client, task, &lease).await;
         }
         self.settle_ownership(backend, &client, options, task)
             .await?;
@@ -86,10 +87,10 @@ impl DataStore {
             backend.reconcile_metadata(&client).await?;
         }
         task.log("Start refresh phase1 (metadata)");
-        let metadata = self.refresh_metadata(&client, task, false).await?;
+        let metadata = self.refresh_metadata(&client, task, &lease, false).await?;
         metadata.log(task);
         task.log("Start refresh phase2 (chunk presence)");
-        let presence = self.rebuild_presence(&client, task).await?;
+        let presence = self.rebuild_presence(&client, task, &lease).await?;
         presence.log(task);
         // What the bucket does not have must not come back once this state is trusted.
         backend.sync_dropped_presence().await?;
@@ -99,14 +100,33 @@ impl DataStore {
         Ok(RefreshReport { metadata, presence })
     }
 
+    /// Blocking work that changes the disk. It keeps the lease to its end ◆: a refresh that is
+    /// dropped, or fails elsewhere, leaves such work behind, and a collection that begins meanwhile
+    /// would delete what this is about to vouch for.
+    async fn blocking_held<T, F>(&self, lease: &Arc<MaintenanceLease>, work: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let hold = Arc::clone(lease);
+        self.env
+            .blocking(move || {
+                let result = work();
+                drop(hold);
+                result
+            })
+            .await
+    }
+
     async fn plan_refresh(
         self: &Arc<Self>,
         backend: &Arc<S3Backend>,
         client: &S3Client,
         task: &dyn TaskContext,
+        lease: &Arc<MaintenanceLease>,
     ) -> Result<RefreshReport> {
         backend.ownership.check(client, "refresh it").await?;
-        let metadata = self.refresh_metadata(client, task, true).await?;
+        let metadata = self.refresh_metadata(client, task, lease, true).await?;
         metadata.log(task);
         Ok(RefreshReport {
             metadata,

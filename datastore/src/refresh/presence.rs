@@ -6,25 +6,29 @@ use api_types::digest::Digest;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use s3_client::{ListOptions, S3Client};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::backend::s3::S3Backend;
 use crate::backend::s3::confirm::Look;
+use crate::backend::s3::delete::CandidateEntry;
 use crate::chunk_store::EntryKind;
 use crate::error::{Error, Result};
 use crate::file_time::FileTime;
 use crate::gc::chunk_key::ChunkKey;
 use crate::gc::shards::{ShardCount, ShardPrefix};
 use crate::store::DataStore;
+use crate::store::lease::MaintenanceLease;
 use crate::task::{Progress, TaskContext, check_abort};
 
 /// Shards listed at once.
 const PARALLEL_LISTINGS: usize = 16;
 
 /// A listing may be older than the last delete (G10), so that a marker is made only after a look at
-/// the object; unless a shard lacks more markers than this. Then the local state is being built
-/// anew, a request for each chunk would take hours, and whoever had the prefix before has been
-/// waited for.
+/// the object; unless all local state is being built anew and a shard lacks more markers than this:
+/// a request for each chunk of a large store would take hours then.
 const MAX_LOOKS: usize = 40;
+/// Looks in flight.
+const PARALLEL_LOOKS: usize = 32;
 
 /// What the second half did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -62,6 +66,7 @@ impl DataStore {
         self: &Arc<Self>,
         client: &S3Client,
         task: &dyn TaskContext,
+        lease: &Arc<MaintenanceLease>,
     ) -> Result<PresenceReport> {
         let Some(backend) = self.backend.s3() else {
             return Ok(PresenceReport::default());
@@ -73,8 +78,17 @@ impl DataStore {
         }
         // A shard's listing is kept in memory: not too few of them, whatever the store's size.
         let prefixes = ShardCount::N256.prefixes();
+        let rebuild = Rebuild {
+            store: self,
+            backend,
+            client,
+            task,
+            lease,
+            trust_listing: self.state.read_rebuild_needed()?.is_some(),
+            looks: Semaphore::new(PARALLEL_LOOKS),
+        };
         let mut shards = stream::iter(prefixes)
-            .map(|prefix| self.rebuild_shard(backend, client, task, prefix))
+            .map(|prefix| rebuild.shard(prefix))
             .buffer_unordered(PARALLEL_LISTINGS);
         let mut report = PresenceReport::default();
         let mut unbacked = Vec::new();
@@ -89,32 +103,45 @@ impl DataStore {
             ));
         }
         drop(shards);
-        self.settle_unbacked(backend, client, task, unbacked, &mut report)
-            .await?;
+        rebuild.settle_unbacked(unbacked, &mut report).await?;
         Ok(report)
     }
+}
 
+/// What the shards share.
+struct Rebuild<'a> {
+    store: &'a Arc<DataStore>,
+    backend: &'a Arc<S3Backend>,
+    client: &'a S3Client,
+    task: &'a dyn TaskContext,
+    lease: &'a Arc<MaintenanceLease>,
+    /// All local state is being built anew: whoever had the prefix before has been waited for, or
+    /// has given it up.
+    trust_listing: bool,
+    looks: Semaphore,
+}
+
+impl Rebuild<'_> {
     /// Payloads without an object: uploaded again if an index needs them, else dropped. After a
     /// disk was rolled back these are also chunks that a collection has deleted since: what nobody
     /// references must not come back.
     async fn settle_unbacked(
-        self: &Arc<Self>,
-        backend: &Arc<S3Backend>,
-        client: &S3Client,
-        task: &dyn TaskContext,
+        &self,
         unbacked: Vec<Digest>,
         report: &mut PresenceReport,
     ) -> Result<()> {
-        let referenced = self.referenced(&unbacked, task).await?;
+        let referenced = self.store.referenced(&unbacked, self.task).await?;
         for digest in unbacked {
-            check_abort(task)?;
+            check_abort(self.task)?;
             if !referenced.contains(&digest) {
-                let this = Arc::clone(backend);
+                let this = Arc::clone(self.backend);
                 let dropped = move || this.drop_stale_presence(&digest, |_| true);
-                report.removed += u64::from(self.env.blocking(dropped).await?);
+                let dropped = self.store.blocking_held(self.lease, dropped).await?;
+                report.removed += u64::from(dropped);
                 continue;
             }
-            match backend.heal_or_confirm_missing(client, digest).await? {
+            let look = self.backend.heal_or_confirm_missing(self.client, digest);
+            match look.await? {
                 Look::Healed => report.healed += 1,
                 Look::Missing => report.removed += 1,
                 Look::Present | Look::Busy => {}
@@ -123,36 +150,40 @@ impl DataStore {
         Ok(())
     }
 
-    async fn rebuild_shard(
-        self: &Arc<Self>,
-        backend: &Arc<S3Backend>,
-        client: &S3Client,
-        task: &dyn TaskContext,
-        prefix: ShardPrefix,
-    ) -> Result<(PresenceReport, Vec<Digest>)> {
-        let listed = list_shard(backend, client, task, prefix).await?;
+    async fn shard(&self, prefix: ShardPrefix) -> Result<(PresenceReport, Vec<Digest>)> {
+        let listed = list_shard(self.backend, self.client, self.task, prefix).await?;
         let mut report = PresenceReport {
             objects: u64::try_from(listed.len()).unwrap_or(u64::MAX),
             ..PresenceReport::default()
         };
-        let this = Arc::clone(backend);
-        let shard = self
-            .env
-            .blocking(move || correct_shard(&this, prefix, &listed))
-            .await?;
+        let this = Arc::clone(self.backend);
+        let correct = move || correct_shard(&this, prefix, &listed);
+        let shard = self.store.blocking_held(self.lease, correct).await?;
         report.removed = shard.removed;
-        if shard.unmarked.len() <= MAX_LOOKS {
-            for digest in shard.unmarked {
-                check_abort(task)?;
-                let look = backend.confirm_presence(client, digest).await?;
-                report.created += u64::from(look == Look::Present);
-            }
-        } else {
-            let this = Arc::clone(backend);
+        report.created = if self.trust_listing && shard.unmarked.len() > MAX_LOOKS {
+            let this = Arc::clone(self.backend);
             let create = move || create_markers(&this, &shard.unmarked);
-            report.created = self.env.blocking(create).await?;
-        }
+            self.store.blocking_held(self.lease, create).await?
+        } else {
+            self.look(shard.unmarked).await?
+        };
         Ok((report, shard.payloads))
+    }
+
+    /// Makes a marker for each object that answers.
+    async fn look(&self, digests: Vec<Digest>) -> Result<u64> {
+        let mut looks = stream::iter(digests)
+            .map(|digest| async move {
+                let _turn = self.looks.acquire().await;
+                check_abort(self.task)?;
+                self.backend.confirm_presence(self.client, digest).await
+            })
+            .buffer_unordered(PARALLEL_LOOKS);
+        let mut created = 0;
+        while let Some(look) = looks.try_next().await? {
+            created += u64::from(look == Look::Present);
+        }
+        Ok(created)
     }
 }
 
@@ -207,20 +238,16 @@ fn correct_shard(backend: &S3Backend, prefix: ShardPrefix, listed: &[Digest]) ->
             let Some(chunk) = backend.local.stat_chunk(&digest)? else {
                 continue;
             };
-            if chunk.is_marker() {
-                backend.drop_presence(&digest)?;
-                removed += 1;
-            } else {
+            let is_marker = |entry: &CandidateEntry| entry.local.is_some_and(|c| c.is_marker());
+            if !chunk.is_marker() {
                 payloads.push(digest);
+            } else if backend.drop_stale_presence(&digest, is_marker)? {
+                removed += 1;
             }
         }
     }
     for digest in listed {
-        let there = backend.table.with(digest, |slot| -> Result<bool> {
-            slot.set_lost(false);
-            Ok(backend.local.stat_chunk(digest)?.is_some())
-        })?;
-        if !there {
+        if backend.local.stat_chunk(digest)?.is_none() {
             unmarked.push(*digest);
         }
     }
@@ -236,9 +263,13 @@ fn create_markers(backend: &S3Backend, digests: &[Digest]) -> Result<u64> {
     let mut created = 0;
     for digest in digests {
         // Nobody else is at work, but the rule that presence follows the slot holds here too.
-        let new = backend
-            .table
-            .with(digest, |_| backend.local.create_marker(digest, now))?;
+        let new = backend.table.with(digest, |slot| -> Result<bool> {
+            if !slot.is_ordinary() {
+                return Ok(false);
+            }
+            slot.set_lost(false);
+            Ok(backend.local.create_marker(digest, now)?)
+        })?;
         created += u64::from(new);
     }
     Ok(created)

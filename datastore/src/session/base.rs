@@ -58,6 +58,15 @@ impl BaseSnapshot {
             tracing::warn!(snapshot = %dir, "unreadable manifest: not used as base");
             return Ok(None);
         };
+        if let Some(backend) = store.backend.s3()
+            && backend.losses.are_open().await
+        {
+            tracing::warn!(
+                snapshot = %dir,
+                "not used as base: chunks are missing, and it is not known yet from which snapshots"
+            );
+            return Ok(None);
+        }
         // A state that cannot be read is as good as a failed one: the backup uploads everything.
         match manifest.verify_state() {
             Ok(None) => {}

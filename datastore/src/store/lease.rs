@@ -14,7 +14,7 @@ use s3_client::S3Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::s3::S3Backend;
-use crate::backend::s3::ownership::Epoch;
+use crate::backend::s3::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::locks::{ExclusiveGuard, SharedGuard};
 

@@ -109,6 +109,12 @@ impl StateDir {
         self.dir.join("trash")
     }
 
+    /// Says that snapshots with missing chunks may not be marked as failed yet.
+    #[must_use]
+    pub fn losses(&self) -> PathBuf {
+        self.dir.join("losses")
+    }
+
     fn generation(&self) -> PathBuf {
         self.dir.join("generation")
     }

@@ -17,7 +17,6 @@
 //! | `mirror` | the bucket's copies of the metadata files |
 
 mod chunk;
-mod epoch;
 mod index;
 mod listing;
 mod local;

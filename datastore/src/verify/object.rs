@@ -46,7 +46,8 @@ pub(super) struct Remote {
 /// What the repairs of a run share; also their queue, since the lease they need is exclusive.
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
-    epoch_raised: bool,
+    /// Whether deletes were sent, whose journal records can be dropped at the end.
+    set_aside: bool,
 }
 
 /// What became of a damaged object.
@@ -176,9 +177,9 @@ impl Run<'_> {
             Verdict::Corrupt(_) => {}
             Verdict::Missing => {
                 let backend = Arc::clone(&remote.backend);
+                backend.losses.note(&self.store.env).await?;
                 guard.finish(|slot| -> Result<()> {
-                    backend.cache.forget(slot.digest());
-                    backend.local.remove_chunk(slot.digest())?;
+                    backend.drop_presence(slot.digest())?;
                     slot.set_lost(true);
                     Ok(())
                 })?;
@@ -190,12 +191,7 @@ impl Run<'_> {
         if sweeper.is_none() {
             return Ok(Repaired::Listed(in_use.into()));
         }
-        if !repairs.epoch_raised {
-            self.store
-                .raise_epoch(&remote.backend, &remote.client)
-                .await?;
-            repairs.epoch_raised = true;
-        }
+        repairs.set_aside = true;
         self.set_aside(remote, digest, guard).await
     }
 
@@ -234,12 +230,13 @@ impl Run<'_> {
         let Remote { backend, client } = remote;
         let original = backend.keys.chunk(&digest)?;
         let target = free_name(backend, client, &digest).await?;
+        backend.losses.note(&self.store.env).await?;
         let mut batch = DeleteBatch::new(backend);
         let id = batch.id();
         // No await between the condemnation and its place in the batch, whose guard undoes it.
         let condemned = guard.finish(|slot| -> Result<bool> {
-            backend.cache.forget(slot.digest());
-            backend.local.remove_chunk(slot.digest())?;
+            // If the object is gone already there will be no journal record of it.
+            backend.drop_presence(slot.digest())?;
             slot.set_lost(true);
             Ok(slot.condemn(id, false))
         })?;
@@ -252,7 +249,10 @@ impl Run<'_> {
             Ok(CopyOutcome::SourceMissing) => return Ok(Repaired::Overtaken(Verdict::Missing)),
             Err(error) => return listed_unless_fatal(error.into()),
         }
-        let mut outcome = backend.send_batch(client, batch).await;
+        let mut outcome = match backend.raise_epoch(client).await {
+            Ok(_) => backend.send_batch(client, batch).await,
+            Err(error) => backend.give_up(batch, error),
+        };
         match outcome.error.take() {
             None => self.conclude(remote, digest, target, outcome).await,
             Some(error) => listed_unless_fatal(error),
@@ -293,7 +293,7 @@ impl Run<'_> {
             return Ok(());
         };
         remote.backend.sync_dropped_presence().await?;
-        if !repairs.epoch_raised {
+        if !repairs.set_aside {
             return Ok(());
         }
         match self.store.sweeper_lease(self.task.cancel()).await {

@@ -98,6 +98,8 @@ pub enum Rule {
     FillUnderLock,
     /// The bucket knows the generation of the last delete.
     EpochInBucket,
+    /// Raised for each request, when the files of its digests are gone.
+    EpochPerRequest,
     /// Who takes a prefix over waits, then lists.
     TakeoverWaits,
     /// A fenced request is signed with the time of the look at the owner.
@@ -137,7 +139,7 @@ pub enum Place {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 58] = {
+    pub const ALL: [Self; 59] = {
         use Rule::*;
         [
             FloorConstant,
@@ -187,6 +189,7 @@ impl Rule {
             ResolvedOnlyAlone,
             FillUnderLock,
             EpochInBucket,
+            EpochPerRequest,
             TakeoverWaits,
             SignedByCheck,
             CheckBeforeManifest,
@@ -257,7 +260,9 @@ impl Rule {
             Self::TakeoverWaits => Row("takeover waits, then lists"),
             Self::SignedByCheck => Row("request signed by the check"),
             Self::CheckBeforeManifest => Row("check before the manifest"),
-            Self::FinishAsksAgain | Self::ReportCoversRecent => Place::Beyond,
+            Self::EpochPerRequest | Self::FinishAsksAgain | Self::ReportCoversRecent => {
+                Place::Beyond
+            }
             Self::ManifestBeforeLeaving => NotLoadBearing("manifest commit before deregistration"),
             Self::FinishLooksAtBase => NotLoadBearing("finish's look at the base"),
             Self::IndexPutFirst => NotLoadBearing("index PUT before the local rename"),

@@ -8,7 +8,7 @@ use model::explore::{Explored, Protocol, explore};
 use model::marking::{self, Marking};
 use model::rule::Rules;
 use model::servers::Servers;
-use model::store::{Config, Store, topics};
+use model::store::{Store, topics};
 
 const MANY: usize = 200_000_000;
 
@@ -55,23 +55,4 @@ fn no_configuration_reaches_a_violation() {
     );
     // A model that cannot move shows nothing.
     assert!(sum.states > 1_000_000, "{} states", sum.states);
-}
-
-/// Known and open (ADR 11): a copy of the disk that is made while a collection runs has the
-/// generation of that collection, so the epoch does not tell that it is old.
-#[test]
-fn a_disk_copied_during_a_collection_is_not_noticed() {
-    let config = Config {
-        copies_in_runs: true,
-        ..topics::RESTORE
-    };
-    let explored = explore(&Store::new(config, Rules::ALL), MANY);
-    let found = explored
-        .counterexample
-        .expect("closed? then say so in the ADR");
-    println!("{found}");
-    assert!(
-        found.trace.iter().any(|step| step == "disk restored"),
-        "{found}"
-    );
 }

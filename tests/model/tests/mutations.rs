@@ -60,7 +60,7 @@ fn shows(rule: Rule) -> Shows {
         Rule::JournalReadUnderLock | Rule::ResolvedOnlyAlone => InStore(topics::PROCESSES, G2),
         Rule::NoFileBeforeThat => InStore(topics::PROCESSES_CACHE, G3),
         Rule::FillUnderLock => InStore(topics::PROCESSES_CACHE, G2),
-        Rule::EpochInBucket => InStore(topics::RESTORE, G2),
+        Rule::EpochInBucket | Rule::EpochPerRequest => InStore(topics::RESTORE, G2),
         Rule::TakeoverWaits => InServers(G2),
         Rule::SignedByCheck => InServers(G2),
         Rule::CheckBeforeManifest => InServers(G1),

@@ -357,6 +357,11 @@ pub const SCENARIOS: &[Entry] = &[
     entry(
         "T45",
         "tests/scenarios/tests/presence.rs",
+        "t45_a_disk_copied_in_the_middle_of_a_collection",
+    ),
+    entry(
+        "T45",
+        "tests/scenarios/tests/presence.rs",
         "t45_lost_markers_cost_no_data",
     ),
     entry(
@@ -543,6 +548,11 @@ pub const SCENARIOS: &[Entry] = &[
         "T67",
         "tests/scenarios/tests/foreign.rs",
         "t67_a_datastore_does_not_touch_one_with_a_longer_name",
+    ),
+    entry(
+        "T68",
+        "tests/simulation/tests/suite.rs",
+        "some_worlds_hold_and_nothing_of_interest_is_left_out",
     ),
 ];
 

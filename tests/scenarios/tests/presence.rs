@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use api_types::status::VerifyState;
 use datastore::Error;
+use datastore::backend::s3::confirm::Look;
 use datastore::backend::s3::insert::Payload;
 use datastore::store::create::CreateOptions;
 use datastore::store::state_dir::StateDir;
@@ -97,6 +98,69 @@ async fn t45_a_disk_rolled_back_is_refused() -> Result<()> {
     check_report(&server.gc_now().await?, 0)?;
     world.check_safe(&server, &[&live, &snapshot]).await?;
     server.check_settled()
+}
+
+/// T45: the copy of the disk was made in the middle of the collection that deleted.
+#[tokio::test(start_paused = true)]
+async fn t45_a_disk_copied_in_the_middle_of_a_collection() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let dead = bare(&server, "dead", 0, &chunks("dead", 3)).await?;
+    let live = server.backup("live", 0, &chunks("live", 5)).await?;
+    server.forget(&dead).await?;
+    world.pass(AFTER_GRACE).await;
+    let gate = world.gate_listing();
+    let gc = server.start_gc(Default::default());
+    gate.arrived().await;
+    copy_tree(&world.cache("cache"), &world.cache("copy"))?;
+    gate.release();
+    check_report(&gc.end().await?, 3)?;
+    drop(server);
+    std::fs::remove_dir_all(world.cache("cache"))?;
+    std::fs::rename(world.cache("copy"), world.cache("cache"))?;
+    let server = world.open("cache")?;
+    let marker = server.store.chunks().chunk_path(&dead.chunks[0].digest);
+    assert!(marker.exists());
+    let error = server.session("new", 10).await.expect_err("rolled back");
+    assert!(is_refused(&error), "{error}");
+
+    let task = datastore::task::SilentTask::new();
+    server.store.s3_refresh(&task, Default::default()).await?;
+    let session = server.session("new", 10).await?;
+    assert!(!insert(&session, &dead.chunks[0]).await?.duplicate);
+    let snapshot = finish(session, &dead.chunks[..1]).await?;
+    world.check_safe(&server, &[&live, &snapshot]).await
+}
+
+/// G13: the process ends after it has found that a chunk is missing, before it has marked the
+/// snapshots.
+#[tokio::test(start_paused = true)]
+async fn after_a_loss_there_is_no_base_until_a_collection_has_looked() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let data = chunks("data", 4);
+    bare(&server, "a", 0, &data).await?;
+    bare(&server, "c", 0, &data[2..]).await?;
+    let hit = &data[0];
+    assert!(world.mock.delete(BUCKET, &chunk_key(&hit.digest)));
+    {
+        let _lease = server.store.writer_lease(&Default::default()).await?;
+        let backend = server.store.backend().s3().context("it is in a bucket")?;
+        let look = backend.heal_or_confirm_missing(backend.client(), hit.digest);
+        assert_eq!(look.await?, Look::Missing);
+    }
+    drop(server);
+    let server = world.open("cache")?;
+    for id in ["a", "c"] {
+        let session = server.session(id, 10).await?;
+        assert!(session.base().is_none(), "{id}");
+    }
+    assert_eq!(server.gc().await?.missing, 1);
+    let session = server.session("c", 20).await?;
+    assert!(session.base().is_some(), "it is sound");
+    drop(session);
+    let session = server.session("a", 20).await?;
+    assert!(session.base().is_none(), "it has failed");
+    assert!(!insert(&session, hit).await?.duplicate);
+    Ok(())
 }
 
 /// G10: a refresh right after a collection sees a listing that still has what was deleted.

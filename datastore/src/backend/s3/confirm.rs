@@ -116,6 +116,9 @@ impl S3Backend {
             }
             Held::Object { guard } => {
                 let exists = client.head_object(&key).await?.is_some();
+                if !exists {
+                    self.losses.note(&self.env).await?;
+                }
                 (guard, exists.then_some(false))
             }
         };

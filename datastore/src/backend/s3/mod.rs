@@ -16,7 +16,9 @@
 //! | [`confirm`] | look at an object while holding its entry: heal, marker after HEAD, missing |
 //! | [`delete`] | the only path by which chunk objects are deleted |
 //! | [`journal`], [`quarantine`] | deletes that nobody saw the answer of |
+//! | [`epoch`] | a disk restored from a copy is noticed |
 //! | [`ownership`] | one server per prefix |
+//! | [`losses`] | no bases until the snapshots with missing chunks are marked |
 //! | [`bad_list`] | digests whose object is damaged and could not be moved away |
 //! | [`mirror`], [`cleanup`] | metadata files in the bucket |
 
@@ -26,10 +28,12 @@ pub mod cache;
 pub mod cleanup;
 pub mod confirm;
 pub mod delete;
+pub mod epoch;
 pub mod existing;
 pub mod insert;
 pub mod journal;
 pub mod keys;
+pub mod losses;
 pub mod mirror;
 pub mod ownership;
 pub mod quarantine;
@@ -55,6 +59,7 @@ use cache::PayloadCache;
 use cleanup::CleanupJournal;
 use journal::DeleteJournal;
 use keys::StoreKeys;
+use losses::Losses;
 use ownership::{Instance, Ownership};
 use read::ReadsInFlight;
 
@@ -74,12 +79,16 @@ pub struct S3Backend {
     pub(crate) cache: PayloadCache,
     pub(crate) reads: ReadsInFlight,
     pub(crate) bad_list: BadList,
+    pub(crate) losses: Losses,
     pub(crate) cleanup: CleanupJournal,
     pub(crate) quarantine: Duration,
     journal: DeleteJournal,
     next_batch: AtomicU64,
     healed: AtomicU64,
     presence_dropped: AtomicBool,
+    syncing: Mutex<()>,
+    raising_epoch: tokio::sync::Mutex<()>,
+    state: StateDir,
     rescued: Mutex<BTreeSet<Digest>>,
 }
 
@@ -118,12 +127,16 @@ impl S3Backend {
             cache: PayloadCache::new(parts.max_cache_bytes, parts.local.base().to_owned()),
             reads: ReadsInFlight::default(),
             bad_list: BadList::load(state.bad_list())?,
+            losses: Losses::load(state.losses())?,
             cleanup: CleanupJournal::load(state.cleanup_journal())?,
             quarantine: parts.quarantine,
             journal: DeleteJournal::unread(state.delete_journal()),
             next_batch: AtomicU64::new(1),
             healed: AtomicU64::new(0),
             presence_dropped: AtomicBool::new(false),
+            syncing: Mutex::new(()),
+            raising_epoch: tokio::sync::Mutex::new(()),
+            state: state.clone(),
             rescued: Mutex::new(BTreeSet::new()),
             env: parts.env,
             table: parts.table,

@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 
-use super::S3Backend;
 use super::bounded::{Bounded, get_small};
 
 /// How long a look at the marker is good for.
@@ -85,55 +84,6 @@ impl InUse {
 pub struct Fence {
     /// Server time of the look, seconds since the epoch: the time to sign the request with.
     pub signed_at: i64,
-}
-
-/// What the bucket says of the last collection that deleted chunks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Epoch {
-    /// Its generation; 0 if there was none.
-    At(u64),
-    /// The object is not what we write.
-    Unreadable,
-}
-
-impl S3Backend {
-    /// Reads the epoch from the bucket.
-    ///
-    /// # Errors
-    /// If the bucket does not answer.
-    pub async fn read_epoch(&self, client: &S3Client) -> Result<Epoch> {
-        let object = match get_small(client, &self.keys.epoch()?).await? {
-            Bounded::Found(object) => object,
-            Bounded::Absent => return Ok(Epoch::At(0)),
-            Bounded::Oversized => return Ok(Epoch::Unreadable),
-        };
-        let text = std::str::from_utf8(&object.body).ok();
-        let epoch = text.and_then(|text| text.trim().parse().ok());
-        Ok(epoch.map_or(Epoch::Unreadable, Epoch::At))
-    }
-
-    /// Writes the epoch, fenced like a delete; whether the bucket keeps versions of what is deleted.
-    ///
-    /// # Errors
-    /// If the prefix is not ours or the bucket refuses.
-    pub async fn write_epoch(&self, client: &S3Client, generation: u64) -> Result<bool> {
-        let fence = self.ownership.check(client, "collect garbage").await?;
-        let body = Bytes::from(format!("{generation}\n"));
-        let outcome = client
-            .signed_at(fence.signed_at)
-            .put_object(&self.keys.epoch()?, body, PutMode::Replace)
-            .await?;
-        Ok(matches!(
-            outcome,
-            PutOutcome::Created {
-                versioned: true,
-                ..
-            } | PutOutcome::Replaced {
-                versioned: true,
-                ..
-            }
-        ))
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -6,13 +6,14 @@
 //! only by a process that is alone with the store ◆ (the caller holds the exclusive process lock).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use api_types::digest::Digest;
 use s3_client::{PutMode, S3Client};
 
+use crate::chunk_store::LocalChunk;
 use crate::digests::UploadGuard;
 use crate::error::Result;
 use crate::format::blob::DataBlob;
@@ -78,12 +79,11 @@ impl S3Backend {
         let this = Arc::clone(self);
         self.blocking(move || {
             let settled = this.journal().settled();
-            if settled.is_empty() {
-                return this.sync_dropped();
-            }
             // Takes seconds on a busy disk: the journal stays usable meanwhile.
-            this.presence_dropped.store(true, Ordering::SeqCst);
-            this.sync_dropped()?;
+            this.sync_unlinks(!settled.is_empty())?;
+            if settled.is_empty() {
+                return Ok(());
+            }
             this.journal().drop_settled(&settled)
         })
         .await
@@ -96,11 +96,14 @@ impl S3Backend {
     /// If syncing fails; it is tried again at the next call.
     pub async fn sync_dropped_presence(self: &Arc<Self>) -> Result<()> {
         let this = Arc::clone(self);
-        self.blocking(move || this.sync_dropped()).await
+        self.blocking(move || this.sync_unlinks(false)).await
     }
 
-    fn sync_dropped(&self) -> Result<()> {
-        if !self.presence_dropped.swap(false, Ordering::SeqCst) {
+    /// Syncs, if anything was dropped or in any case. Whoever finds another one at it waits: what
+    /// that one took over is not durable before it is through.
+    fn sync_unlinks(&self, always: bool) -> Result<()> {
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.presence_dropped.swap(false, Ordering::SeqCst) && !always {
             return Ok(());
         }
         sync_file_system(self.local.chunk_dir())
@@ -171,7 +174,9 @@ impl S3Backend {
         let this = Arc::clone(self);
         self.blocking(move || {
             guard.finish(|slot| -> Result<()> {
-                if drop_file {
+                // Another process's session may have stored a payload since, for good.
+                let marker = |chunk: LocalChunk| chunk.is_marker();
+                if drop_file && this.local.stat_chunk(slot.digest())?.is_some_and(marker) {
                     this.cache.forget(slot.digest());
                     this.local.remove_chunk(slot.digest())?;
                 }

@@ -181,7 +181,7 @@ impl S3Backend {
                 .stat_chunk(slot.digest())?
                 .is_some_and(|chunk| chunk.size == 0)
             {
-                this.local.remove_chunk(slot.digest())?;
+                this.drop_presence(slot.digest())?;
             }
             Ok(())
         })

@@ -77,6 +77,11 @@ impl Looks {
                 Look::Present | Look::Busy => {}
             }
         }
+        if !report.missing_confirmed.is_empty() {
+            // A copy of the disk made before now has markers of what is not there either.
+            sweep.backend.raise_epoch(&sweep.client).await?;
+            sweep.backend.sync_dropped_presence().await?;
+        }
         report.missing_confirmed.sort_unstable();
         report.missing += count(&report.missing_confirmed);
         Ok(())

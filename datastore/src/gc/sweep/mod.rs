@@ -21,11 +21,11 @@ mod shard;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use s3_client::S3Client;
-use tokio::sync::OnceCell;
 
 use crate::backend::s3::S3Backend;
 use crate::backend::s3::delete::{BatchOutcome, DeleteBatch, is_fatal};
@@ -82,8 +82,8 @@ pub(super) struct Sweep {
     pub marks: MarkSet,
     pub rules: Arc<SweepRules>,
     pub first_seen: Arc<FirstSeen>,
-    /// Set once the bucket has our generation: whether it keeps versions of what is deleted.
-    pub epoch_written: Arc<OnceCell<bool>>,
+    /// Whether the bucket has said that it keeps versions of what is deleted.
+    pub versioned: Arc<AtomicBool>,
     pub task: Arc<dyn TaskContext>,
 }
 
@@ -107,6 +107,8 @@ impl Sweep {
         let mut batch = DeleteBatch::new(&self.backend);
         let mut batch_due = None;
         let mut deletes = FuturesUnordered::new();
+        // One at most; a sync takes its time on a busy disk, and nothing waits for it.
+        let mut checkpoints = FuturesUnordered::new();
         let mut looks = looks::Looks::default();
         let mut shards = stream::iter(prefixes)
             .map(|prefix| shard::sweep_shard(self.clone(), prefix))
@@ -145,10 +147,11 @@ impl Sweep {
                     outcome.attempts.iter().for_each(|took| delete_latencies.add(*took));
                     Self::account(outcome, report)?;
                     batches_ended += 1;
-                    if batches_ended % CHECKPOINT_EVERY == 0 {
-                        self.backend.checkpoint_journal().await?;
+                    if batches_ended % CHECKPOINT_EVERY == 0 && checkpoints.is_empty() {
+                        checkpoints.push(self.backend.checkpoint_journal());
                     }
                 }
+                Some(done) = checkpoints.next(), if !checkpoints.is_empty() => done?,
                 output = shards.next(), if !listing_over && admitted.is_empty() => match output {
                     Some(output) => {
                         let output = Self::shard_or_error(output, report)?;
@@ -167,21 +170,19 @@ impl Sweep {
                 () = self.wait_until(batch_due), if batch_due.is_some() => {}
             }
         }
-        report.versioned = self.epoch_written.get().copied().unwrap_or(false);
+        report.versioned = self.versioned.load(Ordering::Relaxed);
         report.list_latency = list_latencies.summary();
         report.delete_latency = delete_latencies.summary();
         looks.resolve(self, report).await
     }
 
     async fn send(&self, batch: DeleteBatch) -> BatchOutcome {
-        // Told before the first delete of the run, so that a disk that is rolled back later is
-        // noticed ◆.
-        let write = || {
-            self.backend
-                .write_epoch(&self.client, self.rules.generation)
-        };
-        match self.epoch_written.get_or_try_init(write).await {
-            Ok(_) => self.backend.send_batch(&self.client, batch).await,
+        // Its digests' files are gone: whichever copy of the disk has one of them is older ◆.
+        match self.backend.raise_epoch(&self.client).await {
+            Ok(versioned) => {
+                self.versioned.fetch_or(versioned, Ordering::Relaxed);
+                self.backend.send_batch(&self.client, batch).await
+            }
             Err(error) => self.backend.give_up(batch, error),
         }
     }

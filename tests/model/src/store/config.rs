@@ -55,8 +55,6 @@ pub struct Config {
     pub prune: bool,
     /// PUTs that were given up may be applied later.
     pub late_puts: bool,
-    /// A copy of the disk may be taken while a run is under way, which no rule notices (ADR 11).
-    pub copies_in_runs: bool,
     /// Every state is let run dry.
     pub dry: bool,
     /// How often things happen.
@@ -75,7 +73,6 @@ impl Config {
         slow_commit: false,
         prune: false,
         late_puts: false,
-        copies_in_runs: false,
         dry: false,
         budget: Budget {
             collections: 1,

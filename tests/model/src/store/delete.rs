@@ -20,11 +20,15 @@ impl Store {
             Todo::Judge | Todo::Done => {}
             Todo::Head => self.look(s, d, out),
             Todo::Condemned => {
-                // `write_record`: whether or not a session has taken the digest back.
+                // `raise_epoch`, then `write_record`: whether or not a session has taken the digest back.
                 n.record[d] = match self.rules.has(Rule::JournalFsync) {
                     true => Record::Durable,
                     false => Record::Volatile,
                 };
+                if self.rules.has(Rule::EpochPerRequest) {
+                    n.generation += 1;
+                    n.epoch = n.epoch.max(n.generation);
+                }
                 n.process[p].table[d].unresolved = true;
                 others_must_read(&mut n, p);
                 n.run.todo[d] = Todo::Recorded;

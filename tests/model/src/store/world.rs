@@ -29,7 +29,7 @@ impl Store {
                 out.push((Step::LostOutside(small(d)), n));
             }
         }
-        if s.budget.copies > 0 && (self.config.copies_in_runs || s.run.kind == Kind::None) {
+        if s.budget.copies > 0 {
             let mut n = *s;
             n.budget.copies -= 1;
             n.copy.taken = true;
