@@ -76,7 +76,13 @@ impl Snapshot {
     /// Its chunks.
     #[must_use]
     pub fn chunks(&self) -> Set {
-        let all = self.archives.iter().flat_map(|(_, chunks)| chunks);
+        self.chunks_of(|_| true)
+    }
+
+    /// The chunks of some of its indexes, by name.
+    pub fn chunks_of(&self, wanted: impl Fn(&str) -> bool) -> Set {
+        let some = self.archives.iter().filter(|(name, _)| wanted(name));
+        let all = some.flat_map(|(_, chunks)| chunks);
         all.fold(0, |set, &chunk| set | crate::universe::one(chunk))
     }
 }

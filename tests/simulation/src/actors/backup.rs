@@ -73,7 +73,11 @@ impl<'a> Running<'a> {
         });
         let chunks = base.as_ref().and_then(|base| {
             let index = core.book.find(base)?;
-            Some(core.book.snapshots[index].chunks())
+            // A snapshot whose removal a power failure has undone in part may be the base. Nobody
+            // can take a chunk from an index that is gone.
+            let dir = server.store.base().join(base);
+            let there = |archive: &str| dir.join(archive).exists();
+            Some(core.book.snapshots[index].chunks_of(there))
         });
         let step = core.trace.steps;
         let id = core

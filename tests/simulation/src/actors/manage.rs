@@ -132,8 +132,17 @@ pub async fn prune(server: &Server, group: u8, keep: u8) -> Result<()> {
         let all = of_group(&core, group)?;
         // The newest but one is safe even if another is committed before the prune decides.
         let safe = usize::from(keep).saturating_sub(1);
-        let committed = |index: &&usize| core.book.snapshots[**index].status == Status::Committed;
-        let safe: Vec<usize> = all.iter().filter(committed).take(safe).copied().collect();
+        // One that may be there takes its place among those that are kept.
+        let may_be_there = |index: &&usize| {
+            let status = core.book.snapshots[**index].status;
+            matches!(status, Status::Committed | Status::Doubtful)
+        };
+        let safe: Vec<usize> = all
+            .iter()
+            .filter(may_be_there)
+            .take(safe)
+            .copied()
+            .collect();
         AtRisk::take(
             sim,
             &mut core,
