@@ -9,6 +9,7 @@
 //! | [`names`] | datastore, namespace, backup type, id and time, group, snapshot, archive |
 //! | [`digest`] | chunk digests and key or certificate fingerprints |
 //! | [`auth`] | user ids, realms, API tokens |
+//! | [`access`] | privileges, roles, the paths they are given on |
 //! | [`upid`] | worker task ids and the escaping they share with lock files |
 //! | [`human`], [`text`] | byte sizes, single lines |
 //! | [`property`] | `key=value` strings, checked reading and writing of an entity's properties |
@@ -20,6 +21,7 @@
 //! All of them parse with [`std::str::FromStr`], print with [`std::fmt::Display`] and go through
 //! serde as what they print; an error is a [`ParseError`] that says what was wrong with what.
 
+pub mod access;
 pub mod auth;
 pub mod datastore;
 pub mod digest;

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`paths`] | the directories of an installation, and who it is ([`instance`]) |
+//! | [`access`] | who is it, and what may they do |
 //! | [`config`] | configuration files: section-config text, locks, digests, atomic replacement |
 //! | [`datastores`] | the datastores of an installation, opened as configured |
 //! | [`s3`] | clients of the configured S3 endpoints |
@@ -10,6 +11,7 @@
 //! | [`task`] | worker tasks: id, log, index, progress, abort, result |
 //! | [`cli`] | the commands of `coffer-manager` |
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod console;
