@@ -1,0 +1,26 @@
+//! The REST interface: one table of endpoints, and what follows from it (`rest-api.md`).
+//!
+//! ```text
+//! request ─► path (normalised) ─► endpoint ─► credentials ─► access ─► parameters ─► handler ─► answer
+//!                                    ▲
+//!                         the table says, for each path and method: parameters with their
+//!                         types and limits, who may call it, what it does, what it returns
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`schema`] | types of parameters: limits, texts to values |
+//! | [`endpoint`] | an entry of the table |
+//! | [`table`] | finding the entry of a path |
+//! | [`path`] | what clients send as a path |
+//! | [`params`] | parameters from query, form, JSON and path, checked |
+//! | [`error`] | what a failure answers |
+//! | [`answer`] | what a success answers |
+
+pub mod answer;
+pub mod endpoint;
+pub mod error;
+pub mod params;
+pub mod path;
+pub mod schema;
+pub mod table;
