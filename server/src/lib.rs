@@ -7,6 +7,7 @@
 //! | [`config`] | configuration files: section-config text, locks, digests, atomic replacement |
 //! | [`datastores`] | the datastores of an installation, opened as configured |
 //! | [`s3`] | clients of the configured S3 endpoints |
+//! | [`rest`] | the REST interface |
 //! | [`requests`] | what a task asked of S3 |
 //! | [`task`] | worker tasks: id, log, index, progress, abort, result |
 //! | [`cli`] | the commands of `coffer-manager` |
@@ -19,6 +20,7 @@ pub mod datastores;
 pub mod instance;
 pub mod paths;
 pub mod requests;
+pub mod rest;
 pub mod s3;
 pub mod task;
 #[cfg(test)]

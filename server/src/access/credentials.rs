@@ -139,18 +139,33 @@ mod tests {
 
     #[test]
     fn cookies_as_they_are_really_sent() {
-        assert_eq!(shown(&[("cookie", "PBSAuthCookie=PBS%3Aa%40pbs%3A1")]), ticket("PBS:a@pbs:1"));
         assert_eq!(
-            shown(&[("cookie", "PBSAuthCookie=T; path=/; secure; SameSite=Strict;")]),
+            shown(&[("cookie", "PBSAuthCookie=PBS%3Aa%40pbs%3A1")]),
+            ticket("PBS:a@pbs:1")
+        );
+        assert_eq!(
+            shown(&[(
+                "cookie",
+                "PBSAuthCookie=T; path=/; secure; SameSite=Strict;"
+            )]),
             ticket("T")
         );
-        assert_eq!(shown(&[("cookie", "secure; PBSAuthCookie=T")]), Err(NoCredentials::Missing));
         assert_eq!(
-            shown(&[("cookie", "PBSAuthCookie=A; x=y"), ("cookie", "PBSAuthCookie=B")]),
+            shown(&[("cookie", "secure; PBSAuthCookie=T")]),
+            Err(NoCredentials::Missing)
+        );
+        assert_eq!(
+            shown(&[
+                ("cookie", "PBSAuthCookie=A; x=y"),
+                ("cookie", "PBSAuthCookie=B")
+            ]),
             ticket("B")
         );
         assert_eq!(
-            shown(&[("cookie", "PBSAuthCookie=A; __Host-PBSAuthCookie=B; __Host-PBSAuthCookie=C")]),
+            shown(&[(
+                "cookie",
+                "PBSAuthCookie=A; __Host-PBSAuthCookie=B; __Host-PBSAuthCookie=C"
+            )]),
             ticket("B")
         );
     }
@@ -161,13 +176,31 @@ mod tests {
             auth_id: "me@pbs!t1".parse().unwrap(),
             secret: "abc:d".into(),
         });
-        assert_eq!(shown(&[("authorization", "PBSAPIToken=me@pbs!t1:abc:d")]), token);
-        assert_eq!(shown(&[("authorization", "PBSAPIToken me@pbs!t1:abc%3Ad")]), token);
-        for bad in ["PBSAPIToken=me@pbs!t1", "PBSAPIToken=me@pbs:x", "PBSAPIToken=!:x"] {
-            assert_eq!(shown(&[("authorization", bad)]), Err(NoCredentials::Malformed), "{bad}");
+        assert_eq!(
+            shown(&[("authorization", "PBSAPIToken=me@pbs!t1:abc:d")]),
+            token
+        );
+        assert_eq!(
+            shown(&[("authorization", "PBSAPIToken me@pbs!t1:abc%3Ad")]),
+            token
+        );
+        for bad in [
+            "PBSAPIToken=me@pbs!t1",
+            "PBSAPIToken=me@pbs:x",
+            "PBSAPIToken=!:x",
+        ] {
+            assert_eq!(
+                shown(&[("authorization", bad)]),
+                Err(NoCredentials::Malformed),
+                "{bad}"
+            );
         }
         for other in ["Basic abc", "PBSAPITokenX", "PVEAPIToken=a@b!c:d"] {
-            assert_eq!(shown(&[("authorization", other)]), Err(NoCredentials::Missing), "{other}");
+            assert_eq!(
+                shown(&[("authorization", other)]),
+                Err(NoCredentials::Missing),
+                "{other}"
+            );
         }
     }
 

@@ -47,7 +47,9 @@ impl CsrfKey {
     /// The text of a key file.
     #[must_use]
     pub fn to_text(&self) -> String {
-        base64::encode_block(&self.0).trim_end_matches('=').to_owned()
+        base64::encode_block(&self.0)
+            .trim_end_matches('=')
+            .to_owned()
     }
 
     /// A token for `user`.
@@ -100,7 +102,13 @@ mod tests {
         assert!(!key.is_valid(&token, &a, NOW - 301));
         assert!(!key.is_valid(&token, &b, NOW));
         assert!(!CsrfKey::generate().unwrap().is_valid(&token, &a, NOW));
-        for bad in ["", ":", &token[1..], &token[..token.len() - 1], &format!("{token}A")] {
+        for bad in [
+            "",
+            ":",
+            &token[1..],
+            &token[..token.len() - 1],
+            &format!("{token}A"),
+        ] {
             assert!(!key.is_valid(bad, &a, NOW), "{bad:?}");
         }
     }

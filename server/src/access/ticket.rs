@@ -9,9 +9,9 @@
 use api_types::auth::Userid;
 use openssl::base64;
 use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
 use openssl::pkey::{Id, PKey, Private};
 use openssl::sign::{Signer, Verifier};
-use openssl::hash::MessageDigest;
 
 use crate::rest::path::percent_decode;
 
@@ -103,7 +103,12 @@ impl TicketKey {
     }
 
     /// Whose ticket it is, if it is one of ours and not too old at `now`.
-    pub fn verify(&self, ticket: &str, now: i64, validity: Validity) -> Result<Userid, TicketError> {
+    pub fn verify(
+        &self,
+        ticket: &str,
+        now: i64,
+        validity: Validity,
+    ) -> Result<Userid, TicketError> {
         let parts = Parts::split(ticket).ok_or(TicketError::Malformed)?;
         let signature = decode_unpadded(parts.signature).ok_or(TicketError::Malformed)?;
         if !self.is_signed(parts.signed, &signature) {
@@ -204,8 +209,14 @@ mod tests {
         let ticket = key.issue(&user("a@pbs"), NOW).unwrap();
         assert!(key.verify(&ticket, NOW + 7200, LOGIN).is_ok());
         assert!(key.verify(&ticket, NOW - 300, LOGIN).is_ok());
-        assert_eq!(key.verify(&ticket, NOW + 7201, LOGIN), Err(TicketError::Expired));
-        assert_eq!(key.verify(&ticket, NOW - 301, LOGIN), Err(TicketError::FromTheFuture));
+        assert_eq!(
+            key.verify(&ticket, NOW + 7201, LOGIN),
+            Err(TicketError::Expired)
+        );
+        assert_eq!(
+            key.verify(&ticket, NOW - 301, LOGIN),
+            Err(TicketError::FromTheFuture)
+        );
     }
 
     #[test]
@@ -213,7 +224,10 @@ mod tests {
         let key = TicketKey::generate().unwrap();
         let ticket = key.issue(&user("a@pbs"), NOW).unwrap();
         let other = TicketKey::generate().unwrap();
-        assert_eq!(other.verify(&ticket, NOW, LOGIN), Err(TicketError::Signature));
+        assert_eq!(
+            other.verify(&ticket, NOW, LOGIN),
+            Err(TicketError::Signature)
+        );
         let root = ticket.replace("a@pbs", "root@pam");
         assert_eq!(key.verify(&root, NOW, LOGIN), Err(TicketError::Signature));
         for bad in [

@@ -41,11 +41,10 @@ impl RestError {
     pub fn parameters(problems: Vec<(String, String)>) -> Self {
         let message = match problems.as_slice() {
             [(name, reason)] => format!("parameter verification failed - '{name}': {reason}"),
-            several => several
-                .iter()
-                .fold("parameter verification failed:\n".to_owned(), |text, (name, reason)| {
-                    text + &format!("- '{name}': {reason}\n")
-                }),
+            several => several.iter().fold(
+                "parameter verification failed:\n".to_owned(),
+                |text, (name, reason)| text + &format!("- '{name}': {reason}\n"),
+            ),
         };
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -100,6 +99,9 @@ mod tests {
         let error = anyhow::Error::new(RestError::no_such_path("/x")).context("while testing");
         assert_eq!(RestError::from(error).status, StatusCode::NOT_FOUND);
         let other = anyhow::anyhow!("cause").context("attempt");
-        assert_eq!(RestError::from(other), RestError::bad_request("attempt: cause"));
+        assert_eq!(
+            RestError::from(other),
+            RestError::bad_request("attempt: cause")
+        );
     }
 }

@@ -11,16 +11,12 @@
 //! |---|---|
 //! | [`schema`] | types of parameters: limits, texts to values |
 //! | [`endpoint`] | an entry of the table |
-//! | [`table`] | finding the entry of a path |
 //! | [`path`] | what clients send as a path |
 //! | [`params`] | parameters from query, form, JSON and path, checked |
 //! | [`error`] | what a failure answers |
-//! | [`answer`] | what a success answers |
 
-pub mod answer;
 pub mod endpoint;
 pub mod error;
 pub mod params;
 pub mod path;
 pub mod schema;
-pub mod table;

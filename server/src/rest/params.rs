@@ -80,8 +80,9 @@ impl Params {
     ///
     /// What the endpoint declares fits its type; if it does not, that is said, and is a bug.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, RestError> {
-        serde_json::from_value(Value::Object(self.0.clone()))
-            .map_err(|error| RestError::bad_request(format!("parameter verification failed - {error}")))
+        serde_json::from_value(Value::Object(self.0.clone())).map_err(|error| {
+            RestError::bad_request(format!("parameter verification failed - {error}"))
+        })
     }
 
     /// One parameter.
@@ -104,7 +105,9 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, RestError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(RestError::bad_request("parameters must be a JSON object")),
-        Err(error) => Err(RestError::bad_request(format!("invalid JSON parameters: {error}"))),
+        Err(error) => Err(RestError::bad_request(format!(
+            "invalid JSON parameters: {error}"
+        ))),
     }
 }
 
@@ -121,7 +124,11 @@ impl Check<'_> {
     }
 
     fn declared(&mut self, name: &str) -> Option<Param> {
-        let found = self.declared.iter().find(|param| param.name == name).copied();
+        let found = self
+            .declared
+            .iter()
+            .find(|param| param.name == name)
+            .copied();
         if found.is_none() {
             self.problem(name, "schema does not allow additional properties.");
         }

@@ -91,7 +91,12 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             ok("a=1&b=x+y%2Bz&&c&a=%3D"),
-            [pair("a", "1"), pair("b", "x y+z"), pair("c", ""), pair("a", "=")]
+            [
+                pair("a", "1"),
+                pair("b", "x y+z"),
+                pair("c", ""),
+                pair("a", "=")
+            ]
         );
         assert!(pairs("a=%ff").is_err());
         assert!(ok("").is_empty());

@@ -118,7 +118,10 @@ impl Schema {
                 if words.contains(&word.as_str()) {
                     Ok(value)
                 } else {
-                    Err(format!("expected one of {}, not '{word}'", words.join(", ")))
+                    Err(format!(
+                        "expected one of {}, not '{word}'",
+                        words.join(", ")
+                    ))
                 }
             }
             (Self::Text(_) | Self::Choice(_), _) => Err(expected("a string", &value)),
@@ -201,9 +204,17 @@ mod tests {
         assert!(Schema::Boolean.check(json!(1)).is_err());
         assert!(STORE.check(json!(5)).is_err());
         assert!(Schema::Array(&NUMBER).check(json!([1, 300])).is_err());
-        assert_eq!(Schema::Array(&NUMBER).check(json!([1, 2])), Ok(json!([1, 2])));
+        assert_eq!(
+            Schema::Array(&NUMBER).check(json!([1, 2])),
+            Ok(json!([1, 2]))
+        );
         let words = Schema::Choice(&["hour", "day"]);
-        assert!(words.check(json!("week")).unwrap_err().contains("hour, day"));
+        assert!(
+            words
+                .check(json!("week"))
+                .unwrap_err()
+                .contains("hour, day")
+        );
         assert_eq!(words.check(json!("day")), Ok(json!("day")));
     }
 
