@@ -99,8 +99,8 @@ mod tests {
         let sha256 = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
         assert!(verify("Hello world!", sha256));
         assert!(!verify("Hello world", sha256));
-        let sha512 = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJu\
-                      esI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
+        let sha512 = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnI\
+                      FNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
         assert!(verify("Hello world!", sha512));
     }
 
