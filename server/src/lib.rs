@@ -7,6 +7,7 @@
 //! | [`config`] | configuration files: section-config text, locks, digests, atomic replacement |
 //! | [`datastores`] | the datastores of an installation, opened as configured |
 //! | [`s3`] | clients of the configured S3 endpoints |
+//! | [`jobs`] | what the daemon does by the clock |
 //! | [`rest`] | the REST interface |
 //! | [`requests`] | what a task asked of S3 |
 //! | [`task`] | worker tasks: id, log, index, progress, abort, result |
@@ -18,6 +19,7 @@ pub mod config;
 pub mod console;
 pub mod datastores;
 pub mod instance;
+pub mod jobs;
 pub mod paths;
 pub mod requests;
 pub mod rest;

@@ -1,0 +1,3 @@
+//! What the daemon does by the clock (`jobs-and-sync.md`).
+
+pub mod calendar;
