@@ -69,13 +69,8 @@ pub enum ConfigError {
     #[error("detected modified configuration - file changed by other user? Try again.")]
     Modified,
     /// Lookup of a section that is not there.
-    #[error("no such {section_type} '{id}'")]
-    NoSuch {
-        /// Type of the section.
-        section_type: &'static str,
-        /// Name of the section.
-        id: String,
-    },
+    #[error("{0}")]
+    NoSuch(String),
     /// Creation of a section that is already there.
     #[error("{section_type} '{id}' already exists.")]
     Exists {

@@ -77,13 +77,13 @@ impl<T: Entity> ConfigFile<T> {
             id: section.id.clone(),
             reason,
         };
-        if section.section_type != T::TYPE {
+        if !T::TYPES.contains(&section.section_type.as_str()) {
             return Err(error(format!(
                 "unknown section type (expected '{}')",
-                T::TYPE
+                T::TYPES.join("' or '")
             )));
         }
-        T::from_section(&section.id, &section.properties).map_err(error)
+        T::from_section(&section.section_type, &section.id, &section.properties).map_err(error)
     }
 
     /// Keeps others from changing the file while the lock is held.
@@ -118,7 +118,7 @@ impl<T: Entity> ConfigFile<T> {
             .entries
             .iter()
             .map(|entry| Section {
-                section_type: T::TYPE.to_owned(),
+                section_type: entry.section_type().to_owned(),
                 id: entry.id().to_owned(),
                 properties: entry.to_section(),
                 line: 0,
@@ -153,7 +153,7 @@ impl<T: Entity> Entries<T> {
     pub fn insert(&mut self, entry: T) -> Result<(), ConfigError> {
         if self.entries.iter().any(|other| other.id() == entry.id()) {
             return Err(ConfigError::Exists {
-                section_type: T::TYPE,
+                section_type: entry.section_type(),
                 id: entry.id().to_owned(),
             });
         }
@@ -171,10 +171,7 @@ impl<T: Entity> Entries<T> {
 }
 
 fn no_such<T: Entity>(id: &str) -> ConfigError {
-    ConfigError::NoSuch {
-        section_type: T::TYPE,
-        id: id.to_owned(),
-    }
+    ConfigError::NoSuch(T::no_such(id))
 }
 
 fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {

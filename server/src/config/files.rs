@@ -60,7 +60,7 @@ impl Config {
     ) -> Result<(), ConfigError> {
         if existing.get(datastore.id()).is_ok() {
             return Err(ConfigError::Exists {
-                section_type: DatastoreConfig::TYPE,
+                section_type: DatastoreConfig::SECTION_TYPE,
                 id: datastore.id().to_owned(),
             });
         }
@@ -151,14 +151,22 @@ fn resolved(path: &Path) -> PathBuf {
 
 impl Entity for S3EndpointConfig {
     const FILE: &'static str = "s3";
-    const TYPE: &'static str = Self::SECTION_TYPE;
+    const TYPES: &'static [&'static str] = &[Self::SECTION_TYPE];
     const SECRET: bool = true;
 
     fn id(&self) -> &str {
         self.id.as_str()
     }
 
-    fn from_section(id: &str, properties: &[(String, String)]) -> Result<Self, String> {
+    fn section_type(&self) -> &'static str {
+        Self::SECTION_TYPE
+    }
+
+    fn from_section(
+        _section_type: &str,
+        id: &str,
+        properties: &[(String, String)],
+    ) -> Result<Self, String> {
         Self::from_properties(id, properties).map_err(|error| error.to_string())
     }
 
@@ -173,14 +181,22 @@ impl Entity for S3EndpointConfig {
 
 impl Entity for DatastoreConfig {
     const FILE: &'static str = "datastore";
-    const TYPE: &'static str = Self::SECTION_TYPE;
+    const TYPES: &'static [&'static str] = &[Self::SECTION_TYPE];
     const SECRET: bool = false;
 
     fn id(&self) -> &str {
         self.name.as_str()
     }
 
-    fn from_section(id: &str, properties: &[(String, String)]) -> Result<Self, String> {
+    fn section_type(&self) -> &'static str {
+        Self::SECTION_TYPE
+    }
+
+    fn from_section(
+        _section_type: &str,
+        id: &str,
+        properties: &[(String, String)],
+    ) -> Result<Self, String> {
         Self::from_properties(id, properties).map_err(|error| error.to_string())
     }
 

@@ -10,6 +10,7 @@ mod files;
 mod lock;
 mod replace;
 pub mod section;
+pub mod users;
 
 pub use error::ConfigError;
 pub use file::{ConfigFile, Entries};
@@ -21,19 +22,32 @@ pub(crate) use replace::replace_file;
 pub trait Entity: Sized {
     /// Name of the file without its extension `.cfg`.
     const FILE: &'static str;
-    /// Type in the section header.
-    const TYPE: &'static str;
+    /// What the word in the section header can be.
+    const TYPES: &'static [&'static str];
     /// Whether the file holds secrets, so that nobody but its owner may read it.
     const SECRET: bool;
 
     /// The name in the section header.
     fn id(&self) -> &str;
 
-    /// Makes the entity from a section, or says what is wrong with it.
-    fn from_section(id: &str, properties: &[(String, String)]) -> Result<Self, String>;
+    /// The word in the section header, one of [`Self::TYPES`].
+    fn section_type(&self) -> &'static str;
+
+    /// Makes the entity from a section of this type, or says what is wrong with it.
+    fn from_section(
+        section_type: &str,
+        id: &str,
+        properties: &[(String, String)],
+    ) -> Result<Self, String>;
 
     /// The properties of the section; a repeated key is an array.
     fn to_section(&self) -> Vec<(String, String)>;
+
+    /// Upstream's words for something that is asked for but not there.
+    fn no_such(id: &str) -> String {
+        let what = Self::TYPES.first().unwrap_or(&"entry");
+        format!("no such {what} '{id}'")
+    }
 
     /// Upstream's words for the removal of `id` where there is no such entry.
     fn nothing_to_remove(id: &str) -> String;

@@ -44,7 +44,7 @@ impl Params {
     /// `in_path` are the parameters that the path held, already decoded.
     pub fn check(
         declared: &[Param],
-        in_path: Vec<(&'static str, String)>,
+        in_path: &[(&'static str, String)],
         given: Source<'_>,
     ) -> Result<Self, RestError> {
         let mut check = Check {
@@ -53,7 +53,7 @@ impl Params {
             problems: Vec::new(),
         };
         let names: HashSet<_> = in_path.iter().map(|(name, _)| *name).collect();
-        for (name, text) in &in_path {
+        for (name, text) in in_path {
             check.text(name, text);
         }
         match given {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn texts(query: &str, form: &str) -> Result<Typed, RestError> {
-        Params::check(DECLARED, Vec::new(), Source::from_texts(query, form)?)?.read()
+        Params::check(DECLARED, &[], Source::from_texts(query, form)?)?.read()
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
     fn json_replaces_the_query_but_not_the_path() {
         let check = |body: &str| {
             let path = vec![("store", "s1".to_owned())];
-            Params::check(DECLARED, path, Source::Json(body.as_bytes()))
+            Params::check(DECLARED, &path, Source::Json(body.as_bytes()))
         };
         let params = check(r#"{"limit": 3}"#).unwrap();
         assert_eq!(params.get("limit"), Some(&json!(3)));
