@@ -5,6 +5,8 @@
 //! | [`paths`] | the directories of an installation, and who it is ([`instance`]) |
 //! | [`access`] | who is it, and what may they do |
 //! | [`config`] | configuration files: section-config text, locks, digests, atomic replacement |
+//! | [`daemon`] | the daemon `coffer-server` |
+//! | [`api`] | what the endpoints of the REST interface do |
 //! | [`datastores`] | the datastores of an installation, opened as configured |
 //! | [`s3`] | clients of the configured S3 endpoints |
 //! | [`jobs`] | what the daemon does by the clock |
@@ -14,9 +16,11 @@
 //! | [`cli`] | the commands of `coffer-manager` |
 
 pub mod access;
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod daemon;
 pub mod datastores;
 pub mod instance;
 pub mod jobs;

@@ -6,9 +6,23 @@
 //! | [`ticket`], [`csrf`] | what a login hands out, and how it is checked |
 //! | [`password`] | hashes of passwords and token secrets |
 //! | [`acl`] | the tree of access rights |
+//! | [`login`], [`pam`] | logging in, by realm |
+//! | [`hashing`], [`verified`] | slow hashes, few at a time, and not twice |
+//! | [`control`] | all of it together, as the daemon asks it |
+//! | [`acl_file`], [`secrets`], [`keys`] | the files: access rights, hashes, keys |
+//! | [`cached`] | files that are read again when they change |
 
 pub mod acl;
+pub mod acl_file;
+pub mod cached;
+pub mod control;
 pub mod credentials;
 pub mod csrf;
+pub mod hashing;
+pub mod keys;
+pub mod login;
+pub mod pam;
 pub mod password;
+pub mod secrets;
 pub mod ticket;
+pub mod verified;

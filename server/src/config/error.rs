@@ -34,6 +34,14 @@ pub enum ConfigError {
         /// Line and reason.
         source: SyntaxError,
     },
+    /// What is in the file is not what belongs there.
+    #[error("failed to parse {}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A section has a good form but a bad content.
     #[error(
         "failed to parse {}: line {line}: section '{section_type}: {id}': {reason}",
@@ -99,7 +107,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             action,
             path: path.to_owned(),

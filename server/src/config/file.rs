@@ -86,6 +86,12 @@ impl<T: Entity> ConfigFile<T> {
         T::from_section(&section.section_type, &section.id, &section.properties).map_err(error)
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Keeps others from changing the file while the lock is held.
     pub async fn lock(&self) -> Result<ConfigLock, ConfigError> {
         ConfigLock::acquire(self.lock_path.clone(), &self.env).await
@@ -174,7 +180,8 @@ fn no_such<T: Entity>(id: &str) -> ConfigError {
     ConfigError::NoSuch(T::no_such(id))
 }
 
-fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+/// The content of a file, if it exists; one that is absurdly large is refused.
+pub(crate) fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -13,6 +13,7 @@ pub mod section;
 pub mod users;
 
 pub use error::ConfigError;
+pub(crate) use file::read_bounded;
 pub use file::{ConfigFile, Entries};
 pub use files::Config;
 pub use lock::ConfigLock;

@@ -14,9 +14,14 @@
 //! | [`path`] | what clients send as a path |
 //! | [`params`] | parameters from query, form, JSON and path, checked |
 //! | [`error`] | what a failure answers |
+//! | [`table`] | the table itself, and what is at a path |
+//! | [`call`], [`answer`] | what a handler gets and gives |
 
+pub mod answer;
+pub mod call;
 pub mod endpoint;
 pub mod error;
 pub mod params;
 pub mod path;
 pub mod schema;
+pub mod table;

@@ -61,25 +61,58 @@ impl Tasks {
             Signals::Abort => Some(Terminations::listen()?),
         };
         let task = Arc::new(self.start(spec, echo)?);
-        let watchers = [
-            Some(tokio::spawn(watch_requests(
-                self.clone(),
-                Arc::clone(&task),
-            ))),
-            terminations.map(|t| tokio::spawn(t.abort(Arc::clone(&task)))),
-        ];
-        let joined = tokio::spawn(work(Arc::clone(&task))).await;
-        for watcher in watchers.into_iter().flatten() {
+        let interrupted = terminations.map(|t| tokio::spawn(t.abort(Arc::clone(&task))));
+        let work = work(Arc::clone(&task));
+        let outcome = self.clone().finish(task, work).await;
+        if let Some(watcher) = interrupted {
             watcher.abort();
         }
+        Ok(outcome)
+    }
+
+    /// Starts `work` as a task in the background, and says which. Besides an abort request, `stop`
+    /// cancels it.
+    pub fn spawn<F, Fut>(&self, spec: TaskSpec, stop: CancellationToken, work: F) -> Result<Upid>
+    where
+        F: FnOnce(Arc<WorkerTask>) -> Fut,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let task = Arc::new(self.start(spec, Echo::None)?);
+        let upid = task.id().clone();
+        let work = work(Arc::clone(&task));
+        let stopper = tokio::spawn({
+            let task = Arc::clone(&task);
+            async move {
+                stop.cancelled().await;
+                task.request_abort();
+            }
+        });
+        let tasks = self.clone();
+        tokio::spawn(async move {
+            // How it ended is in its log.
+            let _ = tasks.finish(task, work).await;
+            stopper.abort();
+        });
+        Ok(upid)
+    }
+
+    /// Drives the work of a task to its end and records that.
+    async fn finish<T, Fut>(self, task: Arc<WorkerTask>, work: Fut) -> TaskOutcome<T>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        let watcher = tokio::spawn(watch_requests(self, Arc::clone(&task)));
+        let joined = tokio::spawn(work).await;
+        watcher.abort();
         let value = joined.unwrap_or_else(|error| Err(anyhow!("worker panicked: {error}")));
         let status = final_status(&value, task.warnings(), task.cancel());
         task.end(status.clone());
-        Ok(TaskOutcome {
+        TaskOutcome {
             upid: task.id().clone(),
             status,
             value,
-        })
+        }
     }
 }
 
