@@ -103,6 +103,9 @@ mod tests {
         assert!(matches!(error, ConfigError::Modified), "{error}");
         std::fs::write(file.path(), "oops\n").unwrap();
         let error = file.load().unwrap_err().to_string();
-        assert!(error.contains("acl.cfg") && error.contains("line 1"), "{error}");
+        assert!(
+            error.contains("acl.cfg") && error.contains("line 1"),
+            "{error}"
+        );
     }
 }

@@ -267,7 +267,8 @@ impl AccessControl {
         Ok(user)
     }
 
-    async fn check_token(&self, auth_id: &Authid, secret: &str) -> Result<(), AuthError> {
+    /// Whether it is the secret of the token, which is active.
+    pub async fn check_token(&self, auth_id: &Authid, secret: &str) -> Result<(), AuthError> {
         if !self.is_active(auth_id)? {
             return Err(AuthError::Inactive);
         }
@@ -281,6 +282,18 @@ impl AccessControl {
         }
         self.verified.remember(name, &hash, secret);
         Ok(())
+    }
+
+    /// Gives the token a new secret, and hands it out this one time.
+    pub async fn new_token_secret(&self, token: &Authid) -> Result<String> {
+        let mut random = [0; 16];
+        openssl::rand::rand_bytes(&mut random)?;
+        let secret = uuid::Builder::from_random_bytes(random)
+            .into_uuid()
+            .to_string();
+        let hash = self.hashing.hash(&secret).await?;
+        self.tokens.set(&token.to_string(), hash).await?;
+        Ok(secret)
     }
 
     /// A new ticket for `user`, and the token against request forgery that goes with it.

@@ -91,6 +91,17 @@ fn token_header(value: &str) -> Option<&str> {
 
 /// The ticket in the cookies: the first guarded one, else the last plain one.
 pub fn auth_cookie(headers: &HeaderMap) -> Option<String> {
+    let (guarded, plain) = cookies(headers);
+    guarded.or(plain).and_then(percent_decode)
+}
+
+/// The ticket in the guarded cookie.
+pub fn host_cookie(headers: &HeaderMap) -> Option<String> {
+    cookies(headers).0.and_then(percent_decode)
+}
+
+/// The first guarded cookie and the last plain one before it, as they were sent.
+fn cookies(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
     let mut plain = None;
     for header in headers.get_all(COOKIE) {
         let Ok(header) = header.to_str() else {
@@ -101,14 +112,14 @@ pub fn auth_cookie(headers: &HeaderMap) -> Option<String> {
         let pieces = header.split(';').map(|piece| piece.trim().split_once('='));
         for (name, value) in pieces.map_while(|piece| piece) {
             if name == HOST_COOKIE {
-                return percent_decode(value);
+                return (Some(value), plain);
             }
             if name == PLAIN_COOKIE {
-                plain = percent_decode(value);
+                plain = Some(value);
             }
         }
     }
-    plain
+    (None, plain)
 }
 
 #[cfg(test)]

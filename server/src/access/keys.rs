@@ -72,9 +72,7 @@ pub(crate) fn read_or_create(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             read()?.with_context(|| format!("{} vanished while reading", path.display()))
         }
-        Err(error) => {
-            Err(error).with_context(|| format!("failed to write {}", path.display()))
-        }
+        Err(error) => Err(error).with_context(|| format!("failed to write {}", path.display())),
     }
 }
 
@@ -102,7 +100,12 @@ mod tests {
         let user = "a@pbs".parse().unwrap();
         let ticket = ticket_key(dir.path()).unwrap().issue(&user, 1).unwrap();
         let token = csrf_key(dir.path()).unwrap().issue(&user, 1).unwrap();
-        assert!(ticket_key(dir.path()).unwrap().verify(&ticket, 1, LOGIN).is_ok());
+        assert!(
+            ticket_key(dir.path())
+                .unwrap()
+                .verify(&ticket, 1, LOGIN)
+                .is_ok()
+        );
         assert!(csrf_key(dir.path()).unwrap().is_valid(&token, &user, 1));
         for name in [TICKET_KEY, CSRF_KEY] {
             let data = std::fs::metadata(dir.path().join(name)).unwrap();

@@ -14,17 +14,24 @@ impl AccessControl {
     /// Whether `user` may log in with `password`, which can be a ticket of theirs as well.
     pub async fn login(&self, user: &Userid, password: &str) -> Result<(), AuthError> {
         if password.starts_with(PREFIX) {
-            match self.check_ticket(password) {
-                Ok(of) if of == *user => return Ok(()),
-                Ok(_) => return Err(AuthError::WrongUser),
+            match self.login_by_ticket(user, password) {
                 // A password may begin like a ticket.
                 Err(AuthError::Ticket(
                     ticket::TicketError::Malformed | ticket::TicketError::Signature,
                 )) => {}
-                Err(error) => return Err(error),
+                other => return other,
             }
         }
         self.check_password(user, password).await
+    }
+
+    /// Whether `ticket` is one of `user`, who is active.
+    pub fn login_by_ticket(&self, user: &Userid, ticket: &str) -> Result<(), AuthError> {
+        if self.check_ticket(ticket)? == *user {
+            Ok(())
+        } else {
+            Err(AuthError::WrongUser)
+        }
     }
 
     /// Whether `password` is the password of `user`, who is active.

@@ -123,7 +123,9 @@ mod tests {
         let path = dir.path().join("shadow.json");
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        file.remove(&["a".to_owned(), "c".to_owned()]).await.unwrap();
+        file.remove(&["a".to_owned(), "c".to_owned()])
+            .await
+            .unwrap();
         assert_eq!(file.get("a").unwrap(), None);
         let text: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
@@ -133,10 +135,17 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_file_is_an_error_that_shows_nothing_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("token.shadow"), r#"{"a@pbs!t": {"$y$j9T$": 1}}"#).unwrap();
+        std::fs::write(
+            dir.path().join("token.shadow"),
+            r#"{"a@pbs!t": {"$y$j9T$": 1}}"#,
+        )
+        .unwrap();
         let file = SecretFile::tokens(dir.path(), Env::system());
         let error = file.get("a@pbs!t").unwrap_err().to_string();
-        assert!(error.contains("token.shadow") && !error.contains("j9T"), "{error}");
+        assert!(
+            error.contains("token.shadow") && !error.contains("j9T"),
+            "{error}"
+        );
         assert!(file.set("x", "y".into()).await.is_err());
     }
 }

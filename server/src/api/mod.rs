@@ -1,5 +1,5 @@
 //! What the endpoints of the REST interface do, an area a module (`rest-api.md`).
 
-// access: follows
+pub mod access;
 pub mod ping;
 pub mod version;

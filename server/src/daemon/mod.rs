@@ -3,7 +3,22 @@
 //! | module | what |
 //! |---|---|
 //! | [`server`] | what all connections share |
+//! | [`listen`] | connections: accepted, limited, spoken to, ended |
+//! | [`tls`], [`certificate`] | the certificate: made, read, read again |
+//! | [`redirect`], [`access_log`] | plain HTTP; a line for each request |
+//! | [`run`], [`notify`] | from start to end, and telling systemd |
+//! | [`dev`] | an installation to try things out |
+//! | [`command`] | the command line |
 
+pub mod access_log;
+pub mod certificate;
+pub mod command;
+pub mod dev;
+pub mod listen;
+pub mod notify;
+pub mod redirect;
+pub mod run;
 pub mod server;
+pub mod tls;
 
 pub use server::Server;

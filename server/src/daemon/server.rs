@@ -3,18 +3,25 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use api_types::upid::Upid;
 use s3_client::env::Env;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::certificate::CertificateFiles;
+use super::tls::Tls;
 use crate::access::control::AccessControl;
 use crate::config::Config;
 use crate::datastores::Datastores;
 use crate::paths::Paths;
 use crate::s3::{S3Clients, S3Options};
 use crate::task::{TaskSpec, Tasks, WorkerTask};
+
+/// Worker tasks at the same time.
+const MAX_TASKS: u32 = 4096;
 
 /// The installation, as the daemon has it open.
 pub struct Server {
@@ -32,8 +39,13 @@ pub struct Server {
     pub stores: Arc<Datastores>,
     /// Who is it, and what may they do.
     pub access: AccessControl,
-    /// Cancelled when the daemon is to end.
+    /// The certificate in use.
+    pub tls: Arc<Tls>,
+    /// Cancelled when the daemon is to end: nothing new begins, what takes long is aborted.
     pub shutdown: CancellationToken,
+    /// Cancelled when it ends for good: what had time to finish until then is aborted.
+    pub abort: CancellationToken,
+    running: Arc<Semaphore>,
 }
 
 impl Server {
@@ -51,7 +63,10 @@ impl Server {
         Ok(Arc::new(Self {
             access: AccessControl::open(&paths, env.clone())?,
             tasks: Tasks::new(&paths, env.clone()),
+            tls: Arc::new(Tls::open(CertificateFiles::new(&paths.config), &env)?),
             shutdown: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            running: Arc::new(Semaphore::new(MAX_TASKS as usize)),
             config,
             s3,
             stores,
@@ -61,13 +76,50 @@ impl Server {
     }
 
     /// Starts `work` as a worker task in the background. It is asked to stop when somebody aborts
-    /// the task or the daemon ends.
+    /// the task or the daemon is to end.
     pub fn spawn_task<F, Fut>(self: &Arc<Self>, spec: TaskSpec, work: F) -> Result<Upid>
     where
         F: FnOnce(Arc<WorkerTask>) -> Fut,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
-        self.tasks.spawn(spec, self.shutdown.clone(), work)
+        self.spawn(spec, &self.shutdown, work)
+    }
+
+    /// The same for the session of a client, which may finish for a while when the daemon is to
+    /// end.
+    pub fn spawn_session<F, Fut>(self: &Arc<Self>, spec: TaskSpec, work: F) -> Result<Upid>
+    where
+        F: FnOnce(Arc<WorkerTask>) -> Fut,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.spawn(spec, &self.abort, work)
+    }
+
+    fn spawn<F, Fut>(&self, spec: TaskSpec, stop: &CancellationToken, work: F) -> Result<Upid>
+    where
+        F: FnOnce(Arc<WorkerTask>) -> Fut,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        anyhow::ensure!(!self.shutdown.is_cancelled(), "the server is shutting down");
+        let place = Arc::clone(&self.running)
+            .try_acquire_owned()
+            .context("too many tasks are running")?;
+        let (upid, running) = self.tasks.spawn(spec, stop.clone(), work)?;
+        tokio::spawn(async move {
+            // How it ended is in its log.
+            let _ = running.await;
+            drop(place);
+        });
+        Ok(upid)
+    }
+
+    /// Waits until all tasks of this process have ended, but not longer than `limit`; says whether
+    /// they have.
+    pub async fn wait_for_tasks(&self, limit: Duration) -> bool {
+        tokio::select! {
+            all = self.running.acquire_many(MAX_TASKS) => all.is_ok(),
+            () = self.env.sleep(limit) => false,
+        }
     }
 }
 

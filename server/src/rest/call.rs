@@ -1,6 +1,6 @@
 //! A call on its way to its handler: checked, with all that the handler may need.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api_types::auth::Authid;
@@ -27,6 +27,8 @@ pub struct Call {
     pub params: Params,
     /// From where.
     pub peer: Option<IpAddr>,
+    /// The same with the port, for the log.
+    pub peer_address: Option<SocketAddr>,
     /// The headers of the request.
     pub headers: HeaderMap,
     /// The body, untouched if the endpoint declares [`super::table::BodyUse::Stream`], else empty.
@@ -55,13 +57,9 @@ impl Call {
         &self,
         name: &str,
     ) -> Result<Option<T>, RestError> {
-        self.params
-            .text(name)
-            .map(str::parse)
-            .transpose()
-            .map_err(|error: api_types::ParseError| {
-                RestError::parameter(name, error.reason.to_string())
-            })
+        self.params.text(name).map(str::parse).transpose().map_err(
+            |error: api_types::ParseError| RestError::parameter(name, error.reason.to_string()),
+        )
     }
 
     /// A parameter that is yes or no; no if it was not given and has no default.

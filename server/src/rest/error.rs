@@ -4,6 +4,8 @@ use std::fmt;
 
 use hyper::StatusCode;
 
+use crate::config::ConfigError;
+
 /// Why a call failed: a status and upstream's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestError {
@@ -74,6 +76,17 @@ impl From<anyhow::Error> for RestError {
             Ok(error) => error,
             Err(error) => Self::bad_request(format!("{error:#}")),
         }
+    }
+}
+
+impl From<ConfigError> for RestError {
+    /// Status 404 for the removal of what is not there, 400 for everything else.
+    fn from(error: ConfigError) -> Self {
+        let status = match &error {
+            ConfigError::NothingToRemove(_) => StatusCode::NOT_FOUND,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -16,11 +16,15 @@
 //! | [`error`] | what a failure answers |
 //! | [`table`] | the table itself, and what is at a path |
 //! | [`call`], [`answer`] | what a handler gets and gives |
+//! | [`dispatch`] | all of it, from request to answer |
+//! | [`format`] | how answers look |
 
 pub mod answer;
 pub mod call;
+pub mod dispatch;
 pub mod endpoint;
 pub mod error;
+pub mod format;
 pub mod params;
 pub mod path;
 pub mod schema;

@@ -64,7 +64,17 @@ pub enum BodyUse {
 }
 
 /// All endpoints: each module of the interface has its own list.
-pub static TABLES: &[&[Endpoint]] = &[crate::api::ping::ENDPOINTS, crate::api::version::ENDPOINTS];
+pub static TABLES: &[&[Endpoint]] = &[
+    crate::api::access::acl::ENDPOINTS,
+    crate::api::access::domains::ENDPOINTS,
+    crate::api::access::password::ENDPOINTS,
+    crate::api::access::permissions::ENDPOINTS,
+    crate::api::access::ticket::ENDPOINTS,
+    crate::api::access::tokens::ENDPOINTS,
+    crate::api::access::users::ENDPOINTS,
+    crate::api::ping::ENDPOINTS,
+    crate::api::version::ENDPOINTS,
+];
 
 /// The endpoints by their paths.
 #[derive(Debug, Default)]
@@ -212,7 +222,10 @@ mod tests {
             let shape: Vec<_> = words(endpoint.path)
                 .map(|word| parameter(word).map_or(word, |_| "{}"))
                 .collect();
-            assert!(seen.insert((endpoint.method.clone(), shape)), "{place}: twice");
+            assert!(
+                seen.insert((endpoint.method.clone(), shape)),
+                "{place}: twice"
+            );
             let mut names = HashSet::new();
             for param in endpoint.params {
                 assert!(names.insert(param.name), "{place}: {} twice", param.name);

@@ -9,6 +9,7 @@ use api_types::status::TaskStatus;
 use api_types::upid::Upid;
 use datastore::task::TaskContext;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::end::failure;
@@ -70,12 +71,18 @@ impl Tasks {
         Ok(outcome)
     }
 
-    /// Starts `work` as a task in the background, and says which. Besides an abort request, `stop`
-    /// cancels it.
-    pub fn spawn<F, Fut>(&self, spec: TaskSpec, stop: CancellationToken, work: F) -> Result<Upid>
+    /// Starts `work` as a task in the background, and says which, and how to wait for its end.
+    /// Besides an abort request, `stop` cancels it.
+    pub fn spawn<T, F, Fut>(
+        &self,
+        spec: TaskSpec,
+        stop: CancellationToken,
+        work: F,
+    ) -> Result<(Upid, JoinHandle<TaskOutcome<T>>)>
     where
+        T: Send + 'static,
         F: FnOnce(Arc<WorkerTask>) -> Fut,
-        Fut: Future<Output = Result<()>> + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
     {
         let task = Arc::new(self.start(spec, Echo::None)?);
         let upid = task.id().clone();
@@ -88,12 +95,12 @@ impl Tasks {
             }
         });
         let tasks = self.clone();
-        tokio::spawn(async move {
-            // How it ended is in its log.
-            let _ = tasks.finish(task, work).await;
+        let running = tokio::spawn(async move {
+            let outcome = tasks.finish(task, work).await;
             stopper.abort();
+            outcome
         });
-        Ok(upid)
+        Ok((upid, running))
     }
 
     /// Drives the work of a task to its end and records that.

@@ -86,9 +86,8 @@ async fn token_secrets_are_verified_and_a_change_counts_at_once() {
 #[tokio::test]
 async fn logins() {
     let World { access, _dir } = world().await;
-    let login = async |user: &str, password: &str| {
-        access.login(&user.parse().unwrap(), password).await
-    };
+    let login =
+        async |user: &str, password: &str| access.login(&user.parse().unwrap(), password).await;
     assert!(login("a@pbs", HASH_TIME).await.is_ok());
     let (ticket, _) = access.issue(&"a@pbs".parse().unwrap()).unwrap();
     assert!(login("a@pbs", &ticket).await.is_ok());
@@ -97,7 +96,10 @@ async fn logins() {
     for (user, password) in [
         ("a@pbs", ""),
         ("a@pbs", "test12346"),
-        ("a@pbs", &format!("{}A", &ticket[..ticket.len() - 1]) as &str),
+        (
+            "a@pbs",
+            &format!("{}A", &ticket[..ticket.len() - 1]) as &str,
+        ),
         ("off@pbs", HASH_TIME),
         ("nobody@pbs", HASH_TIME),
         ("a@ldap", HASH_TIME),
@@ -130,7 +132,10 @@ async fn rights_are_read_again_and_none_are_left_when_the_file_is_damaged() {
     let path = ["datastore", "s1", "ns"];
     let wanted = [Privilege::DatastoreBackup];
     let error = access.check(&user, &path, &wanted).unwrap_err();
-    assert_eq!((error.status.as_u16(), &*error.message), (403, "permission check failed"));
+    assert_eq!(
+        (error.status.as_u16(), &*error.message),
+        (403, "permission check failed")
+    );
     let error = access.require(&user, &path, &wanted).unwrap_err();
     assert_eq!(
         error.message,

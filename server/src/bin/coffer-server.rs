@@ -1,0 +1,16 @@
+//! The daemon of a Coffer backup server.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(server::daemon::command::run()),
+        Err(error) => {
+            server::console::error_line(&format!("error: failed to start: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line of `coffer-server`.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use s3_client::env::Env;
+use tracing_subscriber::EnvFilter;
+
+use super::dev::{DevOptions, Development};
+use super::run::{Daemon, DaemonOptions};
+use super::server::Server;
+use crate::console;
+use crate::paths::PathOptions;
+use crate::s3::S3Options;
+
+/// A backup server that the clients of Proxmox Backup Server use unchanged.
+#[derive(Debug, Parser)]
+#[command(name = "coffer-server", version)]
+pub struct Cli {
+    /// How it runs.
+    #[command(flatten)]
+    pub daemon: DaemonOptions,
+    /// Try it out: everything below this directory, with an S3 server, datastores `dev` (S3) and
+    /// `local`, and an administrator. How to reach it is in DIR/env.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dir", "config_dir", "state_dir", "log_dir", "run_dir"])]
+    pub dev: Option<PathBuf>,
+    /// With `--dev`.
+    #[command(flatten)]
+    pub development: DevOptions,
+    /// Where the installation lives.
+    #[command(flatten)]
+    pub paths: PathOptions,
+    /// How S3 endpoints are reached.
+    #[command(flatten)]
+    pub s3: S3Options,
+}
+
+/// Parses the command line and runs the daemon to its end. `COFFER_LOG` sets what is logged to
+/// standard error.
+pub async fn run() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    match execute(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::error_line(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<()> {
+    let env = Env::system();
+    match cli.dev {
+        None => {
+            let server = Server::open(cli.paths.resolve()?, &cli.s3, env)?;
+            Daemon::start(server, &cli.daemon).await?.run().await
+        }
+        Some(dir) => {
+            let development = Development::start(&dir, &cli.development, &cli.s3, env).await?;
+            let daemon =
+                Daemon::start(development.server(), &development.daemon(&cli.daemon)).await?;
+            let env_file = development.write_env(daemon.address()?)?;
+            console::line(&format!("ready: . {}", env_file.display()));
+            daemon.run().await
+        }
+    }
+}
+
+/// Lines on standard error; the journal knows the time itself.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("COFFER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        lines.without_time().init();
+    } else {
+        lines.init();
+    }
+}

@@ -1,0 +1,233 @@
+//! Connections: accepted, limited, spoken to, ended.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use openssl::ssl::SslRef;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::access_log::AccessLog;
+use super::redirect::redirect;
+use super::server::Server;
+use super::tls::Tls;
+use crate::rest::answer::AnswerBody;
+use crate::rest::dispatch::respond;
+
+/// Connections at the same time; more wait until others end.
+const MAX_CONNECTIONS: u32 = 2048;
+/// How long the beginning of a connection may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be idle, and how long the head of a request may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// After this long without a packet the other side is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(120);
+/// Largest head of a request.
+const MAX_HEAD: usize = 64 * 1024;
+/// Requests at the same time on an HTTP/2 connection.
+const MAX_STREAMS: u32 = 64;
+/// Pause after an error of the listening socket, which is mostly too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where connections come in.
+pub struct Listener {
+    server: Arc<Server>,
+    tls: Arc<Tls>,
+    places: Arc<Semaphore>,
+    header_timeout: Duration,
+}
+
+impl Listener {
+    /// Connections to `server`, accepted by `tls`.
+    #[must_use]
+    pub fn new(server: Arc<Server>, tls: Arc<Tls>) -> Self {
+        Self {
+            server,
+            tls,
+            places: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
+            header_timeout: HEADER_TIMEOUT,
+        }
+    }
+
+    /// With another limit for idle connections.
+    #[must_use]
+    pub fn with_header_timeout(self, header_timeout: Duration) -> Self {
+        Self {
+            header_timeout,
+            ..self
+        }
+    }
+
+    /// Accepts connections until the server is to end.
+    pub async fn run(self: Arc<Self>, socket: TcpListener) {
+        let shutdown = self.server.shutdown.clone();
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = shutdown.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    tokio::spawn(Arc::clone(&self).connection(stream, peer, place));
+                }
+                Err(error) => {
+                    tracing::error!("failed to accept a connection: {error}");
+                    self.server.env.sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until all connections have ended, but not longer than `limit`; says whether they have.
+    pub async fn wait(&self, limit: Duration) -> bool {
+        tokio::select! {
+            all = self.places.acquire_many(MAX_CONNECTIONS) => all.is_ok(),
+            () = self.server.env.sleep(limit) => false,
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        _place: OwnedSemaphorePermit,
+    ) {
+        if let Err(error) = self.serve(stream, peer).await {
+            // Clients go as they like, and port scanners are about.
+            tracing::debug!("connection from {peer}: {error:#}");
+        }
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Result<()> {
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let begin = async {
+            let mut first = [0];
+            stream.peek(&mut first).await?;
+            if first != [TLS_HANDSHAKE] {
+                return Ok(Beginning::Plain(stream));
+            }
+            self.tls.accept(stream).await.map(Beginning::Tls)
+        };
+        let beginning = tokio::select! {
+            beginning = begin => beginning?,
+            () = self.server.env.sleep(HANDSHAKE_TIMEOUT) => {
+                anyhow::bail!("no TLS connection after {HANDSHAKE_TIMEOUT:?}");
+            }
+            () = self.server.shutdown.cancelled() => return Ok(()),
+        };
+        match beginning {
+            Beginning::Plain(stream) => self.serve_plain(stream).await,
+            Beginning::Tls(stream) if is_http2(stream.ssl()) => {
+                self.serve_http2(TokioIo::new(stream), peer).await
+            }
+            Beginning::Tls(stream) => self.serve_http1(TokioIo::new(stream), peer).await,
+        }
+    }
+
+    async fn serve_http1(&self, io: TokioIo<Secure>, peer: SocketAddr) -> Result<()> {
+        let service = service_fn(|request| self.answer(request, peer));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_buf_size(MAX_HEAD)
+            .half_close(false)
+            .serve_connection(io, service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            result = &mut connection => result?,
+            () = self.server.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve_http2(&self, io: TokioIo<Secure>, peer: SocketAddr) -> Result<()> {
+        let (server, tls_peer) = (Arc::clone(&self.server), peer);
+        let service = service_fn(move |request| {
+            let server = Arc::clone(&server);
+            async move { answer(&server, request, tls_peer).await }
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(HEADER_TIMEOUT))
+            .keep_alive_timeout(HANDSHAKE_TIMEOUT)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD_U32)
+            .serve_connection(io, service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            result = &mut connection => result?,
+            () = self.server.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody who does not know that this is not plain HTTP.
+    async fn serve_plain(&self, stream: TcpStream) -> Result<()> {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HANDSHAKE_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            .keep_alive(false)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(async |request| Ok::<_, Infallible>(redirect(&request))),
+            );
+        connection.await.context("plain HTTP")
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<AnswerBody>, Infallible> {
+        answer(&self.server, request, peer).await
+    }
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let log = AccessLog::begin(&request, peer);
+    let answered = respond(server, request, Some(peer)).await;
+    log.end(&answered, server.env.unix_secs());
+    Ok(answered.response)
+}
+
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
+const MAX_HEAD_U32: u32 = 64 * 1024;
+
+type Secure = tokio_openssl::SslStream<TcpStream>;
+
+/// How a connection begins.
+enum Beginning {
+    Plain(TcpStream),
+    Tls(Secure),
+}
+
+fn is_http2(ssl: &SslRef) -> bool {
+    ssl.selected_alpn_protocol() == Some(b"h2")
+}

@@ -1,0 +1,307 @@
+//! From a request to its answer: path, endpoint, credentials, access, parameters, handler.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::auth::Authid;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Body as HttpBody;
+use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+
+use super::answer::{Answer, AnswerBody, empty};
+use super::call::{Body, Call};
+use super::error::RestError;
+use super::format::Format;
+use super::params::{Params, Source};
+use super::path::components;
+use super::table::{Access, BodyUse, Endpoint, Found, Table, parameter};
+use crate::access::control::AuthError;
+use crate::daemon::Server;
+
+/// Longest path and query.
+const MAX_URI: usize = 3072;
+/// Largest body that parameters are read from.
+const MAX_BODY: usize = 512 * 1024;
+/// How long parameters may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// When a login or a request without good credentials is answered, so that guessing takes long.
+const UNAUTHORIZED_AFTER: Duration = Duration::from_secs(3);
+/// When a request is answered that its sender may not make.
+const FORBIDDEN_AFTER: Duration = Duration::from_millis(500);
+
+/// An answer, and who it is for, if that is known.
+pub struct Answered {
+    /// The answer.
+    pub response: Response<AnswerBody>,
+    /// Who asked.
+    pub auth_id: Option<Authid>,
+}
+
+/// Why a request does not come to its handler.
+enum Refusal {
+    /// No good credentials.
+    Unauthorized(AuthError),
+    /// Anything else.
+    Error(RestError),
+}
+
+impl From<RestError> for Refusal {
+    fn from(error: RestError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Answers a request.
+pub async fn respond<B>(
+    server: &Arc<Server>,
+    request: Request<B>,
+    peer: Option<SocketAddr>,
+) -> Answered
+where
+    B: HttpBody<Data = Bytes> + Send + Sync + 'static,
+    B::Error: Into<anyhow::Error>,
+{
+    let begun = server.env.now();
+    let length = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |whole| whole.as_str().len());
+    if length > MAX_URI {
+        let mut response = Response::new(empty());
+        *response.status_mut() = StatusCode::URI_TOO_LONG;
+        return Answered {
+            response,
+            auth_id: None,
+        };
+    }
+    let mut auth_id = None;
+    let (format, result) = match locate(request.uri().path()) {
+        Err(error) => (Format::Json, Err(error.into())),
+        Ok((format, path)) => {
+            let result = call(server, request, &path, peer, &mut auth_id).await;
+            (format, result)
+        }
+    };
+    let response = match result {
+        Ok(answer) => format.answer(answer),
+        Err(Refusal::Unauthorized(error)) => {
+            log_failure(peer, None, &error);
+            Format::unauthorized()
+        }
+        Err(Refusal::Error(error)) => format.error(&error),
+    };
+    let wait = match response.status() {
+        StatusCode::UNAUTHORIZED => UNAUTHORIZED_AFTER,
+        StatusCode::FORBIDDEN => FORBIDDEN_AFTER,
+        _ => Duration::ZERO,
+    };
+    let passed = server.env.now().saturating_duration_since(begun);
+    if let Some(rest) = wait.checked_sub(passed).filter(|rest| !rest.is_zero()) {
+        server.env.sleep(rest).await;
+    }
+    Answered { response, auth_id }
+}
+
+/// The format and the components of the path below it.
+fn locate(path: &str) -> Result<(Format, Vec<String>), RestError> {
+    let mut components = components(path)?;
+    let is_api = components.first().is_some_and(|first| first == "api2");
+    let Some(format) = components.get(1).filter(|_| is_api) else {
+        return Err(no_such_path(&components));
+    };
+    let format =
+        Format::of(format).ok_or_else(|| RestError::bad_request("Unsupported output format."))?;
+    components.drain(..2);
+    Ok((format, components))
+}
+
+fn no_such_path(components: &[String]) -> RestError {
+    RestError::no_such_path(&format!("/{}", components.join("/")))
+}
+
+async fn call<B>(
+    server: &Arc<Server>,
+    request: Request<B>,
+    path: &[String],
+    peer: Option<SocketAddr>,
+    who: &mut Option<Authid>,
+) -> Result<Answer, Refusal>
+where
+    B: HttpBody<Data = Bytes> + Send + Sync + 'static,
+    B::Error: Into<anyhow::Error>,
+{
+    let found = Table::global().find(request.method(), path);
+    let is_public = matches!(&found, Found::Endpoint(endpoint, _) if is_world(endpoint));
+    let auth_id = if is_public {
+        Call::NOBODY
+            .parse()
+            .map_err(|error| RestError::bad_request(format!("{error}")))?
+    } else {
+        let auth_id = server
+            .access
+            .authenticate(request.method(), request.headers())
+            .await
+            .map_err(Refusal::Unauthorized)?;
+        *who = Some(auth_id.clone());
+        auth_id
+    };
+    let (endpoint, in_path) = match found {
+        Found::Endpoint(endpoint, in_path) => (endpoint, in_path),
+        Found::Directory(names) => return Ok(directory(&names)),
+        Found::Nothing => return Err(no_such_path(path).into()),
+    };
+    check_access(server, endpoint, &in_path, &auth_id)?;
+    let call = prepare(server, request, endpoint, &in_path, peer, auth_id).await?;
+    // In a task of its own: a client that hangs up does not stop it half-way, and a panic is an
+    // error like others.
+    let handled = tokio::spawn((endpoint.handler)(call)).await;
+    match handled {
+        Ok(result) => Ok(result?),
+        Err(error) => {
+            tracing::error!("{} {}: {error}", endpoint.method, endpoint.path);
+            Err(RestError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into())
+        }
+    }
+}
+
+const fn is_world(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.access, Access::World)
+}
+
+/// What is below a path that is nothing by itself.
+fn directory(names: &[&str]) -> Answer {
+    let entries = names
+        .iter()
+        .map(|name| serde_json::json!({ "subdir": name }));
+    Answer::Data(entries.collect())
+}
+
+fn check_access(
+    server: &Server,
+    endpoint: &Endpoint,
+    in_path: &[(&'static str, String)],
+    auth_id: &Authid,
+) -> Result<(), RestError> {
+    let Access::Privileges { path, any } = endpoint.access else {
+        return Ok(());
+    };
+    let filled: Vec<&str> = path
+        .split('/')
+        .filter(|word| !word.is_empty())
+        .map(|word| match parameter(word) {
+            None => word,
+            Some(name) => in_path
+                .iter()
+                .find(|(other, _)| *other == name)
+                .map_or(word, |(_, value)| value),
+        })
+        .collect();
+    server.access.check(auth_id, &filled, any)
+}
+
+async fn prepare<B>(
+    server: &Arc<Server>,
+    mut request: Request<B>,
+    endpoint: &Endpoint,
+    in_path: &[(&'static str, String)],
+    peer: Option<SocketAddr>,
+    auth_id: Authid,
+) -> Result<Call, RestError>
+where
+    B: HttpBody<Data = Bytes> + Send + Sync + 'static,
+    B::Error: Into<anyhow::Error>,
+{
+    let upgrade = request
+        .extensions_mut()
+        .remove::<hyper::upgrade::OnUpgrade>();
+    let (parts, body) = request.into_parts();
+    let query = parts.uri.query().unwrap_or_default();
+    let (params, body) = match endpoint.body {
+        BodyUse::Stream => {
+            let given = Source::from_texts(query, "")?;
+            let params = Params::check(endpoint.params, in_path, given)?;
+            let body: Body = BodyExt::boxed(body.map_err(Into::into));
+            (params, body)
+        }
+        BodyUse::Parameters => {
+            let is_json = is_json(&parts.headers)?;
+            let body = read_body(server, body).await?;
+            let given = if is_json {
+                Source::Json(&body)
+            } else {
+                let form = std::str::from_utf8(&body)
+                    .map_err(|_| RestError::bad_request("parameters are not valid UTF-8"))?;
+                Source::from_texts(query, form)?
+            };
+            let params = Params::check(endpoint.params, in_path, given)?;
+            let nothing = Empty::new().map_err(|never| match never {});
+            (params, BodyExt::boxed(nothing))
+        }
+    };
+    Ok(Call {
+        server: Arc::clone(server),
+        auth_id,
+        params,
+        peer: peer.map(|peer| peer.ip().to_canonical()),
+        peer_address: peer,
+        headers: parts.headers,
+        body,
+        upgrade,
+    })
+}
+
+/// Whether the body is JSON; if not, it is a form.
+fn is_json(headers: &HeaderMap) -> Result<bool, RestError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(false);
+    };
+    let kind = value.to_str().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    match kind.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(true),
+        "" | "application/x-www-form-urlencoded" => Ok(false),
+        _ => Err(RestError::bad_request(format!(
+            "unsupported content type {:?}",
+            kind.chars().take(100).collect::<String>()
+        ))),
+    }
+}
+
+async fn read_body<B>(server: &Server, body: B) -> Result<Bytes, RestError>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<anyhow::Error>,
+{
+    let limited = Limited::new(body.map_err(Into::<anyhow::Error>::into), MAX_BODY);
+    let collected = tokio::select! {
+        collected = limited.collect() => collected,
+        () = server.env.sleep(BODY_TIMEOUT) => {
+            return Err(RestError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout while reading the request body",
+            ));
+        }
+    };
+    match collected {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(RestError::bad_request("Request body too large"))
+        }
+        Err(error) => Err(RestError::bad_request(format!(
+            "failed to read the request body: {error}"
+        ))),
+    }
+}
+
+/// A line that programs look for which lock out whoever fails too often.
+pub fn log_failure(peer: Option<SocketAddr>, user: Option<&str>, error: &AuthError) {
+    let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+    let user = user.map(|user| format!("user={user} ")).unwrap_or_default();
+    tracing::warn!(target: "auth", "authentication failure; rhost={peer} {user}msg={error}");
+}
+
+#[cfg(test)]
+mod tests;
