@@ -3,6 +3,8 @@
 //! Words and options are upstream's. The tool works on the files of the installation itself and
 //! runs long operations as worker tasks in the foreground.
 
+mod acl;
+mod cert;
 mod datastore;
 mod garbage_collection;
 pub mod output;
@@ -12,6 +14,7 @@ mod s3;
 mod snapshot;
 mod table;
 mod task;
+mod user;
 mod verify;
 mod work;
 
@@ -53,6 +56,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Access rights.
+    #[command(subcommand)]
+    Acl(acl::AclCommand),
+    /// The server's certificate.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Datastores.
     #[command(subcommand)]
     Datastore(datastore::DatastoreCommand),
@@ -70,6 +79,9 @@ pub enum Command {
     /// Worker tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Users and API tokens.
+    #[command(subcommand)]
+    User(Box<user::UserCommand>),
     /// Check that what the snapshots promise is really there.
     Verify(Box<verify::VerifyArguments>),
 }
@@ -144,12 +156,15 @@ async fn execute(cli: Cli) -> Result<()> {
         Env::system(),
     )?;
     let result = match cli.command {
+        Command::Acl(command) => command.run(&session).await,
+        Command::Cert(command) => command.run(&session),
         Command::Datastore(command) => command.run(&session).await,
         Command::GarbageCollection(command) => command.run(&session).await,
         Command::Prune(arguments) => arguments.run(&session).await,
         Command::S3(command) => command.run(&session).await,
         Command::Snapshot(command) => command.run(&session).await,
         Command::Task(command) => command.run(&session).await,
+        Command::User(command) => command.run(&session).await,
         Command::Verify(arguments) => arguments.run(&session).await,
     };
     tracing::info!(target: "s3_requests", "{}", session.s3.counters());

@@ -4,16 +4,16 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use s3_client::env::Env;
 use tracing_subscriber::EnvFilter;
 
 use super::dev::{DevOptions, Development};
-use super::run::{Daemon, DaemonOptions};
+use super::run::{Daemon, DaemonOptions, OnlyDaemon};
 use super::server::Server;
 use crate::console;
-use crate::paths::PathOptions;
+use crate::paths::{PathOptions, Paths, create_dir};
 use crate::s3::S3Options;
 
 /// A backup server that the clients of Proxmox Backup Server use unchanged.
@@ -56,13 +56,19 @@ async fn execute(cli: Cli) -> Result<()> {
     let env = Env::system();
     match cli.dev {
         None => {
-            let server = Server::open(cli.paths.resolve()?, &cli.s3, env)?;
-            Daemon::start(server, &cli.daemon).await?.run().await
+            let paths = cli.paths.resolve()?;
+            let only = OnlyDaemon::of(&paths, &env).await?;
+            let server = Server::open(paths, &cli.s3, env)?;
+            Daemon::start(server, &cli.daemon, only).await?.run().await
         }
         Some(dir) => {
+            let dir = std::path::absolute(&dir)
+                .with_context(|| format!("failed to make the path {} absolute", dir.display()))?;
+            create_dir(&dir, 0o700)?;
+            let only = OnlyDaemon::of(&Paths::below(&dir), &env).await?;
             let development = Development::start(&dir, &cli.development, &cli.s3, env).await?;
-            let daemon =
-                Daemon::start(development.server(), &development.daemon(&cli.daemon)).await?;
+            let options = development.daemon(&cli.daemon);
+            let daemon = Daemon::start(development.server(), &options, only).await?;
             let env_file = development.write_env(daemon.address()?)?;
             console::line(&format!("ready: . {}", env_file.display()));
             daemon.run().await

@@ -231,3 +231,6 @@ enum Beginning {
 fn is_http2(ssl: &SslRef) -> bool {
     ssl.selected_alpn_protocol() == Some(b"h2")
 }
+
+#[cfg(test)]
+mod tests;

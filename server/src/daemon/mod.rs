@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`server`] | what all connections share |
 //! | [`listen`] | connections: accepted, limited, spoken to, ended |
-//! | [`tls`], [`certificate`] | the certificate: made, read, read again |
+//! | [`tls`], [`certificate`], [`certificate_info`] | the certificate: made, read, read again, shown |
 //! | [`redirect`], [`access_log`] | plain HTTP; a line for each request |
 //! | [`run`], [`notify`] | from start to end, and telling systemd |
 //! | [`dev`] | an installation to try things out |
@@ -12,6 +12,7 @@
 
 pub mod access_log;
 pub mod certificate;
+pub mod certificate_info;
 pub mod command;
 pub mod dev;
 pub mod listen;

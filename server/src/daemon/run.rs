@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use s3_client::env::Env;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,6 +13,7 @@ use super::listen::Listener;
 use super::notify::notify;
 use super::server::Server;
 use crate::config::ConfigLock;
+use crate::paths::Paths;
 
 /// The port that clients expect.
 pub const PORT: u16 = 8007;
@@ -41,23 +43,39 @@ pub struct Daemon {
     socket: TcpListener,
     shutdown_time: Duration,
     signals: Signals,
+    _only: OnlyDaemon,
+}
+
+/// Held by the one daemon of an installation.
+pub struct OnlyDaemon {
     _lock: ConfigLock,
 }
 
-impl Daemon {
-    /// Listens. There is one daemon to an installation.
-    pub async fn start(server: Arc<Server>, options: &DaemonOptions) -> Result<Self> {
-        let signals = Signals::listen()?;
-        let lock = server.paths.run.join(".coffer-server.lck");
-        let lock = ConfigLock::acquire(lock, &server.env)
+impl OnlyDaemon {
+    /// Waits a while for a daemon that is ending.
+    pub async fn of(paths: &Paths, env: &Env) -> Result<Self> {
+        paths.create()?;
+        let path = paths.run.join(".coffer-server.lck");
+        let lock = ConfigLock::acquire(path, env)
             .await
             .context("another coffer-server is running")?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+impl Daemon {
+    /// Listens.
+    pub async fn start(
+        server: Arc<Server>,
+        options: &DaemonOptions,
+        only: OnlyDaemon,
+    ) -> Result<Self> {
         Ok(Self {
+            signals: Signals::listen()?,
             socket: listen(options.listen).await?,
             shutdown_time: Duration::from_secs(options.shutdown_time),
-            signals,
             server,
-            _lock: lock,
+            _only: only,
         })
     }
 

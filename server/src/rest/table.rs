@@ -72,6 +72,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::access::ticket::ENDPOINTS,
     crate::api::access::tokens::ENDPOINTS,
     crate::api::access::users::ENDPOINTS,
+    crate::api::certificates::ENDPOINTS,
     crate::api::ping::ENDPOINTS,
     crate::api::version::ENDPOINTS,
 ];

@@ -23,7 +23,7 @@ use super::server::Server;
 use crate::access::acl::AclTree;
 use crate::config::{ConfigError, replace_file};
 use crate::datastores::create::CreateRequest;
-use crate::paths::{Paths, create_dir};
+use crate::paths::Paths;
 use crate::s3::{PlainHttp, S3Options};
 use crate::task::{Echo, Signals, TaskSpec};
 
@@ -69,25 +69,22 @@ struct S3Keys {
 }
 
 impl Development {
-    /// Sets up what is missing below `dir` and starts the S3 server.
+    /// Sets up what is missing below `dir`, an absolute path, and starts the S3 server.
     pub async fn start(dir: &Path, options: &DevOptions, s3: &S3Options, env: Env) -> Result<Self> {
-        let dir = std::path::absolute(dir)
-            .with_context(|| format!("failed to make the path {} absolute", dir.display()))?;
-        create_dir(&dir, 0o700)?;
         let s3 = S3Options {
             plain_http: Some(s3.plain_http.unwrap_or(PlainHttp::Loopback)),
             ..s3.clone()
         };
-        let server = Server::open(Paths::below(&dir), &s3, env)?;
+        let server = Server::open(Paths::below(dir), &s3, env)?;
         let keys = s3_keys(&server)?;
-        let (s3_server, port, quirk) = start_s3(&dir, options, &keys).await?;
+        let (s3_server, port, quirk) = start_s3(dir, options, &keys).await?;
         configure_endpoint(&server, &keys, port, quirk).await?;
         wait_for_bucket(&server).await?;
-        create_datastores(&server, &dir).await?;
-        let (password, secret) = create_admin(&server, &dir).await?;
+        create_datastores(&server, dir).await?;
+        let (password, secret) = create_admin(&server, dir).await?;
         Ok(Self {
             server,
-            dir,
+            dir: dir.to_owned(),
             password,
             secret,
             _s3: s3_server,

@@ -1,0 +1,8 @@
+//! `coffer-server --dev` as a process, driven by a client that speaks raw HTTP over TLS.
+#![allow(clippy::unwrap_used)] // helpers of tests are not tests to the lint
+#![cfg(feature = "embedded-s3")]
+
+mod access;
+mod connections;
+mod life;
+mod support;

@@ -1,0 +1,185 @@
+//! The daemon as a process, and a client without any cleverness.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use serde_json::Value;
+
+/// A running `coffer-server --dev`. Killed on drop.
+pub struct Daemon {
+    process: Child,
+    pub port: u16,
+    pub password: String,
+    pub fingerprint: String,
+    /// `user!name:secret`.
+    pub token: String,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only when the process is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+pub fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coffer-server"));
+    for variable in [
+        "DIR",
+        "CONFIG_DIR",
+        "STATE_DIR",
+        "LOG_DIR",
+        "RUN_DIR",
+        "LISTEN",
+    ] {
+        command.env_remove(format!("COFFER_{variable}"));
+    }
+    command
+        .env_remove("NOTIFY_SOCKET")
+        .env("COFFER_LOG", "warn")
+        .args(["--shutdown-time", "5", "--dev"])
+        .arg(dir);
+    command
+}
+
+impl Daemon {
+    pub fn start(dir: &Path) -> Self {
+        Self::start_by(&mut command(dir), dir)
+    }
+
+    pub fn start_by(command: &mut Command, dir: &Path) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert!(line.starts_with("ready: . "), "{line:?}");
+        let text = std::fs::read_to_string(dir.join("env")).unwrap();
+        let value = |name: &str| {
+            let start = format!("export {name}='");
+            let line = text.lines().find_map(|line| line.strip_prefix(&start));
+            line.unwrap().trim_end_matches('\'').to_owned()
+        };
+        let repository = value("PBS_REPOSITORY");
+        let pieces: Vec<_> = repository.split(':').collect();
+        assert_eq!((pieces[0], pieces[2]), ("admin@pbs@127.0.0.1", "dev"));
+        Self {
+            process,
+            port: pieces[1].parse().unwrap(),
+            password: value("PBS_PASSWORD"),
+            fingerprint: value("PBS_FINGERPRINT"),
+            token: value("COFFER_API_TOKEN"),
+        }
+    }
+
+    pub fn tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        stream
+    }
+
+    /// A TLS connection to the very server that `env` describes.
+    pub fn tls(&self) -> SslStream<TcpStream> {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        connector.set_verify(SslVerifyMode::NONE);
+        let configuration = connector.build().configure().unwrap();
+        let stream = configuration
+            .verify_hostname(false)
+            .connect("localhost", self.tcp())
+            .unwrap();
+        let certificate = stream.ssl().peer_certificate().unwrap();
+        let fingerprint = server::daemon::certificate::fingerprint(&certificate).unwrap();
+        assert_eq!(fingerprint, self.fingerprint);
+        stream
+    }
+
+    /// One request with these headers on a connection of its own.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut stream = self.tls();
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        // Some clients send no Host.
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        stream
+            .write_all(format!("{request}\r\n{body}").as_bytes())
+            .unwrap();
+        read_answer(&mut stream)
+    }
+
+    pub fn by_token(&self, method: &str, path: &str, body: &str) -> Answer {
+        let token = format!("PBSAPIToken={}", self.token);
+        self.ask(method, path, &[("Authorization", &token)], body)
+    }
+
+    pub fn login(&self, user: &str, password: &str) -> Answer {
+        let body = serde_json::json!({ "username": user, "password": password }).to_string();
+        let json = ("Content-Type", "application/json");
+        self.ask("POST", "//api2/json/access/ticket", &[json], &body)
+    }
+
+    /// Ticket and token against request forgery.
+    pub fn ticket(&self) -> (String, String) {
+        let answer = self.login("admin@pbs", &self.password);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let data = answer.json()["data"].clone();
+        let text = |name: &str| data[name].as_str().unwrap().to_owned();
+        (text("ticket"), text("CSRFPreventionToken"))
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+
+    /// Open files of the process.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .unwrap()
+            .count()
+    }
+}
+
+/// Reads to the end of the connection.
+pub fn read_answer(stream: &mut SslStream<TcpStream>) -> Answer {
+    let mut bytes = Vec::new();
+    // The other side may end without saying so in TLS.
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Answer {
+        status: status.unwrap_or_else(|| panic!("no answer: {text:?}")),
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
+}
