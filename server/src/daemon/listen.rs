@@ -149,13 +149,13 @@ impl Listener {
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
-            result = &mut connection => result?,
-            () = self.server.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await?;
-            }
+            result = &mut connection => return Ok(result?),
+            () = self.server.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
         }
-        Ok(())
+        tokio::select! {
+            result = connection => Ok(result?),
+            () = self.server.abort.cancelled() => Ok(()),
+        }
     }
 
     async fn serve_http2(&self, io: TokioIo<Secure>, peer: SocketAddr) -> Result<()> {
@@ -173,13 +173,13 @@ impl Listener {
             .serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
-            result = &mut connection => result?,
-            () = self.server.shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await?;
-            }
+            result = &mut connection => return Ok(result?),
+            () = self.server.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
         }
-        Ok(())
+        tokio::select! {
+            result = connection => Ok(result?),
+            () = self.server.abort.cancelled() => Ok(()),
+        }
     }
 
     /// Somebody who does not know that this is not plain HTTP.

@@ -9,18 +9,21 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
 use hyper::header::CONTENT_TYPE;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::answer::{Answer, AnswerBody, empty};
 use super::call::{Body, Call};
 use super::error::RestError;
 use super::format::Format;
+use super::openapi;
 use super::params::{Params, Source};
 use super::path::components;
-use super::table::{Access, BodyUse, Endpoint, Found, Table, parameter};
+use super::table::{Access, BodyUse, Endpoint, Found, TABLES, Table, parameter};
 use crate::access::control::AuthError;
 use crate::daemon::Server;
 
+/// Where the description of the interface is.
+const OPENAPI_PATH: &str = "/api2/openapi.json";
 /// Longest path and query.
 const MAX_URI: usize = 3072;
 /// Largest body that parameters are read from.
@@ -74,6 +77,12 @@ where
         *response.status_mut() = StatusCode::URI_TOO_LONG;
         return Answered {
             response,
+            auth_id: None,
+        };
+    }
+    if request.method() == Method::GET && request.uri().path() == OPENAPI_PATH {
+        return Answered {
+            response: Format::document(&openapi::document(TABLES)),
             auth_id: None,
         };
     }

@@ -50,6 +50,12 @@ impl Format {
         response(StatusCode::OK, Value::Object(body).to_string())
     }
 
+    /// A document that stands for itself.
+    #[must_use]
+    pub fn document(document: &Value) -> Response<AnswerBody> {
+        response(StatusCode::OK, document.to_string())
+    }
+
     /// Why it did not work.
     #[must_use]
     pub fn error(self, error: &RestError) -> Response<AnswerBody> {

@@ -18,6 +18,7 @@
 //! | [`call`], [`answer`] | what a handler gets and gives |
 //! | [`dispatch`] | all of it, from request to answer |
 //! | [`format`] | how answers look |
+//! | [`openapi`] | the table as a document |
 
 pub mod answer;
 pub mod call;
@@ -25,6 +26,7 @@ pub mod dispatch;
 pub mod endpoint;
 pub mod error;
 pub mod format;
+pub mod openapi;
 pub mod params;
 pub mod path;
 pub mod schema;

@@ -1,6 +1,7 @@
 //! `coffer-manager` as a process: exit codes, output, files.
 #![allow(clippy::unwrap_used)] // helpers of tests are not tests to the lint
 
+mod access;
 mod datastore_config;
 mod life;
 mod refusals;

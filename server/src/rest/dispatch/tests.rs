@@ -130,6 +130,11 @@ async fn paths_that_are_not_there() {
         (got.status, &*got.body),
         (400, "Unsupported output format.")
     );
+    let got = world
+        .raw(Method::GET, "/api2/openapi.json", "", "", "")
+        .await;
+    let summary = &got.json()["paths"]["/access/users"]["post"]["summary"];
+    assert_eq!(summary, "Create a user.");
     let got = world.ask(Method::GET, "/index.html", "").await;
     assert_eq!(got.status, 404);
     let got = world.ask(Method::GET, "/api2/json/%2e%2e/x", "").await;
