@@ -3,7 +3,8 @@
 //! PAM itself is a C library whose modules run in the process that asks. Its module for the local
 //! password files has a program for those who may not read them, `unix_chkpwd`; that one is asked
 //! here. So the passwords in `/etc/shadow` work, what else an administrator stacks into PAM does
-//! not.
+//! not. It tells root about everybody, others only about themselves: a daemon without privileges
+//! has no users of this realm but its own.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -31,6 +32,11 @@ pub async fn check(name: &str, password: &str, env: &Env) -> Result<(), AuthErro
     };
     if !is_user_name(name) || password.contains('\0') {
         return Err(AuthError::Wrong);
+    }
+    if !may_ask_about(name) {
+        return Err(AuthError::Realm(
+            "realm 'pam' cannot check passwords: the server does not run as root".into(),
+        ));
     }
     let asked = async {
         Ok(ask(program, &[name, "nonull"], Some(password)).await?
@@ -64,6 +70,14 @@ async fn ask(program: &str, arguments: &[&str], password: Option<&str>) -> anyho
         let _ = input.write_all(format!("{password}\0").as_bytes()).await;
     }
     Ok(child.wait().await.with_context(failed)?.success())
+}
+
+/// Whether the program answers this process about that user.
+fn may_ask_about(name: &str) -> bool {
+    let own = nix::unistd::geteuid();
+    own.is_root()
+        || nix::unistd::User::from_uid(own)
+            .is_ok_and(|user| user.is_some_and(|user| user.name == name))
 }
 
 /// Nothing that could be an option, or a name of something else.

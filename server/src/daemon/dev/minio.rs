@@ -45,6 +45,8 @@ impl Minio {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // Ctrl-C is for the daemon, which still needs it for a while.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("failed to run {}", binary.display()))?;
