@@ -1,5 +1,6 @@
 //! `user create | list | update | remove | generate-token | list-tokens | delete-token`.
 
+use std::fmt;
 use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::{Context, Result, bail};
@@ -29,7 +30,7 @@ pub enum UserCommand {
         userid: Userid,
         /// The password; whoever lists processes sees it, so better leave it out.
         #[arg(long, value_name = "PASSWORD")]
-        password: Option<String>,
+        password: Option<Password>,
         #[command(flatten)]
         account: AccountOptions,
         /// Given name.
@@ -75,6 +76,22 @@ pub enum UserCommand {
         /// Name of the token.
         token_name: TokenName,
     },
+}
+
+/// A password on the command line: it is not printed.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
 }
 
 /// What users and tokens have in common.
@@ -170,11 +187,11 @@ fn token_id(user: Userid, name: TokenName) -> Authid {
     }
 }
 
-async fn create(access: &AccessControl, user: User, password: Option<String>) -> Result<()> {
+async fn create(access: &AccessControl, user: User, password: Option<Password>) -> Result<()> {
     let userid = user.userid.clone();
     let password = match userid.realm().as_str() {
         "pbs" => Some(match password {
-            Some(password) => checked(password)?,
+            Some(password) => checked(password.0)?,
             None => read_password()?,
         }),
         "pam" if password.is_none() => None,

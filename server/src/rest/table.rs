@@ -69,6 +69,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::access::domains::ENDPOINTS,
     crate::api::access::password::ENDPOINTS,
     crate::api::access::permissions::ENDPOINTS,
+    crate::api::access::tfa::ENDPOINTS,
     crate::api::access::ticket::ENDPOINTS,
     crate::api::access::tokens::ENDPOINTS,
     crate::api::access::users::ENDPOINTS,

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod domains;
 pub mod password;
 pub mod permissions;
+pub mod tfa;
 pub mod ticket;
 pub mod tokens;
 pub mod users;

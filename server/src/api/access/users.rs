@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use api_types::access::{Privilege, User};
 use api_types::auth::{Authid, Userid};
-use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
+use hyper::Method;
+use serde_json::Value;
 
 use super::{
     COMMENT, DIGEST_PARAM, ENABLE, EXPIRE, LINE, NEW_PASSWORD, USERID_PARAM, USERS_PATH,
@@ -106,52 +106,6 @@ pub const ENDPOINTS: &[Endpoint] = &[
         access: Access::ByHandler,
         body: BodyUse::Parameters,
         handler: |call| Box::pin(remove(call)),
-    },
-    Endpoint {
-        method: Method::PUT,
-        path: "/access/users/{userid}/unlock-tfa",
-        about: "Unlock a user's second factors: there are none.",
-        params: &[USERID_PARAM],
-        access: Access::Privileges {
-            path: "/access/users",
-            any: &[Privilege::PermissionsModify],
-        },
-        body: BodyUse::Parameters,
-        handler: |_| Box::pin(async { Ok(Answer::Data(false.into())) }),
-    },
-    Endpoint {
-        method: Method::GET,
-        path: "/access/tfa",
-        about: "Users with second factors: there are none.",
-        params: &[],
-        access: Access::Anybody,
-        body: BodyUse::Parameters,
-        handler: |_| Box::pin(async { Ok(Answer::Data(json!([]))) }),
-    },
-    Endpoint {
-        method: Method::GET,
-        path: "/access/tfa/{userid}",
-        about: "A user's second factors: there are none.",
-        params: &[USERID_PARAM],
-        access: Access::Anybody,
-        body: BodyUse::Parameters,
-        handler: |_| Box::pin(async { Ok(Answer::Data(json!([]))) }),
-    },
-    Endpoint {
-        method: Method::POST,
-        path: "/access/tfa/{userid}",
-        about: "Add a second factor: not supported.",
-        params: &[USERID_PARAM],
-        access: Access::Anybody,
-        body: BodyUse::Parameters,
-        handler: |_| {
-            Box::pin(async {
-                Err(RestError::new(
-                    StatusCode::NOT_IMPLEMENTED,
-                    "second factors are not supported",
-                ))
-            })
-        },
     },
 ];
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use api_types::access::{ApiToken, Role, User};
 use api_types::auth::{Authid, Userid};
 use api_types::datastore::DatastoreConfig;
@@ -171,7 +171,7 @@ async fn start_s3(
         Ok((Box::new(embedded), port, quirk))
     }
     #[cfg(not(feature = "embedded-s3"))]
-    bail!("built without an S3 server; name a MinIO by --minio")
+    anyhow::bail!("built without an S3 server; name a MinIO by --minio")
 }
 
 /// Those of an earlier run, or new ones.
