@@ -64,8 +64,7 @@ fn name(name: &X509NameRef) -> String {
         .entries()
         .map(|entry| {
             let key = entry.object().nid().short_name().unwrap_or("?");
-            let value = entry.data().as_utf8();
-            let value = value.map(|value| value.to_string()).unwrap_or_default();
+            let value = entry.data().to_string().unwrap_or_default();
             format!("{key} = {value}")
         })
         .collect();

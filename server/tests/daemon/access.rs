@@ -7,7 +7,7 @@ use s3_client::env::Env;
 use serde_json::json;
 use server::access::ticket::TicketKey;
 
-use crate::support::Daemon;
+use crate::support::{Daemon, quick_dir};
 
 const VERSION: &str = "/api2/json/version";
 
@@ -24,7 +24,7 @@ fn issued_two_hours_ago(dir: &Path) -> String {
 
 #[test]
 fn only_those_get_in_who_should() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let daemon = Daemon::start(dir.path());
 
     let (ticket, csrf) = daemon.ticket();
@@ -58,7 +58,7 @@ fn only_those_get_in_who_should() {
 
     // Renewal by the ticket, and what is none.
     assert_eq!(daemon.login("admin@pbs", &ticket).status, 200);
-    let other_dir = tempfile::tempdir().unwrap();
+    let other_dir = quick_dir();
     let other = Daemon::start(other_dir.path());
     let (foreign, _) = other.ticket();
     let expired = issued_two_hours_ago(dir.path());
@@ -113,7 +113,7 @@ fn only_those_get_in_who_should() {
 
 #[test]
 fn bad_requests_get_upstreams_answers() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let daemon = Daemon::start(dir.path());
     let ask = |method: &str, path: &str, body: &str| daemon.by_token(method, path, body);
     let answer = ask("GET", "/api2/json/no/such", "");

@@ -3,13 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, read_answer};
+use crate::support::{Daemon, quick_dir, read_answer};
 
 const PING: &[u8] = b"GET /api2/json/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 #[test]
 fn two_hundred_at_once_are_all_answered() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let daemon = Daemon::start(dir.path());
     let before = daemon.open_files();
     // Some that never speak, and some that stop in the middle.
@@ -41,7 +41,7 @@ fn two_hundred_at_once_are_all_answered() {
 
 #[test]
 fn whoever_says_nothing_is_hung_up_on() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let daemon = Daemon::start(dir.path());
     let begun = Instant::now();
     let mut silent = daemon.tcp();
@@ -59,7 +59,7 @@ fn whoever_says_nothing_is_hung_up_on() {
 
 #[test]
 fn what_is_not_tls_or_not_http_is_survived() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let daemon = Daemon::start(dir.path());
     let mut plain = daemon.tcp();
     plain

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, command, read_answer};
+use crate::support::{Daemon, command, quick_dir, read_answer};
 
 #[test]
 fn a_restart_keeps_logins_passwords_and_certificate() {
@@ -49,7 +49,7 @@ fn a_restart_keeps_logins_passwords_and_certificate() {
 
 #[test]
 fn a_request_under_way_is_answered_before_the_end() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let mut daemon = Daemon::start(dir.path());
     let mut idle = daemon.tls();
     idle.write_all(b"GET /api2/json/ping HTTP/1.1\r\n").unwrap();
@@ -74,21 +74,22 @@ fn a_request_under_way_is_answered_before_the_end() {
 
 #[test]
 fn systemd_is_told_and_a_second_daemon_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
+    let outside = tempfile::tempdir().unwrap();
+    let path = outside.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
-    let below = dir.path().join("dev");
-    let mut daemon = Daemon::start_by(command(&below).env("NOTIFY_SOCKET", &path), &below);
+    let dir = quick_dir();
+    let below = dir.path();
+    let mut daemon = Daemon::start_by(command(below).env("NOTIFY_SOCKET", &path), below);
     let told = || {
         let mut buffer = [0; 64];
         let len = socket.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     };
     assert_eq!(told(), "READY=1");
-    let second = command(&below)
+    let second = command(below)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .output()

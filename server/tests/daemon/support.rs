@@ -61,6 +61,18 @@ pub fn command(dir: &Path) -> Command {
     command
 }
 
+/// A directory in which the datastore `local` is there already, as far as the configuration knows:
+/// the 65536 directories of a real one take their time.
+pub fn quick_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    std::fs::create_dir(&config).unwrap();
+    let path = dir.path().join("datastores/local");
+    let text = format!("datastore: local\n\tpath {}\n", path.display());
+    std::fs::write(config.join("datastore.cfg"), text).unwrap();
+    dir
+}
+
 impl Daemon {
     pub fn start(dir: &Path) -> Self {
         Self::start_by(&mut command(dir), dir)
