@@ -22,9 +22,9 @@ const CSRF_KEY: &str = "csrf.key";
 pub fn ticket_key(config: &Path) -> Result<TicketKey> {
     let path = config.join(TICKET_KEY);
     let pem = read_or_create(&path, 0o600, || {
-        Ok(TicketKey::generate()
+        TicketKey::generate()
             .and_then(|key| key.to_pem())
-            .context("failed to make a key for tickets")?)
+            .context("failed to make a key for tickets")
     })?;
     let key = TicketKey::from_pem(&pem)
         .with_context(|| format!("failed to read the key {}", path.display()))?;

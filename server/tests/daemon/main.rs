@@ -1,5 +1,5 @@
 //! `coffer-server --dev` as a process, driven by a client that speaks raw HTTP over TLS.
-#![allow(clippy::unwrap_used)] // helpers of tests are not tests to the lint
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are not tests to the lint
 #![allow(clippy::disallowed_methods)] // real processes take real time
 #![cfg(feature = "embedded-s3")]
 
