@@ -7,6 +7,7 @@ use api_types::property::{format_property_string, parse_property_string};
 use api_types::s3::S3EndpointConfig;
 use server::config::Entity;
 use server::config::section::{Section, SectionConfig};
+use server::config::users::UserEntry;
 
 use super::text::{check_error, round_trip, settles};
 use crate::Target;
@@ -116,6 +117,7 @@ fn check_sections(data: &[u8]) -> bool {
         line = section.line;
         check_entity::<DatastoreConfig>(section);
         check_entity::<S3EndpointConfig>(section);
+        check_entity::<UserEntry>(section);
     }
     match config.write() {
         Ok(text) => {
@@ -145,18 +147,27 @@ fn normalized(mut config: SectionConfig) -> SectionConfig {
 
 /// An entity that is accepted is written as properties that are accepted, and then stays so.
 fn check_entity<T: Entity>(section: &Section) {
-    let entity = match T::from_section(&section.id, &section.properties) {
+    for kind in T::TYPES {
+        check_entity_of::<T>(kind, section);
+    }
+}
+
+fn check_entity_of<T: Entity>(kind: &str, section: &Section) {
+    let entity = match T::from_section(kind, &section.id, &section.properties) {
         Ok(entity) => entity,
         Err(error) => return check_error(&error),
     };
-    assert_eq!(entity.id(), section.id);
+    assert_eq!(
+        (entity.section_type(), entity.id()),
+        (kind, section.id.as_str())
+    );
     let written = entity.to_section();
-    let again = T::from_section(entity.id(), &written)
+    let again = T::from_section(kind, entity.id(), &written)
         .unwrap_or_else(|error| panic!("{written:?} is refused: {error}"));
     assert_eq!(again.to_section(), written);
     let config = SectionConfig {
         sections: vec![Section {
-            section_type: T::TYPE.into(),
+            section_type: kind.into(),
             id: entity.id().into(),
             properties: written.clone(),
             line: 0,
