@@ -25,6 +25,7 @@ pub mod datastores;
 pub mod instance;
 pub mod jobs;
 pub mod paths;
+pub mod protocol;
 pub mod requests;
 pub mod rest;
 pub mod s3;

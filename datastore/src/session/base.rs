@@ -45,7 +45,7 @@ impl BaseSnapshot {
         };
         if dir.time >= options.time {
             return Err(Error::Refused(format!(
-                "backup time {} is not after that of the last snapshot, {}",
+                "backup timestamp is older than last backup. ({} is not after {})",
                 options.time, dir
             )));
         }

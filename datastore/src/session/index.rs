@@ -26,10 +26,34 @@ pub(super) struct OpenIndex {
     writer: IndexWriter,
 }
 
+/// How far an open index is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IndexProgress {
+    /// Chunks appended; one that was set twice counts twice.
+    pub appended: u64,
+    /// Chunks that the index has room for: of a fixed one, what its size asks for.
+    pub slots: u64,
+    /// Length of the archive: as announced, or so far.
+    pub size: u64,
+}
+
+/// A writer, and how many chunks were appended to it.
 #[derive(Debug)]
-enum IndexWriter {
+struct IndexWriter {
+    file: AnyIndexWriter,
+    appended: u64,
+}
+
+#[derive(Debug)]
+enum AnyIndexWriter {
     Fixed(FixedIndexWriter),
     Dynamic(DynamicIndexWriter),
+}
+
+impl From<AnyIndexWriter> for IndexWriter {
+    fn from(file: AnyIndexWriter) -> Self {
+        Self { file, appended: 0 }
+    }
 }
 
 /// What the client believes of an index that it closes; checked before it becomes visible.
@@ -64,7 +88,7 @@ impl WriterSession {
             .holding(move || DynamicIndexWriter::create(&path, identity))
             .await
             .map_err(Error::format(name.to_string()))?;
-        self.register_writer(claim, IndexWriter::Dynamic(writer))
+        self.register_writer(claim, AnyIndexWriter::Dynamic(writer))
     }
 
     /// Opens a fixed index of an image of `size` bytes; `None` = found out while appending.
@@ -82,7 +106,7 @@ impl WriterSession {
             .holding(move || FixedIndexWriter::create(&path, size, identity))
             .await
             .map_err(Error::format(name.to_string()))?;
-        self.register_writer(claim, IndexWriter::Fixed(writer))
+        self.register_writer(claim, AnyIndexWriter::Fixed(writer))
     }
 
     /// Opens a fixed index that begins as a copy of the base's index of the same name, whose
@@ -107,7 +131,7 @@ impl WriterSession {
             })
             .await
             .map_err(Error::format(name.to_string()))?;
-        self.register_writer(claim, IndexWriter::Fixed(writer))
+        self.register_writer(claim, AnyIndexWriter::Fixed(writer))
     }
 
     /// Appends chunks at their start offsets; each must be known to the session ◆.
@@ -116,37 +140,59 @@ impl WriterSession {
     /// If a chunk is unknown or does not fit; the chunks before it are appended.
     pub async fn append(&self, id: WriterId, chunks: Vec<(u64, Digest)>) -> Result<()> {
         let _call = self.begin("append chunks")?;
-        let (writer, chunks) = {
+        let (writer, chunks, unknown) = {
             let state = self.state();
             let writer = state
                 .writers
                 .get(&id)
                 .cloned()
                 .ok_or_else(|| unknown_writer(id))?;
-            let known: Result<Vec<_>> = chunks
-                .into_iter()
-                .map(|(start, digest)| match state.known.get(&digest) {
-                    Some(length) => Ok((start, u64::from(*length), digest)),
-                    None => Err(Error::Refused(format!(
-                        "unable to append chunk {digest}: this backup has neither uploaded it nor \
-                         taken it from its base"
-                    ))),
-                })
-                .collect();
-            (writer, known?)
+            let mut known = Vec::with_capacity(chunks.len());
+            let mut unknown = None;
+            for (start, digest) in chunks {
+                let Some(length) = state.known.get(&digest) else {
+                    unknown = Some(digest);
+                    break;
+                };
+                known.push((start, u64::from(*length), digest));
+            }
+            (writer, known, unknown)
         };
         self.holding(move || {
             let mut open = writer.lock().unwrap_or_else(PoisonError::into_inner);
             for (start, length, digest) in chunks {
-                let appended = match &mut open.writer {
-                    IndexWriter::Fixed(writer) => writer.add_chunk(start, length, &digest),
-                    IndexWriter::Dynamic(writer) => writer.add_chunk(start, length, &digest),
+                let appended = match &mut open.writer.file {
+                    AnyIndexWriter::Fixed(writer) => writer.add_chunk(start, length, &digest),
+                    AnyIndexWriter::Dynamic(writer) => writer.add_chunk(start, length, &digest),
                 };
                 appended.map_err(Error::format(open.name.to_string()))?;
+                open.writer.appended += 1;
             }
-            Ok(())
+            match unknown {
+                None => Ok(()),
+                Some(digest) => Err(Error::Refused(format!(
+                    "no such chunk {digest}: this backup has neither uploaded it nor taken it from \
+                     its base"
+                ))),
+            }
         })
         .await
+    }
+
+    /// How far an open index is; `None` if there is no such writer.
+    #[must_use]
+    pub fn index_progress(&self, id: WriterId) -> Option<IndexProgress> {
+        let writer = self.state().writers.get(&id).cloned()?;
+        let open = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slots, size) = match &open.writer.file {
+            AnyIndexWriter::Fixed(writer) => (writer.index_count(), writer.size()),
+            AnyIndexWriter::Dynamic(writer) => (writer.index_count(), writer.size()),
+        };
+        Some(IndexProgress {
+            appended: open.writer.appended,
+            slots,
+            size,
+        })
     }
 
     /// Closes an index: checks it against what the client expects, puts its object, then makes it
@@ -205,9 +251,9 @@ impl WriterSession {
     }
 
     async fn close_writer(&self, name: &ArchiveName, writer: IndexWriter) -> Result<ClosedIndex> {
-        self.holding(move || match writer {
-            IndexWriter::Fixed(writer) => writer.close(),
-            IndexWriter::Dynamic(writer) => writer.close(),
+        self.holding(move || match writer.file {
+            AnyIndexWriter::Fixed(writer) => writer.close(),
+            AnyIndexWriter::Dynamic(writer) => writer.close(),
         })
         .await
         .map_err(Error::format(name.to_string()))
@@ -237,8 +283,8 @@ impl WriterSession {
         Ok((claim, path, IndexIdentity::new(&self.store.env)))
     }
 
-    fn register_writer(&self, claim: Claim<'_>, writer: IndexWriter) -> Result<WriterId> {
-        let name = claim.hand_over();
+    fn register_writer(&self, claim: Claim<'_>, writer: AnyIndexWriter) -> Result<WriterId> {
+        let (name, writer) = (claim.hand_over(), writer.into());
         let mut state = self.state();
         state.next_writer += 1;
         let id = WriterId(state.next_writer);
@@ -251,7 +297,7 @@ impl WriterSession {
 fn check_expected(name: &ArchiveName, closed: &ClosedIndex, expected: ExpectedIndex) -> Result<()> {
     let differs = |what: &str, ours: String, theirs: String| {
         Err(Error::Refused(format!(
-            "index {name}: the client expects {what} {theirs}, the server has {ours}"
+            "index {name}: got unexpected {what}: {theirs} from the client, {ours} here"
         )))
     };
     match expected {

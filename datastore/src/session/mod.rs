@@ -48,7 +48,7 @@ use state::{Claim, SessionState};
 
 pub use base::BaseSnapshot;
 pub(crate) use hold::Abandoned;
-pub use index::{ClosedArchive, ExpectedIndex, WriterId};
+pub use index::{ClosedArchive, ExpectedIndex, IndexProgress, WriterId};
 
 /// What a session is to write.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ impl WriterSession {
         match store.snapshots.owner(ns, group)? {
             Some(current) if Authid::is_owner_ok(&current, owner) => Ok((false, lock)),
             Some(current) => Err(Error::Refused(format!(
-                "backup owner check failed: group {group} belongs to {current}, not to {owner}"
+                "backup owner check failed ({owner} != {current}): group {group} belongs to {current}"
             ))),
             None => {
                 store.put_owner_object(client, ns, group, owner).await?;

@@ -1,0 +1,171 @@
+//! HTTP/2 on an upgraded connection (`backup-protocol.md` §2.5, §2.6).
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Method, Response, StatusCode};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::endpoint::{Request, Session, dispatch};
+use crate::rest::answer::{Answer, AnswerBody, full};
+use crate::rest::call::Body;
+use crate::rest::error::RestError;
+
+/// Bytes of bodies that a client may send before they are read: of one request, and of all.
+const WINDOW: u32 = 32 << 20;
+/// Longest frame that a client may send.
+const MAX_FRAME: u32 = 4 << 20;
+/// Clients keep about a hundred uploads under way.
+const MAX_REQUESTS: u32 = 256;
+/// A refused chunk is refused slowly, like a refused password.
+const DENIAL_DELAY: Duration = Duration::from_secs(3);
+
+/// PUT requests, one after the other in the order in which they came: what they append to an index
+/// goes to its end, and a client need not wait for an answer before it sends the next.
+#[derive(Debug, Default)]
+struct Lane(Mutex<Option<oneshot::Receiver<()>>>);
+
+/// A place in the lane.
+struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    _done: oneshot::Sender<()>,
+}
+
+impl Lane {
+    fn enter(&self) -> Turn {
+        let (done, after) = oneshot::channel();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Turn {
+            before: last.replace(after),
+            _done: done,
+        }
+    }
+}
+
+impl Turn {
+    async fn comes(&mut self) {
+        if let Some(before) = self.before.take() {
+            // It answers nothing; it is dropped when the one before is done.
+            let _ = before.await;
+        }
+    }
+}
+
+/// Runs handlers as tasks that end with the connection.
+#[derive(Clone, Debug)]
+struct Tasks {
+    gone: CancellationToken,
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        let gone = self.gone.clone();
+        tokio::spawn(async move { gone.run_until_cancelled(work).await });
+    }
+}
+
+/// Serves requests to the session until the client goes away. When this future ends or is dropped,
+/// so do all the handlers, soon.
+pub async fn serve<S, I>(io: I, session: Arc<S>) -> hyper::Result<()>
+where
+    S: Session,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let gone = CancellationToken::new();
+    let _guard = gone.clone().drop_guard();
+    let lane = Lane::default();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let session = Arc::clone(&session);
+        let turn = (request.method() == Method::PUT).then(|| lane.enter());
+        async move {
+            let mut turn = turn;
+            if let Some(turn) = &mut turn {
+                turn.comes().await;
+            }
+            Ok::<_, Infallible>(answer(&session, request).await)
+        }
+    });
+    http2::Builder::new(Tasks { gone })
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_concurrent_streams(MAX_REQUESTS)
+        .serve_connection(io, service)
+        .await
+}
+
+async fn answer<S: Session>(
+    session: &Arc<S>,
+    request: hyper::Request<Incoming>,
+) -> Response<AnswerBody> {
+    let (head, body) = request.into_parts();
+    let name = format!("{} {}", head.method, head.uri.path());
+    if session.is_verbose() {
+        session.task().log(&name);
+    }
+    let body: Body = body.map_err(anyhow::Error::new).boxed();
+    let request = Request {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        content_type: head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        body,
+    };
+    match dispatch(session, request).await {
+        Ok(Answer::Data(data)) => json(&serde_json::json!({ "data": data })),
+        Ok(Answer::Rich { data, attributes }) => {
+            let mut object = attributes;
+            object.insert("data".into(), data);
+            json(&object.into())
+        }
+        Ok(Answer::Response(response)) => response,
+        Err(error) => {
+            let RestError {
+                status, message, ..
+            } = &error;
+            session.task().log(&format!("{name}: {status}: {message}"));
+            if *status == StatusCode::UNAUTHORIZED {
+                session.env().sleep(DENIAL_DELAY).await;
+            }
+            refusal(error)
+        }
+    }
+}
+
+fn json(value: &serde_json::Value) -> Response<AnswerBody> {
+    typed("application/json;charset=UTF-8", full(value.to_string()))
+}
+
+fn refusal(error: RestError) -> Response<AnswerBody> {
+    let mut response = Response::new(full(error.message));
+    *response.status_mut() = error.status;
+    response
+}
+
+/// A positive answer of this type.
+pub(super) fn typed(content_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Raw bytes as an answer.
+pub(super) fn bytes(body: AnswerBody) -> Answer {
+    Answer::Response(typed("application/octet-stream", body))
+}

@@ -1,0 +1,28 @@
+//! The backup and the reader protocol: HTTP/2 sessions on upgraded connections
+//! (`backup-protocol.md`).
+//!
+//! ```text
+//! GET /api2/json/backup   ┐             ┌─ HTTP/2 ─► request ─► table ─► parameters ─► handler ─┐
+//! GET /api2/json/reader   ┴► upgrade ──►┤                                                       │
+//!                            checks,    └────────────────── one session, a worker task ◄────────┘
+//!                            101
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`upgrade`] | the two REST endpoints: checks, worker task, 101 |
+//! | [`endpoint`] | the tables of the sessions, and what a request does: no I/O of HTTP |
+//! | [`http`] | HTTP/2: requests in, answers out |
+//! | [`intake`] | uploads of a session, within a limit of memory |
+//! | [`download`] | files as answers |
+//! | [`backup`], [`reader`] | the sessions |
+
+pub mod backup;
+pub mod download;
+pub mod endpoint;
+pub mod http;
+pub mod intake;
+//pub mod reader;
+//pub mod upgrade;
+//cfg
+//mod testing;
