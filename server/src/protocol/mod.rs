@@ -22,7 +22,7 @@ pub mod download;
 pub mod endpoint;
 pub mod http;
 pub mod intake;
-//pub mod reader;
-//pub mod upgrade;
-//cfg
-//mod testing;
+pub mod reader;
+pub mod upgrade;
+#[cfg(test)]
+mod testing;

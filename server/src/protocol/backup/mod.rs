@@ -15,7 +15,8 @@ mod index;
 mod previous;
 mod session;
 mod statistics;
-//mod tests;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod writers;
 

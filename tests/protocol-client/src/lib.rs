@@ -1,0 +1,21 @@
+//! A thin client of the backup and reader protocol (`backup-protocol.md`), for tests.
+//!
+//! It does what it is told, also what no client should do, and hides no answer: every request
+//! gives the status and the body that the server sent.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`rest`] | TLS, login, REST requests, the upgrade |
+//! | [`connection`] | requests on an upgraded connection, or on any other |
+//! | [`backup`] | chunks, indexes, blobs, whole archives, the manifest |
+//! | [`reader`] | files and chunks, whole archives |
+
+pub mod backup;
+pub mod connection;
+pub mod reader;
+pub mod rest;
+
+pub use backup::{Archive, Backup};
+pub use connection::{Answer, Connection};
+pub use reader::Reader;
+pub use rest::{Credentials, Rest};
