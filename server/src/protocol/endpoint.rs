@@ -103,10 +103,7 @@ pub async fn dispatch<S: Session>(session: &Arc<S>, request: Request) -> Result<
     let (params, body) = match endpoint.body {
         BodyUse::Stream => {
             let given = Source::from_texts(&request.query, "")?;
-            (
-                Params::check(endpoint.params, &[], given)?,
-                request.body,
-            )
+            (Params::check(endpoint.params, &[], given)?, request.body)
         }
         BodyUse::Parameters => {
             let kind = content_type(request.content_type.as_deref());
@@ -161,13 +158,15 @@ async fn collect(body: Body) -> Result<Bytes, RestError> {
 }
 
 fn text(bytes: &[u8]) -> Result<&str, RestError> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| RestError::bad_request("parameters are not valid UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| RestError::bad_request("parameters are not valid UTF-8"))
 }
 
 /// What there is, for people who look around.
 fn directory<S: Session>() -> Answer {
-    let mut words: Vec<_> = S::endpoints().iter().map(|endpoint| endpoint.path).collect();
+    let mut words: Vec<_> = S::endpoints()
+        .iter()
+        .map(|endpoint| endpoint.path)
+        .collect();
     words.sort_unstable();
     words.dedup();
     let entries: Vec<_> = words.iter().map(|word| json!({ "subdir": word })).collect();

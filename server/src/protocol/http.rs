@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, anyhow};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -74,9 +75,29 @@ where
     }
 }
 
+/// Serves the session on the connection to come until the client goes away or the session's task is
+/// aborted.
+pub async fn run<S, I>(connection: impl Future<Output = Result<I>>, session: &Arc<S>) -> Result<()>
+where
+    S: Session,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let served = async {
+        let connection = connection.await?;
+        session.task().log("protocol upgrade done");
+        serve(connection, Arc::clone(session))
+            .await
+            .context("connection error")
+    };
+    match session.task().cancel().run_until_cancelled(served).await {
+        Some(served) => served,
+        None => Err(anyhow!("task aborted")),
+    }
+}
+
 /// Serves requests to the session until the client goes away. When this future ends or is dropped,
 /// so do all the handlers, soon.
-pub async fn serve<S, I>(io: I, session: Arc<S>) -> hyper::Result<()>
+async fn serve<S, I>(io: I, session: Arc<S>) -> hyper::Result<()>
 where
     S: Session,
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,

@@ -225,7 +225,8 @@ mod tests {
         let mut half: Vec<_> = (0..5)
             .map(|_| {
                 let begun = (0..15).map(|_| Ok(Frame::data(Bytes::from(vec![7; 1 << 20]))));
-                let pending = futures_util::StreamExt::chain(stream::iter(begun), stream::pending());
+                let pending =
+                    futures_util::StreamExt::chain(stream::iter(begun), stream::pending());
                 Box::pin(intake.read(StreamBody::new(pending).boxed(), 16 << 20))
             })
             .collect();

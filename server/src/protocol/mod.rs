@@ -23,6 +23,6 @@ pub mod endpoint;
 pub mod http;
 pub mod intake;
 pub mod reader;
-pub mod upgrade;
 #[cfg(test)]
 mod testing;
+pub mod upgrade;

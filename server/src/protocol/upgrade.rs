@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use api_types::access::{Privilege, Privileges};
 use api_types::auth::Authid;
 use api_types::datastore::Operation;
@@ -57,8 +57,7 @@ const TIME: Param = Param::required(
     "time of the snapshot, in seconds since the epoch",
     Schema::integer(1, i64::MAX),
 );
-const DEBUG: Param =
-    Param::optional("debug", "log every request", Schema::Boolean).or_flag(false);
+const DEBUG: Param = Param::optional("debug", "log every request", Schema::Boolean).or_flag(false);
 
 const BACKUP: &[Param] = &[
     STORE,
@@ -174,7 +173,7 @@ async fn backup(mut call: Call) -> Result<Answer, RestError> {
         let session = opened.into_task(task, &from);
         let server = Arc::clone(&server);
         async move {
-            let served = run(upgrade, &session).await;
+            let served = http::run(upgraded(upgrade), &session).await;
             session.end(served).await?;
             drop(store);
             if !wanted.benchmark
@@ -225,7 +224,7 @@ async fn reader(mut call: Call) -> Result<Answer, RestError> {
         let session = opened.into_task(task);
         async move {
             // A client that is done just goes away.
-            let served = run(upgrade, &session).await;
+            let served = http::run(upgraded(upgrade), &session).await;
             drop(store);
             if session.task().cancel().is_cancelled() {
                 return served;
@@ -235,21 +234,6 @@ async fn reader(mut call: Call) -> Result<Answer, RestError> {
         }
     })?;
     Ok(switching(READER_PROTOCOL))
-}
-
-/// Serves the session until the client goes away or the task is aborted.
-async fn run<S: Session>(upgrade: OnUpgrade, session: &Arc<S>) -> Result<()> {
-    let serve = async {
-        let connection: Upgraded = upgrade.await.context("protocol upgrade failed")?;
-        session.task().log("protocol upgrade done");
-        http::serve(connection, Arc::clone(session))
-            .await
-            .context("connection error")
-    };
-    match session.task().cancel().run_until_cancelled(serve).await {
-        Some(served) => served,
-        None => Err(anyhow!("task aborted")),
-    }
 }
 
 /// The way to the connection, if the client asks for this protocol.
@@ -264,6 +248,10 @@ fn upgrade_of(call: &mut Call, protocol: &str) -> Result<OnUpgrade, RestError> {
     call.upgrade.take().ok_or_else(|| {
         RestError::bad_request("unexpected http version: the connection cannot be upgraded")
     })
+}
+
+async fn upgraded(upgrade: OnUpgrade) -> Result<Upgraded> {
+    upgrade.await.context("protocol upgrade failed")
 }
 
 fn switching(protocol: &'static str) -> Answer {

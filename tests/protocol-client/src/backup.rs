@@ -83,9 +83,8 @@ impl Backup {
     pub async fn chunk(&self, kind: &str, wid: u64, data: &[u8]) -> Result<Answer> {
         let (encoded, digest) = (encode(data)?, digest(data));
         let (size, length) = (data.len(), encoded.len());
-        let target = format!(
-            "{kind}_chunk?digest={digest}&encoded-size={length}&size={size}&wid={wid}"
-        );
+        let target =
+            format!("{kind}_chunk?digest={digest}&encoded-size={length}&size={size}&wid={wid}");
         self.connection
             .request(Method::POST, &target, Body::Raw(encoded))
             .await
@@ -131,7 +130,9 @@ impl Backup {
         let csum = dynamic_csum(chunks);
         let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let count = chunks.len() as u64;
-        self.close("dynamic", wid, count, size, csum).await?.data()?;
+        self.close("dynamic", wid, count, size, csum)
+            .await?
+            .data()?;
         Ok(Archive {
             name: name.to_owned(),
             size,

@@ -38,9 +38,8 @@ pub(super) async fn finish(call: Call<Backup>) -> Result<Answer, RestError> {
             "backup does not contain valid files (file count == 0)",
         ));
     }
-    let manifest = parse(uploaded.as_ref()).map_err(|why| {
-        RestError::bad_request(format!("unable to update manifest blob - {why}"))
-    })?;
+    let manifest = parse(uploaded.as_ref())
+        .map_err(|why| RestError::bad_request(format!("unable to update manifest blob - {why}")))?;
     let _stop_with_task = backup.stop_with_task();
     session.commit(manifest).await.map_err(refused)?;
     // The session, and with it all locks, goes here.

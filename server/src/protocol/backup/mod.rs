@@ -98,7 +98,11 @@ const CLOSE_DYNAMIC: &[Param] = &[
         "number of chunks",
         Schema::integer(1, i64::MAX),
     ),
-    Param::required("size", "length of the archive", Schema::integer(1, i64::MAX)),
+    Param::required(
+        "size",
+        "length of the archive",
+        Schema::integer(1, i64::MAX),
+    ),
     CSUM,
 ];
 

@@ -87,10 +87,7 @@ impl Backup {
     pub async fn open(store: Arc<DataStore>, options: BackupOptions) -> Result<Opened, RestError> {
         let exists = store.snapshots().namespace_exists(&options.ns);
         if !exists.map_err(|error| refused(error.into()))? {
-            return Err(RestError::new(
-                StatusCode::NOT_FOUND,
-                "namespace not found",
-            ));
+            return Err(RestError::new(StatusCode::NOT_FOUND, "namespace not found"));
         }
         let group = &options.dir.group;
         match (group.to_string() == BENCHMARK, options.benchmark) {
@@ -185,9 +182,9 @@ impl Backup {
                 self.remove(*session).await
             }
             State::Active(session) => {
-                let error = served.err().unwrap_or_else(|| {
-                    anyhow!("{word} ended but finished state is not set.")
-                });
+                let error = served
+                    .err()
+                    .unwrap_or_else(|| anyhow!("{word} ended but finished state is not set."));
                 self.log(&format!("{word} failed: {error:#}"));
                 if let Err(error) = self.remove(*session).await {
                     self.task

@@ -35,19 +35,20 @@ pub(super) async fn chunk(call: Call<Backup>, kind: &str) -> Result<Answer, Rest
     } = call.params.read()?;
     let backup = &*call.session;
     // Read before anything is refused: a client that is still sending does not look for an answer.
-    let Upload { bytes, share } = backup
-        .intake
-        .read(call.body, encoded_size)
-        .await
-        .map_err(|error| match error {
-            IntakeError::TooLong { .. } => {
-                RestError::bad_request("uploaded chunk is larger than announced.")
-            }
-            IntakeError::TooShort { .. } => {
-                RestError::bad_request("uploaded chunk has unexpected size.")
-            }
-            error @ IntakeError::Broken(_) => RestError::bad_request(error.to_string()),
-        })?;
+    let Upload { bytes, share } =
+        backup
+            .intake
+            .read(call.body, encoded_size)
+            .await
+            .map_err(|error| match error {
+                IntakeError::TooLong { .. } => {
+                    RestError::bad_request("uploaded chunk is larger than announced.")
+                }
+                IntakeError::TooShort { .. } => {
+                    RestError::bad_request("uploaded chunk has unexpected size.")
+                }
+                error @ IntakeError::Broken(_) => RestError::bad_request(error.to_string()),
+            })?;
     let session = backup.active()?;
     let allowed = backup.writers().check_chunk(wid, kind, size);
     allowed.map_err(RestError::bad_request)?;
@@ -80,22 +81,23 @@ pub(super) async fn blob(call: Call<Backup>) -> Result<Answer, RestError> {
         encoded_size,
     } = call.params.read()?;
     let backup = &*call.session;
-    let Upload { bytes, share } = backup
-        .intake
-        .read(call.body, encoded_size)
-        .await
-        .map_err(|error| match error {
-            IntakeError::TooLong { announced } => RestError::bad_request(format!(
-                "got blob with unexpected length ({announced} != more)"
-            )),
-            IntakeError::TooShort {
-                announced,
-                received,
-            } => RestError::bad_request(format!(
-                "got blob with unexpected length ({announced} != {received})"
-            )),
-            error @ IntakeError::Broken(_) => RestError::bad_request(error.to_string()),
-        })?;
+    let Upload { bytes, share } =
+        backup
+            .intake
+            .read(call.body, encoded_size)
+            .await
+            .map_err(|error| match error {
+                IntakeError::TooLong { announced } => RestError::bad_request(format!(
+                    "got blob with unexpected length ({announced} != more)"
+                )),
+                IntakeError::TooShort {
+                    announced,
+                    received,
+                } => RestError::bad_request(format!(
+                    "got blob with unexpected length ({announced} != {received})"
+                )),
+                error @ IntakeError::Broken(_) => RestError::bad_request(error.to_string()),
+            })?;
     let session = backup.active()?;
     if file_name.archive_type() != Some(ArchiveType::Blob) {
         return Err(RestError::bad_request(format!(

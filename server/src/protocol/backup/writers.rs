@@ -314,7 +314,11 @@ mod tests {
             writers.register_chunk(1, "fixed", size, &stored()).unwrap();
         }
         let refused = writers.register_chunk(1, "fixed", 100, &stored());
-        assert!(refused.unwrap_err().contains("detected multiple end chunks"));
+        assert!(
+            refused
+                .unwrap_err()
+                .contains("detected multiple end chunks")
+        );
         assert!(writers.check_chunk(1, "fixed", FULL + 1).is_err());
         assert_eq!(
             writers.get(1, "fixed").unwrap().stats,
@@ -327,7 +331,9 @@ mod tests {
         );
         let mut writers = open(Kind::Dynamic);
         for size in [100, 100, 16 << 20] {
-            writers.register_chunk(1, "dynamic", size, &stored()).unwrap();
+            writers
+                .register_chunk(1, "dynamic", size, &stored())
+                .unwrap();
         }
     }
 
@@ -359,7 +365,10 @@ mod tests {
             size: Some(5 << 20),
             incremental: true,
         };
-        assert_eq!(closed(incremental, (0, 0), progress(0, 2, 5 << 20)), "closed");
+        assert_eq!(
+            closed(incremental, (0, 0), progress(0, 2, 5 << 20)),
+            "closed"
+        );
         assert_eq!(
             closed(incremental, (1, 0), progress(0, 2, 5 << 20)),
             "received wrong number of chunk (0 != 1)"

@@ -50,7 +50,10 @@ impl Chunks {
         let mut entries = index.entries();
         let mut read = Vec::new();
         while let Some(entry) = entries.next_entry()? {
-            read.push((entry.digest, u32::try_from(entry.size()).unwrap_or(u32::MAX)));
+            read.push((
+                entry.digest,
+                u32::try_from(entry.size()).unwrap_or(u32::MAX),
+            ));
         }
         let order = &mut self.state().order;
         for (digest, size) in read {
