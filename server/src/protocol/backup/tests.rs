@@ -571,13 +571,14 @@ async fn who_may_begin() {
         if !message.contains("lock") {
             break;
         }
-        tokio::task::yield_now().await;
+        let pause = std::time::Duration::from_millis(20);
+        world.store.env().sleep(pause).await;
     }
     assert!(
         message.contains("backup timestamp is older than last backup."),
         "{message}"
     );
-    let foreign = |o: &mut super::BackupOptions| o.auth_id = "other@pbs".parse().unwrap();
+    let foreign: fn(&mut super::BackupOptions) = |o| o.auth_id = "other@pbs".parse().unwrap();
     let (_, message) = refusal(foreign, "host/a/2026-01-05T00:00:00Z").await;
     let owner = "backup owner check failed (other@pbs != root@pam)";
     assert!(message.contains(owner), "{message}");
