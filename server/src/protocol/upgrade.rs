@@ -1,5 +1,6 @@
 //! The two REST endpoints that open sessions (`backup-protocol.md` §2, §4.1).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +14,7 @@ use api_types::names::{
 use datastore::verify::VerifyOptions;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Method, Response, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde::Deserialize;
 
 use super::backup::{Backup, BackupOptions};
@@ -25,6 +26,7 @@ use crate::rest::answer::{Answer, empty};
 use crate::rest::call::Call;
 use crate::rest::endpoint::Param;
 use crate::rest::error::RestError;
+use crate::rest::params::Params;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, BodyUse, Endpoint};
 use crate::task::TaskSpec;
@@ -86,7 +88,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
         params: BACKUP,
         access: Access::ByHandler,
         body: BodyUse::Stream,
-        handler: |call| Box::pin(backup(call)),
+        handler: |call| {
+            let (server, asked) = Asked::of(call);
+            Box::pin(backup(server, asked))
+        },
     },
     Endpoint {
         method: Method::GET,
@@ -95,7 +100,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
         params: READER,
         access: Access::ByHandler,
         body: BodyUse::Stream,
-        handler: |call| Box::pin(reader(call)),
+        handler: |call| {
+            let (server, asked) = Asked::of(call);
+            Box::pin(reader(server, asked))
+        },
     },
 ];
 
@@ -132,13 +140,48 @@ impl Wanted {
     }
 }
 
+/// What the handlers need of a call.
+struct Asked {
+    auth_id: Authid,
+    params: Params,
+    peer: Option<IpAddr>,
+    headers: HeaderMap,
+    upgrade: Option<OnUpgrade>,
+}
+
+impl Asked {
+    fn of(call: Call) -> (Arc<Server>, Self) {
+        let asked = Self {
+            auth_id: call.auth_id,
+            params: call.params,
+            peer: call.peer,
+            headers: call.headers,
+            upgrade: call.upgrade,
+        };
+        (call.server, asked)
+    }
+
+    /// The way to the connection, if the client asks for this protocol.
+    fn upgrade_to(&mut self, protocol: &str) -> Result<OnUpgrade, RestError> {
+        let asked = self
+            .headers
+            .get(UPGRADE)
+            .ok_or_else(|| RestError::bad_request("missing Upgrade header"))?;
+        if asked != protocol {
+            return Err(RestError::bad_request("invalid protocol name"));
+        }
+        self.upgrade.take().ok_or_else(|| {
+            RestError::bad_request("unexpected http version: the connection cannot be upgraded")
+        })
+    }
+}
+
 /// `GET backup`
-async fn backup(mut call: Call) -> Result<Answer, RestError> {
-    let wanted: Wanted = call.params.read()?;
-    let server = Arc::clone(&call.server);
+async fn backup(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestError> {
+    let wanted: Wanted = asked.params.read()?;
     let path = wanted.acl_path();
     let wanted_right = Privileges::from(Privilege::DatastoreBackup);
-    let rights = server.access.privileges(&call.auth_id, &path);
+    let rights = server.access.privileges(&asked.auth_id, &path);
     if !rights.has_any(wanted_right) {
         return Err(RestError::new(
             StatusCode::FORBIDDEN,
@@ -150,11 +193,11 @@ async fn backup(mut call: Call) -> Result<Answer, RestError> {
         ));
     }
     let store = server.stores.open(&wanted.store, Operation::Write).await?;
-    let upgrade = upgrade_of(&mut call, BACKUP_PROTOCOL)?;
+    let upgrade = asked.upgrade_to(BACKUP_PROTOCOL)?;
     let options = BackupOptions {
         ns: wanted.ns.clone(),
         dir: wanted.dir(),
-        auth_id: call.auth_id.clone(),
+        auth_id: asked.auth_id.clone(),
         debug: wanted.debug,
         benchmark: wanted.benchmark,
         no_cache: wanted.no_cache,
@@ -163,12 +206,12 @@ async fn backup(mut call: Call) -> Result<Answer, RestError> {
     let spec = TaskSpec::new(
         opened.worker_type(),
         Some(format!("{}:{}", wanted.store, wanted.dir().group)),
-        call.auth_id.clone(),
+        asked.auth_id.clone(),
     );
-    let from = call
+    let from = asked
         .peer
         .map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-    let auth_id = call.auth_id;
+    let auth_id = asked.auth_id;
     server.spawn_task(spec, |task| {
         let session = opened.into_task(task, &from);
         let server = Arc::clone(&server);
@@ -190,11 +233,10 @@ async fn backup(mut call: Call) -> Result<Answer, RestError> {
 }
 
 /// `GET reader`
-async fn reader(mut call: Call) -> Result<Answer, RestError> {
-    let wanted: Wanted = call.params.read()?;
-    let server = Arc::clone(&call.server);
+async fn reader(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestError> {
+    let wanted: Wanted = asked.params.read()?;
     let path = wanted.acl_path();
-    let rights = server.access.privileges(&call.auth_id, &path);
+    let rights = server.access.privileges(&asked.auth_id, &path);
     let may_read_all = rights.has_any(Privilege::DatastoreRead.into());
     if !may_read_all && !rights.has_any(Privilege::DatastoreBackup.into()) {
         return Err(RestError::bad_request(format!(
@@ -207,19 +249,19 @@ async fn reader(mut call: Call) -> Result<Answer, RestError> {
     if !may_read_all {
         let owner = store.snapshots().owner(&wanted.ns, &dir.group);
         let owner = owner.map_err(|error| RestError::bad_request(error.to_string()))?;
-        let is_own = owner.is_some_and(|owner| Authid::is_owner_ok(&owner, &call.auth_id));
+        let is_own = owner.is_some_and(|owner| Authid::is_owner_ok(&owner, &asked.auth_id));
         if !is_own {
             return Err(RestError::bad_request("backup owner check failed!"));
         }
     }
-    let upgrade = upgrade_of(&mut call, READER_PROTOCOL)?;
+    let upgrade = asked.upgrade_to(READER_PROTOCOL)?;
     let options = ReaderOptions {
         ns: wanted.ns.clone(),
         dir,
         debug: wanted.debug,
     };
     let opened = Reader::open(Arc::clone(&store), options).await?;
-    let spec = TaskSpec::new("reader", Some(snapshot_id(&wanted)), call.auth_id);
+    let spec = TaskSpec::new("reader", Some(snapshot_id(&wanted)), asked.auth_id);
     server.spawn_task(spec, |task| {
         let session = opened.into_task(task);
         async move {
@@ -234,20 +276,6 @@ async fn reader(mut call: Call) -> Result<Answer, RestError> {
         }
     })?;
     Ok(switching(READER_PROTOCOL))
-}
-
-/// The way to the connection, if the client asks for this protocol.
-fn upgrade_of(call: &mut Call, protocol: &str) -> Result<OnUpgrade, RestError> {
-    let asked = call
-        .headers
-        .get(UPGRADE)
-        .ok_or_else(|| RestError::bad_request("missing Upgrade header"))?;
-    if asked != protocol {
-        return Err(RestError::bad_request("invalid protocol name"));
-    }
-    call.upgrade.take().ok_or_else(|| {
-        RestError::bad_request("unexpected http version: the connection cannot be upgraded")
-    })
 }
 
 async fn upgraded(upgrade: OnUpgrade) -> Result<Upgraded> {
@@ -288,3 +316,6 @@ fn verify_new(server: &Arc<Server>, wanted: &Wanted, auth_id: Authid) -> Result<
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
