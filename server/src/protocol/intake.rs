@@ -106,7 +106,9 @@ impl Intake {
         let wanted = usize::try_from(announced).unwrap_or(usize::MAX);
         let mut bytes = BytesMut::with_capacity(wanted.min(FIRST_BUFFER));
         loop {
-            self.room().await;
+            if bytes.len() < wanted {
+                self.room().await;
+            }
             let Some(frame) = body.frame().await else {
                 break;
             };

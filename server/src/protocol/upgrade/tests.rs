@@ -115,7 +115,7 @@ impl World {
             let list = self.server.tasks.list(&TaskFilter::default()).unwrap();
             let mut ended = Vec::new();
             let mut running = false;
-            for entry in &list.tasks {
+            for entry in &list.entries {
                 let upid = &entry.upid;
                 running |= self.server.tasks.is_running(upid);
                 let id = upid.worker_id().unwrap_or_default().to_owned();
@@ -305,10 +305,8 @@ async fn a_broken_connection_fails_the_task() {
         "connection error",
     ];
     assert!(known.iter().any(|text| message.contains(text)), "{message}");
-    let store = world
-        .server
-        .stores
-        .open(&"store1".parse().unwrap(), Operation::Read);
+    let name = "store1".parse().unwrap();
+    let store = world.server.stores.open(&name, Operation::Read);
     let path = store.await.unwrap().base().join("host");
     assert!(!path.join("a/2026-01-01T00:00:00Z").exists());
 }
