@@ -102,7 +102,7 @@ impl Rest {
 
     /// Makes a REST request; `path` begins with `/api2`.
     pub async fn request(&self, method: Method, path: &str, body: Option<Value>) -> Result<Answer> {
-        let mut request = self.builder(method, path);
+        let mut request = self.builder(&method, path);
         let body = match body {
             Some(value) => {
                 request = request.header(CONTENT_TYPE, "application/json");
@@ -137,7 +137,7 @@ impl Rest {
     /// Asks for another protocol.
     pub async fn upgrade(&self, path: &str, protocol: &str) -> Result<Upgraded> {
         let request = self
-            .builder(Method::GET, path)
+            .builder(&Method::GET, path)
             .header(CONNECTION, "upgrade")
             .header(UPGRADE, protocol)
             .body(Full::default())?;
@@ -152,9 +152,9 @@ impl Rest {
             .context("the connection was not upgraded")
     }
 
-    fn builder(&self, method: Method, path: &str) -> hyper::http::request::Builder {
+    fn builder(&self, method: &Method, path: &str) -> hyper::http::request::Builder {
         let request = Request::builder()
-            .method(&method)
+            .method(method)
             .uri(path)
             .header(HOST, self.address.to_string());
         match &self.credentials {

@@ -41,7 +41,10 @@ pub(super) async fn finish(call: Call<Backup>) -> Result<Answer, RestError> {
     let manifest = parse(uploaded.as_ref())
         .map_err(|why| RestError::bad_request(format!("unable to update manifest blob - {why}")))?;
     let _stop_with_task = backup.stop_with_task();
-    session.commit(manifest).await.map_err(refused)?;
+    session
+        .commit(manifest)
+        .await
+        .map_err(|error| refused(&error))?;
     // The session, and with it all locks, goes here.
     *state = State::Finished;
     backup.log("successfully finished backup");

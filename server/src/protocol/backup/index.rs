@@ -72,7 +72,7 @@ async fn create(
             session.open_fixed_index_reusing(&name, size, csum).await
         }
     };
-    let id = opened.map_err(refused)?;
+    let id = opened.map_err(|error| refused(&error))?;
     place.take(id, name.clone(), kind);
     let path = format!("{}/{name}", backup.relative_path());
     backup.log(&format!(
@@ -133,7 +133,7 @@ pub(super) async fn append(call: Call<Backup>, kind: &str) -> Result<Answer, Res
     known.map_err(RestError::bad_request)?;
     let chunks = offset_list.into_iter().zip(digest_list).collect();
     let appended = session.append(WriterId(wid), chunks).await;
-    appended.map_err(refused)?;
+    appended.map_err(|error| refused(&error))?;
     Ok(Answer::null())
 }
 
@@ -169,7 +169,10 @@ pub(super) async fn close(call: Call<Backup>, kind: &str) -> Result<Answer, Rest
         csum: Some(*csum.as_bytes()),
         ..ExpectedIndex::default()
     };
-    let archive = session.close_index(id, expected).await.map_err(refused)?;
+    let archive = session
+        .close_index(id, expected)
+        .await
+        .map_err(|error| refused(&error))?;
     Statistics {
         name: &name,
         uuid: uuid_of(backup, &name).await,

@@ -52,7 +52,10 @@ const BLOB: &[Param] = &[
     Param::required(
         "encoded-size",
         "length of the body",
-        Schema::integer(MIN_BLOB_ENCODED as i64, MAX_CHUNK_ENCODED as i64),
+        Schema::integer(
+            MIN_BLOB_ENCODED.cast_signed(),
+            MAX_CHUNK_ENCODED.cast_signed(),
+        ),
     ),
 ];
 
@@ -62,12 +65,15 @@ const CHUNK: &[Param] = &[
     Param::required(
         "size",
         "length of the chunk",
-        Schema::integer(1, MAX_CHUNK_PLAIN as i64),
+        Schema::integer(1, MAX_CHUNK_PLAIN.cast_signed()),
     ),
     Param::required(
         "encoded-size",
         "length of the body",
-        Schema::integer(MIN_BLOB_ENCODED as i64 + 1, MAX_CHUNK_ENCODED as i64),
+        Schema::integer(
+            MIN_BLOB_ENCODED.cast_signed() + 1,
+            MAX_CHUNK_ENCODED.cast_signed(),
+        ),
     ),
 ];
 

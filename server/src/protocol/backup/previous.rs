@@ -31,7 +31,10 @@ pub(super) async fn previous(call: Call<Backup>) -> Result<Answer, RestError> {
             "register chunks in '{name}' from previous backup '{}'.",
             base.dir()
         ));
-        session.load_base_index(&name).await.map_err(refused)?;
+        session
+            .load_base_index(&name)
+            .await
+            .map_err(|error| refused(&error))?;
     }
     backup.log(&format!(
         "download '{name}' from previous backup '{}'.",

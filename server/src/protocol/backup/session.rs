@@ -86,7 +86,7 @@ impl Backup {
     /// are locked.
     pub async fn open(store: Arc<DataStore>, options: BackupOptions) -> Result<Opened, RestError> {
         let exists = store.snapshots().namespace_exists(&options.ns);
-        if !exists.map_err(|error| refused(error.into()))? {
+        if !exists.map_err(|error| refused(&error.into()))? {
             return Err(RestError::new(StatusCode::NOT_FOUND, "namespace not found"));
         }
         let group = &options.dir.group;
@@ -106,7 +106,7 @@ impl Backup {
         // Everybody may run benchmarks, whoever ran the first one.
         let owner = if options.benchmark {
             let owner = store.snapshots().owner(&options.ns, group);
-            owner.map_err(|error| refused(error.into()))?
+            owner.map_err(|error| refused(&error.into()))?
         } else {
             None
         };
@@ -127,7 +127,7 @@ impl Backup {
             .await
             .map_err(|error| match error {
                 Error::Exists { .. } => RestError::bad_request("backup directory already exists."),
-                error => refused(error),
+                error => refused(&error),
             })?;
         Ok(Opened {
             store,
@@ -278,7 +278,7 @@ pub(super) fn already_finished() -> RestError {
 }
 
 /// What the datastore refused, as an answer.
-pub(super) fn refused(error: Error) -> RestError {
+pub(super) fn refused(error: &Error) -> RestError {
     RestError::bad_request(error.to_string())
 }
 

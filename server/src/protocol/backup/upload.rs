@@ -52,13 +52,13 @@ pub(super) async fn chunk(call: Call<Backup>, kind: &str) -> Result<Answer, Rest
     let session = backup.active()?;
     let allowed = backup.writers().check_chunk(wid, kind, size);
     allowed.map_err(RestError::bad_request)?;
-    let blob = DataBlob::from_bytes(bytes).map_err(damaged)?;
+    let blob = DataBlob::from_bytes(bytes).map_err(|error| damaged(&error))?;
     let stored = {
         let _permit = backup.inserts.acquire().await;
         session.insert_chunk(digest, size, blob).await
     };
     drop(share);
-    let stored = stored.map_err(refused)?;
+    let stored = stored.map_err(|error| refused(&error))?;
     let registered = backup.writers().register_chunk(wid, kind, size, &stored);
     registered.map_err(RestError::bad_request)?;
     if backup.options.debug {
@@ -105,15 +105,18 @@ pub(super) async fn blob(call: Call<Backup>) -> Result<Answer, RestError> {
         )));
     }
     if file_name.is_manifest() {
-        let blob = DataBlob::from_bytes(bytes).map_err(damaged)?;
-        blob.verify_crc().map_err(damaged)?;
+        let blob = DataBlob::from_bytes(bytes).map_err(|error| damaged(&error))?;
+        blob.verify_crc().map_err(|error| damaged(&error))?;
         let mut manifest = backup
             .manifest
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *manifest = Some(blob);
     } else {
-        session.add_blob(&file_name, bytes).await.map_err(refused)?;
+        session
+            .add_blob(&file_name, bytes)
+            .await
+            .map_err(|error| refused(&error))?;
     }
     drop(share);
     let snapshots = backup.store.snapshots();
@@ -141,6 +144,6 @@ pub(super) async fn speedtest(call: Call<Backup>) -> Result<Answer, RestError> {
     Ok(Answer::null())
 }
 
-fn damaged(error: FormatError) -> RestError {
+fn damaged(error: &FormatError) -> RestError {
     RestError::bad_request(error.to_string())
 }

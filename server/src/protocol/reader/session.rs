@@ -62,12 +62,15 @@ impl Reader {
     pub async fn open(store: Arc<DataStore>, options: ReaderOptions) -> Result<Opened, RestError> {
         let ReaderOptions { ns, dir, .. } = &options;
         let exists = store.snapshots().snapshot_exists(ns, dir);
-        if !exists.map_err(local)? {
+        if !exists.map_err(|error| local(&error))? {
             return Err(RestError::bad_request(format!(
                 "snapshot {dir} does not exist."
             )));
         }
-        let lock = store.locks().snapshot_shared(ns, dir).map_err(local)?;
+        let lock = store
+            .locks()
+            .snapshot_shared(ns, dir)
+            .map_err(|error| local(&error))?;
         // Chunks that come from the bucket may be kept only by who holds one. What keeps it from
         // us need not keep anybody from reading.
         let lease = match store.backend().s3() {
@@ -144,7 +147,7 @@ pub(super) async fn download(call: Call<Reader>) -> Result<Answer, RestError> {
         .store
         .snapshots()
         .file_path(ns, dir, name.as_str())
-        .map_err(local)?;
+        .map_err(|error| local(&error))?;
     reader.log(&format!("download {path:?}"));
     let kind = match name.archive_type() {
         Some(kind @ (ArchiveType::FixedIndex | ArchiveType::DynamicIndex)) => kind,
@@ -201,6 +204,6 @@ pub(super) fn speedtest() -> Answer {
     http::bytes(full(Bytes::from_static(&BYTES)))
 }
 
-fn local(error: datastore::local_error::LocalError) -> RestError {
+fn local(error: &datastore::local_error::LocalError) -> RestError {
     RestError::bad_request(error.to_string())
 }
