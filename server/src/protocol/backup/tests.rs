@@ -730,6 +730,39 @@ async fn many_uploads_at_once() {
     closed.data().unwrap();
 }
 
+/// A bucket that takes nothing for a while holds up uploads and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_bucket_slows_uploads_only() {
+    use s3_mock::{Action, Fault, Gate, Op};
+
+    let world = World::s3().await;
+    let running = world.backup(FIRST).await;
+    let client = &running.client;
+    let wid = client.index("dynamic", "a.didx", "").await.unwrap();
+    let gate = Gate::new();
+    let server = world.server.as_ref().unwrap();
+    let fault = Fault::on(Op::PutObject, Action::Pause(gate.clone()));
+    server.script(fault.keys("*/.chunks/*").always());
+    let chunks: Vec<_> = (0..100).map(|seed| noise(seed, MIB + 4321)).collect();
+    let uploads = chunks
+        .iter()
+        .map(|chunk| client.chunk("dynamic", wid, chunk));
+    let uploads = futures_util::future::join_all(uploads);
+    let meanwhile = async {
+        // As many as the client of the bucket sends at once.
+        gate.arrived_count(16).await;
+        let time = client.previous_backup_time().await.unwrap();
+        assert_eq!(time, Value::Null);
+        let other = client.index("dynamic", "b.didx", "").await.unwrap();
+        assert_eq!((other, gate.arrivals()), (2, 16));
+        gate.release();
+    };
+    let (answers, ()) = tokio::join!(uploads, meanwhile);
+    for answer in answers {
+        answer.unwrap().data().unwrap();
+    }
+}
+
 /// Every request of the recorded sessions is one that the table knows, with parameters that it
 /// takes.
 #[test]

@@ -31,6 +31,10 @@ const SNAPSHOT: &str = "store=store1&backup-type=host&backup-id=a&backup-time=17
 
 impl World {
     async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(configure: fn(&mut DatastoreConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(&dir.path().join("coffer"));
         let env = Env::system();
@@ -60,7 +64,8 @@ impl World {
         let created = DataStore::create(options, create, &SilentTask::new()).await;
         drop(created.unwrap());
         let path = path.to_str().unwrap().parse().unwrap();
-        let config = DatastoreConfig::new("store1".parse().unwrap(), path);
+        let mut config = DatastoreConfig::new("store1".parse().unwrap(), path);
+        configure(&mut config);
         server.config.add_datastore(config).await.unwrap();
         Self { server, _dir: dir }
     }
@@ -309,4 +314,31 @@ async fn a_broken_connection_fails_the_task() {
     let store = world.server.stores.open(&name, Operation::Read);
     let path = store.await.unwrap().base().join("host");
     assert!(!path.join("a/2026-01-01T00:00:00Z").exists());
+}
+
+#[tokio::test]
+async fn a_new_snapshot_is_verified_if_it_is_to_be() {
+    let world = World::with(|config| config.verify_new = Some(true)).await;
+    let target = format!("/api2/json/backup?{SNAPSHOT}");
+    let session = world.session("root@pam", &target, BACKUP_PROTOCOL).await;
+    let client = protocol_client::Backup::new(session);
+    let archive = client.stream("a.didx", &[b"data"]).await.unwrap();
+    let dir = "host/a/2026-01-01T00:00:00Z".parse().unwrap();
+    client.manifest(&dir, &[archive]).await.unwrap();
+    client.finish().await.unwrap().data().unwrap();
+    drop(client);
+    let ended = world.ended_tasks().await;
+    let ids: Vec<_> = ended
+        .iter()
+        .map(|(kind, id, _)| (kind.as_str(), id.as_str()))
+        .collect();
+    let expected = [
+        ("backup", "store1:host/a"),
+        ("verify", "store1:host/a/6955B900"),
+    ];
+    assert_eq!(ids, expected);
+    assert!(
+        ended.iter().all(|(_, _, end)| *end == TaskStatus::Ok),
+        "{ended:?}"
+    );
 }
