@@ -212,7 +212,7 @@ async fn backup(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
         .peer
         .map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
     let auth_id = asked.auth_id;
-    server.spawn_task(spec, |task| {
+    server.spawn_session(spec, |task| {
         let session = opened.into_task(task, &from);
         let server = Arc::clone(&server);
         async move {
@@ -262,7 +262,7 @@ async fn reader(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
     };
     let opened = Reader::open(Arc::clone(&store), options).await?;
     let spec = TaskSpec::new("reader", Some(snapshot_id(&wanted)), asked.auth_id);
-    server.spawn_task(spec, |task| {
+    server.spawn_session(spec, |task| {
         let session = opened.into_task(task);
         async move {
             // A client that is done just goes away.
@@ -306,7 +306,7 @@ fn verify_new(server: &Arc<Server>, wanted: &Wanted, auth_id: Authid) -> Result<
     let spec = TaskSpec::new("verify", Some(snapshot_id(wanted)), auth_id);
     let snapshot = SnapshotPath::new(wanted.ns.clone(), wanted.dir());
     let (name, stores) = (wanted.store.clone(), Arc::clone(&server.stores));
-    server.spawn_task(spec, |task| async move {
+    server.spawn_session(spec, |task| async move {
         let store = stores.open(&name, Operation::Write).await?;
         let report = store
             .verify_snapshot(&*task, &snapshot, None, VerifyOptions::default())

@@ -76,6 +76,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::certificates::ENDPOINTS,
     crate::api::ping::ENDPOINTS,
     crate::api::version::ENDPOINTS,
+    crate::protocol::upgrade::ENDPOINTS,
 ];
 
 /// The endpoints by their paths.
