@@ -10,7 +10,10 @@
 //! | [`datastores`] | the datastores of an installation, opened as configured |
 //! | [`s3`] | clients of the configured S3 endpoints |
 //! | [`jobs`] | what the daemon does by the clock |
+//! | [`monitor`] | numbers and health for monitoring |
+//! | [`operations`] | long operations on datastores, as tasks of the daemon and of the tool |
 //! | [`rest`] | the REST interface |
+//! | [`api`] | what its endpoints do |
 //! | [`requests`] | what a task asked of S3 |
 //! | [`task`] | worker tasks: id, log, index, progress, abort, result |
 //! | [`cli`] | the commands of `coffer-manager` |
@@ -24,6 +27,8 @@ pub mod daemon;
 pub mod datastores;
 pub mod instance;
 pub mod jobs;
+pub mod monitor;
+pub mod operations;
 pub mod paths;
 pub mod protocol;
 pub mod requests;

@@ -1,25 +1,21 @@
 //! `garbage-collection start | status`.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use api_types::datastore::Operation;
 use api_types::human::ByteSize;
 use api_types::names::DatastoreName;
-use api_types::status::GarbageCollectionStatus;
 use clap::Subcommand;
 use datastore::gc::GcOptions;
-use datastore::gc::status_file::read_status;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::Session;
 use super::table::Table;
-use crate::task::list::TaskFilter;
+use crate::operations::gc::{GcJobStatus, WORKER_TYPE, lock};
+use crate::operations::{counted_client, job};
 use crate::task::log_file::local_time;
-
-const WORKER_TYPE: &str = "garbage_collection";
 
 /// Remove chunks that no snapshot references.
 #[derive(Debug, Subcommand)]
@@ -53,29 +49,12 @@ pub struct StartOptions {
     grace: Option<u32>,
 }
 
-/// The status of the job, as the API gives it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct JobStatus {
-    store: DatastoreName,
-    #[serde(flatten)]
-    status: GarbageCollectionStatus,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    schedule: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_run_endtime: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_run_state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration: Option<i64>,
-}
-
 impl GarbageCollectionCommand {
     /// Runs the command.
     pub async fn run(self, session: &Session) -> Result<()> {
         match self {
             Self::Start(options) => options.run(session).await,
-            Self::Status { store } => status(session, store),
+            Self::Status { store } => status(session, &store),
         }
     }
 }
@@ -96,47 +75,32 @@ impl StartOptions {
                 .map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
             ..GcOptions::default()
         };
+        let client = counted_client(&opened);
+        let dry_run = self.dry_run;
         // Under an id of its own a dry run is not taken for the last collection.
-        let suffix = if self.dry_run { ":dry-run" } else { "" };
+        let suffix = if dry_run { ":dry-run" } else { "" };
         let id = format!("{}{suffix}", self.store);
-        let client = opened
-            .backend()
-            .s3()
-            .map(|backend| backend.client().clone());
+        let run = if dry_run {
+            None
+        } else {
+            Some(lock(&session.jobs(), &self.store)?)
+        };
         let report = session
             .work(WORKER_TYPE, id, client, |task| async move {
-                Ok(opened.garbage_collection(task, options).await?)
+                let context = Arc::clone(&task);
+                let work = async move { Ok(opened.garbage_collection(context, options).await?) };
+                match run {
+                    Some(run) => job::run(run, &task, work).await,
+                    None => work.await,
+                }
             })
             .await?;
         session.format.print_json(&report)
     }
 }
 
-fn status(session: &Session, store: DatastoreName) -> Result<()> {
-    let config = session.datastores.config_of(&store)?;
-    let filter = TaskFilter {
-        store: Some(store.to_string()),
-        worker_type: Some(WORKER_TYPE.to_owned()),
-        ..TaskFilter::default()
-    };
-    let last = session
-        .tasks
-        .list(&filter)?
-        .entries
-        .into_iter()
-        .find_map(|entry| {
-            let of_the_job = entry.upid.worker_id() == Some(store.as_str());
-            let end = entry.end.filter(|_| of_the_job)?;
-            Some((entry.upid.starttime(), end))
-        });
-    let status = JobStatus {
-        status: read_status(Path::new(&config.absolute_path())),
-        schedule: config.gc_schedule.map(|schedule| schedule.to_string()),
-        last_run_endtime: last.as_ref().map(|(_, end)| end.endtime),
-        last_run_state: last.as_ref().map(|(_, end)| end.status.to_string()),
-        duration: last.as_ref().map(|(start, end)| end.endtime - start),
-        store,
-    };
+fn status(session: &Session, store: &DatastoreName) -> Result<()> {
+    let status = GcJobStatus::of(&session.datastores.config_of(store)?, &session.jobs());
     let factor = status.status.deduplication_factor();
     let mut shown = serde_json::to_value(&status)?;
     if let Some(members) = shown.as_object_mut() {

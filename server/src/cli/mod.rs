@@ -8,7 +8,6 @@ mod cert;
 mod datastore;
 mod garbage_collection;
 pub mod output;
-mod properties;
 mod prune;
 mod s3;
 mod snapshot;
@@ -30,6 +29,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::console;
 use crate::datastores::Datastores;
+use crate::jobs::state::JobStates;
 use crate::paths::{PathOptions, Paths};
 use crate::s3::{S3Clients, S3Options};
 use crate::task::Tasks;
@@ -125,6 +125,11 @@ impl Session {
             format,
             env,
         })
+    }
+
+    /// The states of the jobs.
+    fn jobs(&self) -> JobStates {
+        JobStates::new(&self.paths, self.tasks.clone())
     }
 }
 

@@ -5,9 +5,10 @@ use api_types::datastore::Operation;
 use api_types::names::{BackupGroup, BackupNamespace, DatastoreName};
 use api_types::prune::KeepOptions;
 use clap::builder::RangedU64ValueParser;
-use datastore::prune::{PruneOptions, PruneScope};
 
 use super::Session;
+use crate::operations::prune::{Prune, WORKER_TYPE};
+use crate::operations::{all_groups, counted_client};
 
 /// Remove snapshots that no rule keeps. Without any rule everything is kept.
 #[derive(Debug, clap::Args)]
@@ -72,41 +73,26 @@ impl KeepArguments {
 impl PruneArguments {
     /// Runs the command.
     pub async fn run(self, session: &Session) -> Result<()> {
-        let ns = self.ns.unwrap_or_default();
         if self.group.is_some() && self.max_depth.is_some() {
             bail!("--max-depth makes no sense with a single group");
         }
-        let options = PruneOptions {
+        let prune = Prune {
+            ns: self.ns.unwrap_or_default(),
+            group: self.group,
+            max_depth: self.max_depth,
+            keep: self.keep.options(),
             dry_run: self.dry_run,
-            ..PruneOptions::new(self.keep.options())
+            store: self.store,
         };
         let opened = session
             .datastores
-            .open(&self.store, Operation::Write)
+            .open(&prune.store, Operation::Write)
             .await?;
-        let client = opened
-            .backend()
-            .s3()
-            .map(|backend| backend.client().clone());
-        let id = match &self.group {
-            Some(group) => format!("{}:{ns}:{group}", self.store),
-            None => format!("{}:{ns}", self.store),
-        };
-        let (group, max_depth) = (self.group, self.max_depth);
+        let client = counted_client(&opened);
+        let id = prune.worker_id();
         let report = session
-            .work("prune", id, client, |task| async move {
-                let report = match group {
-                    Some(group) => opened.prune_group(&*task, &ns, &group, &options).await?,
-                    None => {
-                        let scope = PruneScope {
-                            ns,
-                            max_depth,
-                            may_prune: &|_, _| true,
-                        };
-                        opened.prune_datastore(&*task, &scope, &options).await?
-                    }
-                };
-                Ok(report)
+            .work(WORKER_TYPE, id, client, |task| async move {
+                prune.run(&*task, &opened, &all_groups).await
             })
             .await?;
         session.format.print_json(&report.items)

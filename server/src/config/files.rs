@@ -7,6 +7,7 @@ use api_types::names::EndpointId;
 use api_types::s3::S3EndpointConfig;
 use s3_client::env::Env;
 
+use super::jobs::{PruneJob, VerifyJob};
 use super::{ConfigError, ConfigFile, Entity, Entries};
 use crate::paths::Paths;
 
@@ -15,6 +16,8 @@ use crate::paths::Paths;
 pub struct Config {
     datastores: ConfigFile<DatastoreConfig>,
     s3_endpoints: ConfigFile<S3EndpointConfig>,
+    prune_jobs: ConfigFile<PruneJob>,
+    verify_jobs: ConfigFile<VerifyJob>,
 }
 
 impl Config {
@@ -24,6 +27,8 @@ impl Config {
         Self {
             datastores: ConfigFile::new(&paths.config, env.clone()),
             s3_endpoints: ConfigFile::new(&paths.config, env.clone()),
+            prune_jobs: ConfigFile::new(&paths.config, env.clone()),
+            verify_jobs: ConfigFile::new(&paths.config, env.clone()),
         }
     }
 
@@ -37,6 +42,18 @@ impl Config {
     #[must_use]
     pub fn s3_endpoints(&self) -> &ConfigFile<S3EndpointConfig> {
         &self.s3_endpoints
+    }
+
+    /// `prune.cfg`.
+    #[must_use]
+    pub fn prune_jobs(&self) -> &ConfigFile<PruneJob> {
+        &self.prune_jobs
+    }
+
+    /// `verification.cfg`.
+    #[must_use]
+    pub fn verify_jobs(&self) -> &ConfigFile<VerifyJob> {
+        &self.verify_jobs
     }
 
     /// Adds a datastore, unless its name is taken, its directory lies in or around another one's,

@@ -7,7 +7,9 @@
 mod error;
 mod file;
 mod files;
+pub mod jobs;
 mod lock;
+pub mod properties;
 mod replace;
 pub mod section;
 pub mod users;

@@ -13,6 +13,7 @@ use super::listen::Listener;
 use super::notify::notify;
 use super::server::Server;
 use crate::config::ConfigLock;
+use crate::jobs::scheduler::run_clock;
 use crate::paths::Paths;
 
 /// The port that clients expect.
@@ -100,6 +101,7 @@ impl Daemon {
             let server = Arc::clone(&server);
             async move { server.tls.watch(&server.env).await }
         });
+        let clock = tokio::spawn(run_clock(Arc::clone(&server)));
         tracing::info!(
             "listening on {address}, fingerprint {}",
             server.tls.fingerprint()
@@ -111,6 +113,8 @@ impl Daemon {
         tracing::info!("shutting down");
         server.shutdown.cancel();
         certificates.abort();
+        // It ends by itself; a job that it is just starting is refused by then.
+        drop(clock);
         let ended = async {
             // The socket is closed by its end.
             let _ = accepting.await;

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`active`] | who is using a datastore, across processes |
+//! | [`space`] | how full a file system is |
 //! | [`create`], [`remove`], [`refresh`] | what concerns directory, bucket and configuration together |
 //!
 //! The check of the maintenance mode and the counting of the new operation happen together under
@@ -13,6 +14,7 @@ pub mod active;
 pub mod create;
 pub mod refresh;
 pub mod remove;
+pub mod space;
 
 use std::fmt;
 use std::ops::Deref;
@@ -33,7 +35,7 @@ use crate::paths::Paths;
 use crate::s3::S3Clients;
 use crate::task::node_name;
 
-use active::{ActiveOperation, ActiveOperations};
+use active::{ActiveOperation, ActiveOperations, Counts};
 
 /// The datastores of an installation.
 pub struct Datastores {
@@ -78,6 +80,11 @@ impl Datastores {
     pub fn config_of(&self, name: &DatastoreName) -> Result<DatastoreConfig> {
         let content = self.config.datastores().load()?;
         Ok(content.get(name.as_str())?.clone())
+    }
+
+    /// The operations of all processes on a datastore.
+    pub fn active_counts(&self, name: &DatastoreName) -> Result<Counts> {
+        self.active.counts(name)
     }
 
     /// Refuses a datastore whose directory lies in or around another one's, as an edited

@@ -21,6 +21,7 @@ use super::path::components;
 use super::table::{Access, BodyUse, Endpoint, Found, TABLES, Table, parameter};
 use crate::access::control::AuthError;
 use crate::daemon::Server;
+use crate::monitor::http as monitor;
 
 /// Where the description of the interface is.
 const OPENAPI_PATH: &str = "/api2/openapi.json";
@@ -87,20 +88,13 @@ where
         };
     }
     let mut auth_id = None;
-    let (format, result) = match locate(request.uri().path()) {
-        Err(error) => (Format::Json, Err(error.into())),
-        Ok((format, path)) => {
-            let result = call(server, request, &path, peer, &mut auth_id).await;
-            (format, result)
-        }
+    let monitored = {
+        let (method, path) = (request.method(), request.uri().path());
+        monitor::respond(server, method, path, request.headers()).await
     };
-    let response = match result {
-        Ok(answer) => format.answer(answer),
-        Err(Refusal::Unauthorized(error)) => {
-            log_failure(peer, None, &error);
-            Format::unauthorized()
-        }
-        Err(Refusal::Error(error)) => format.error(&error),
+    let response = match monitored {
+        Some(response) => response,
+        None => answer(server, request, peer, &mut auth_id).await,
     };
     let wait = match response.status() {
         StatusCode::UNAUTHORIZED => UNAUTHORIZED_AFTER,
@@ -112,6 +106,34 @@ where
         server.env.sleep(rest).await;
     }
     Answered { response, auth_id }
+}
+
+/// Answers a request for an endpoint.
+async fn answer<B>(
+    server: &Arc<Server>,
+    request: Request<B>,
+    peer: Option<SocketAddr>,
+    auth_id: &mut Option<Authid>,
+) -> Response<AnswerBody>
+where
+    B: HttpBody<Data = Bytes> + Send + Sync + 'static,
+    B::Error: Into<anyhow::Error>,
+{
+    let (format, result) = match locate(request.uri().path()) {
+        Err(error) => (Format::Json, Err(error.into())),
+        Ok((format, path)) => {
+            let result = call(server, request, &path, peer, auth_id).await;
+            (format, result)
+        }
+    };
+    match result {
+        Ok(answer) => format.answer(answer),
+        Err(Refusal::Unauthorized(error)) => {
+            log_failure(peer, None, &error);
+            Format::unauthorized()
+        }
+        Err(Refusal::Error(error)) => format.error(&error),
+    }
 }
 
 /// The format and the components of the path below it.
@@ -188,7 +210,8 @@ fn directory(names: &[&str]) -> Answer {
     Answer::Data(entries.collect())
 }
 
-fn check_access(
+/// Refuses whoever has none of the privileges that the endpoint asks for.
+pub(crate) fn check_access(
     server: &Server,
     endpoint: &Endpoint,
     in_path: &[(&'static str, String)],

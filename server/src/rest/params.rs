@@ -91,6 +91,11 @@ impl Params {
         self.0.get(name)
     }
 
+    /// All parameters, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// One parameter that is a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {

@@ -14,6 +14,7 @@ mod process;
 mod run;
 mod worker;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +33,7 @@ use crate::paths::Paths;
 
 pub use end::TaskEnd;
 pub use process::Process;
+pub(crate) use run::final_status;
 pub use run::{Signals, TaskOutcome};
 pub use worker::{Echo, WorkerTask};
 
@@ -119,6 +121,22 @@ impl Tasks {
     /// The tasks that `filter` lets through.
     pub fn list(&self, filter: &TaskFilter) -> Result<TaskList> {
         Ok(filter.apply(self.index.entries()?))
+    }
+
+    /// The tasks that `filter` lets through, of those that `visible` says may be seen.
+    pub fn list_visible(
+        &self,
+        filter: &TaskFilter,
+        mut visible: impl FnMut(&Upid) -> bool,
+    ) -> Result<TaskList> {
+        let entries = self.index.entries()?;
+        Ok(filter.apply(entries.filter(|entry| visible(&entry.upid))))
+    }
+
+    /// The log of a task, to be read as it is.
+    pub fn open_log(&self, upid: &Upid) -> Result<File> {
+        let path = self.index.log_path(upid);
+        File::open(&path).with_context(|| format!("failed to open the log of task {upid}"))
     }
 
     /// Whether the task is running: its process exists and its log has no end yet.

@@ -133,7 +133,12 @@ async fn watch_requests(tasks: Tasks, task: Arc<WorkerTask>) {
     task.request_abort();
 }
 
-fn final_status<T>(value: &Result<T>, warnings: u64, cancel: &CancellationToken) -> TaskStatus {
+/// How a task ends whose operation gave this.
+pub(crate) fn final_status<T>(
+    value: &Result<T>,
+    warnings: u64,
+    cancel: &CancellationToken,
+) -> TaskStatus {
     match value {
         Ok(_) if warnings == 0 => TaskStatus::Ok,
         Ok(_) => TaskStatus::Warnings(warnings),

@@ -11,9 +11,9 @@ use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 
 use super::Session;
-use super::properties::Given;
 use super::table::Column;
 use crate::config::Entity;
+use crate::config::properties::Given;
 
 /// What `update --delete` takes.
 const DELETABLE: [&str; 7] = [

@@ -10,9 +10,9 @@ use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 
 use crate::cli::Session;
-use crate::cli::properties::Given;
 use crate::cli::table::Column;
 use crate::config::Entity;
+use crate::config::properties::Given;
 
 /// Longer than any key; keeps a wrong file from being read to its end.
 const MAX_SECRET_FILE: u64 = 4096;

@@ -1,0 +1,139 @@
+//! Downloads of the files of a snapshot, as they are and decoded.
+
+use std::fs::File;
+
+use api_types::names::{ArchiveName, SnapshotPath};
+use bytes::Bytes;
+use datastore::format::blob::{DataBlob, MAX_BLOB_PLAIN};
+use hyper::Method;
+
+use crate::api::entry;
+use crate::api::fields::{BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, FILE_NAME, NS, STORE};
+use crate::api::stream::{answer, body};
+use crate::api::target::{READ, SnapshotParams, refused};
+use crate::datastores::OpenDatastore;
+use crate::operations::archive::{Archive, check_plain};
+use crate::rest::answer::{Answer, full};
+use crate::rest::call::Call;
+use crate::rest::endpoint::Param;
+use crate::rest::error::RestError;
+use crate::rest::table::{Access, Endpoint};
+
+const CONTENT_TYPE: &str = "application/octet-stream";
+
+const FILE: &[Param] = &[STORE, NS, BACKUP_TYPE, BACKUP_ID, BACKUP_TIME, FILE_NAME];
+
+/// The endpoints of this module.
+pub const ENDPOINTS: &[Endpoint] = &[
+    entry(
+        Method::GET,
+        "/admin/datastore/{store}/download",
+        "Download a file of a snapshot as it is stored.",
+        FILE,
+        Access::ByHandler,
+        |call| Box::pin(download(call)),
+    ),
+    entry(
+        Method::GET,
+        "/admin/datastore/{store}/download-decoded",
+        "Download the contents of an archive that is not encrypted.",
+        FILE,
+        Access::ByHandler,
+        |call| Box::pin(download_decoded(call)),
+    ),
+];
+
+async fn download(call: Call) -> Result<Answer, RestError> {
+    let (params, name) = target(&call)?;
+    let store = READ.open_group(&call, &params.group).await?;
+    let file = open_file(&store, &params.path(), &name).await?;
+    let file = tokio::fs::File::from_std(file);
+    let body = body(|sink| async move {
+        let _open = store;
+        sink.send_all(file).await
+    });
+    Ok(answer(body, CONTENT_TYPE))
+}
+
+fn target(call: &Call) -> Result<(SnapshotParams, ArchiveName), RestError> {
+    let name = call.text::<ArchiveName>(FILE_NAME.name)?;
+    Ok((call.params.read()?, name))
+}
+
+async fn open_file(
+    store: &OpenDatastore,
+    snapshot: &SnapshotPath,
+    name: &ArchiveName,
+) -> Result<File, RestError> {
+    let path = store
+        .snapshots()
+        .file_path(&snapshot.ns, &snapshot.dir, name.as_str())
+        .map_err(refused)?;
+    let opened = {
+        let path = path.clone();
+        store.env().blocking(move || File::open(path)).await
+    };
+    opened.map_err(|error| {
+        RestError::bad_request(format!("File open failed: '{}': {error}", path.display()))
+    })
+}
+
+async fn download_decoded(call: Call) -> Result<Answer, RestError> {
+    let (params, name) = target(&call)?;
+    let store = READ.open_group(&call, &params.group).await?;
+    let snapshot = params.path();
+    if !name.is_index() {
+        check_plain(&store, &snapshot, &name).await?;
+        let plain = decoded_blob(&store, &snapshot, &name).await?;
+        return Ok(answer(full(plain), CONTENT_TYPE));
+    }
+    // What is missing is said before anything is sent.
+    open_file(&store, &snapshot, &name).await?;
+    // A removal in between would take the chunks away from under the download.
+    let lock = store
+        .locks()
+        .snapshot_shared(&snapshot.ns, &snapshot.dir)
+        .map_err(refused)?;
+    let archive = Archive::open(&store, &snapshot, &name).await?;
+    let body = body(|sink| async move {
+        let (_open, _lock) = (store, lock);
+        for i in 0..archive.count() {
+            if !sink.send(archive.chunk(i).await?).await {
+                break;
+            }
+        }
+        Ok(())
+    });
+    Ok(answer(body, CONTENT_TYPE))
+}
+
+async fn decoded_blob(
+    store: &OpenDatastore,
+    snapshot: &SnapshotPath,
+    name: &ArchiveName,
+) -> Result<Vec<u8>, RestError> {
+    let (snapshots, snapshot, name) = (store.snapshots().clone(), snapshot.clone(), name.clone());
+    store
+        .env()
+        .blocking(move || {
+            let raw =
+                snapshots.read_file(&snapshot.ns, &snapshot.dir, name.as_str(), MAX_BLOB_PLAIN)?;
+            let raw = raw.ok_or_else(|| {
+                RestError::bad_request(format!(
+                    "File open failed: '{name}' of snapshot '{}' does not exist",
+                    snapshot.dir
+                ))
+            })?;
+            let blob = DataBlob::from_bytes(Bytes::from(raw))?;
+            blob.verify_crc()?;
+            if blob.is_encrypted() {
+                return Err(RestError::bad_request(format!(
+                    "cannot decode '{name}' - is encrypted"
+                ))
+                .into());
+            }
+            anyhow::Ok(blob.decode(None, MAX_BLOB_PLAIN)?)
+        })
+        .await
+        .map_err(RestError::from)
+}

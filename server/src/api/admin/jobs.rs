@@ -1,0 +1,152 @@
+//! Jobs: what there is, when it ran and will run, and running it now.
+
+use std::sync::Arc;
+
+use api_types::access::Privilege;
+use api_types::datastore::Operation;
+use api_types::names::DatastoreName;
+use api_types::upid::Upid;
+use hyper::Method;
+use serde::Serialize;
+
+use super::datastore::sight;
+use crate::api::config::jobs::{ApiJob, may_see, require};
+use crate::api::entry;
+use crate::api::fields::{ANY_STORE, SAFE_ID, STORE};
+use crate::api::target::{open, refused};
+use crate::config::jobs::{PruneJob, VerifyJob};
+use crate::daemon::Server;
+use crate::jobs::run;
+use crate::jobs::state::JobStates;
+use crate::jobs::status::JobScheduleStatus;
+use crate::operations::gc::GcJobStatus;
+use crate::rest::answer::Answer;
+use crate::rest::call::Call;
+use crate::rest::endpoint::Param;
+use crate::rest::error::RestError;
+use crate::rest::table::{Access, Endpoint};
+
+const ID: Param = Param::required("id", "Name of the job.", SAFE_ID);
+
+/// The endpoints of this module.
+pub const ENDPOINTS: &[Endpoint] = &[
+    entry(
+        Method::GET,
+        "/admin/gc",
+        "List the garbage collections of the datastores.",
+        &[ANY_STORE],
+        Access::Anybody,
+        |call| Box::pin(list_gc(call)),
+    ),
+    entry(
+        Method::GET,
+        "/admin/gc/{store}",
+        "Tell about the garbage collection of a datastore.",
+        &[STORE],
+        Access::Anybody,
+        |call| Box::pin(list_gc(call)),
+    ),
+    entry(
+        Method::GET,
+        "/admin/prune",
+        "List the prune jobs with their last and next runs.",
+        &[ANY_STORE],
+        Access::Anybody,
+        |call| Box::pin(list::<PruneJob>(call)),
+    ),
+    entry(
+        Method::POST,
+        "/admin/prune/{id}/run",
+        "Run a prune job.",
+        &[ID],
+        Access::ByHandler,
+        |call| Box::pin(run_prune(call)),
+    ),
+    entry(
+        Method::GET,
+        "/admin/verify",
+        "List the verify jobs with their last and next runs.",
+        &[ANY_STORE],
+        Access::Anybody,
+        |call| Box::pin(list::<VerifyJob>(call)),
+    ),
+    entry(
+        Method::POST,
+        "/admin/verify/{id}/run",
+        "Run a verify job.",
+        &[ID],
+        Access::ByHandler,
+        |call| Box::pin(run_verify(call)),
+    ),
+];
+
+/// A job with its last and next run.
+#[derive(Debug, Serialize)]
+struct Item<'a, T> {
+    #[serde(flatten)]
+    job: &'a T,
+    #[serde(flatten)]
+    status: JobScheduleStatus,
+}
+
+async fn list_gc(call: Call) -> Result<Answer, RestError> {
+    let asked: Option<DatastoreName> = call.optional(STORE.name)?;
+    let content = call.server.config.datastores().load().map_err(refused)?;
+    if let Some(store) = &asked {
+        content.get(store.as_str()).map_err(refused)?;
+    }
+    let jobs = JobStates::of(&call.server);
+    let mut items = Vec::new();
+    for config in &content.entries {
+        let wanted = asked.as_ref().is_none_or(|store| *store == config.name);
+        if !wanted || sight(&call, &config.name).is_none() {
+            continue;
+        }
+        match open(&call, &config.name, Operation::Read).await {
+            Ok(_) => items.push(GcJobStatus::of(config, &jobs)),
+            Err(error) if asked.is_some() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Answer::of(items)
+}
+
+async fn list<T: ApiJob>(call: Call) -> Result<Answer, RestError> {
+    let asked: Option<DatastoreName> = call.optional(STORE.name)?;
+    let content = T::file(&call.server).load().map_err(refused)?;
+    let states = JobStates::of(&call.server);
+    let items: Vec<Item<'_, T>> = content
+        .entries
+        .iter()
+        .filter(|job| asked.as_ref().is_none_or(|store| store == job.store()))
+        .filter(|job| may_see(&call, *job))
+        .map(|job| Item {
+            status: JobScheduleStatus::of(&states.get(T::TYPE, job.id()), job.schedule()),
+            job,
+        })
+        .collect();
+    Answer::of(items)?.with("digest", &content.digest)
+}
+
+/// The job that the call names, if the caller may run it.
+fn to_run<T: ApiJob>(call: &Call, any: &[Privilege]) -> Result<T, RestError> {
+    let content = T::file(&call.server).load().map_err(refused)?;
+    let id = call.params.text(ID.name).unwrap_or_default();
+    let job = content.get(id).map_err(refused)?;
+    require(call, job, any)?;
+    Ok(job.clone())
+}
+
+async fn run_prune(call: Call) -> Result<Answer, RestError> {
+    let job: PruneJob = to_run(&call, PruneJob::CHANGE)?;
+    let server: &Arc<Server> = &call.server;
+    let upid: Upid = run::prune(server, &job, call.auth_id.clone(), None).await?;
+    Answer::of(upid)
+}
+
+async fn run_verify(call: Call) -> Result<Answer, RestError> {
+    let job: VerifyJob = to_run(&call, VerifyJob::CHANGE)?;
+    let server: &Arc<Server> = &call.server;
+    let upid: Upid = run::verify(server, &job, call.auth_id.clone(), None).await?;
+    Answer::of(upid)
+}

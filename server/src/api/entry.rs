@@ -1,0 +1,27 @@
+//! A short way to write an endpoint down.
+
+use hyper::Method;
+
+use crate::rest::call::Call;
+use crate::rest::endpoint::Param;
+use crate::rest::table::{Access, BodyUse, Endpoint, Handled};
+
+/// An endpoint whose body, if any, holds parameters.
+pub(super) const fn entry(
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    params: &'static [Param],
+    access: Access,
+    handler: fn(Call) -> Handled,
+) -> Endpoint {
+    Endpoint {
+        method,
+        path,
+        about,
+        params,
+        access,
+        body: BodyUse::Parameters,
+        handler,
+    }
+}

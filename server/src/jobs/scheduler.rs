@@ -1,0 +1,267 @@
+//! The clock: once a minute, at its beginning, what is due is started (`jobs-and-sync.md` §3).
+//!
+//! A job is due when the first time of its schedule after its last run has come, so one that was
+//! missed while the daemon was down runs once as soon as it is up again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::auth::Authid;
+use api_types::upid::Upid;
+use jiff::tz::TimeZone;
+
+use super::calendar::CalendarEvent;
+use super::run;
+use super::state::{JobState, JobStates, JobType};
+use crate::config::Entity as _;
+use crate::config::jobs::Job;
+use crate::daemon::Server;
+
+const MINUTE: u64 = 60;
+
+/// Starts what is due until the daemon is to end.
+pub async fn run_clock(server: Arc<Server>) {
+    loop {
+        let now = u64::try_from(server.env.unix_secs()).unwrap_or_default();
+        let wait = Duration::from_secs(MINUTE - now % MINUTE);
+        tokio::select! {
+            () = server.shutdown.cancelled() => return,
+            () = server.env.sleep(wait) => {}
+        }
+        for started in tick(&server).await {
+            tracing::info!("started by the clock: {started}");
+        }
+    }
+}
+
+/// Starts what is due now. What cannot be started is in the log.
+pub async fn tick(server: &Arc<Server>) -> Vec<Upid> {
+    let mut clock = Clock {
+        server,
+        states: JobStates::of(server),
+        now: server.env.unix_secs(),
+        zone: TimeZone::system(),
+        started: Vec::new(),
+    };
+    clock.collect_garbage().await;
+    clock.prune().await;
+    clock.verify().await;
+    clock.started
+}
+
+/// One look at all jobs.
+struct Clock<'a> {
+    server: &'a Arc<Server>,
+    states: JobStates,
+    now: i64,
+    zone: TimeZone,
+    started: Vec<Upid>,
+}
+
+impl Clock<'_> {
+    async fn collect_garbage(&mut self) {
+        let datastores = match self.server.config.datastores().load() {
+            Ok(content) => content.entries,
+            Err(error) => return tracing::error!("no garbage is collected: {error}"),
+        };
+        for config in datastores {
+            let Some(schedule) = config.gc_schedule.as_ref().map(ToString::to_string) else {
+                continue;
+            };
+            if self.is_due(JobType::GarbageCollection, config.name.as_str(), &schedule) {
+                let run =
+                    run::garbage_collection(self.server, &config.name, root(), Some(&schedule));
+                let started = run.await;
+                self.note(JobType::GarbageCollection, config.name.as_str(), started);
+            }
+        }
+    }
+
+    async fn prune(&mut self) {
+        let jobs = match self.server.config.prune_jobs().load() {
+            Ok(content) => content.entries,
+            Err(error) => return tracing::error!("nothing is pruned: {error}"),
+        };
+        for job in jobs {
+            let Some(schedule) = job.schedule().map(str::to_owned) else {
+                continue;
+            };
+            if self.is_due(JobType::Prune, job.id(), &schedule) {
+                let started = run::prune(self.server, &job, root(), Some(&schedule)).await;
+                self.note(JobType::Prune, job.id(), started);
+            }
+        }
+    }
+
+    async fn verify(&mut self) {
+        let jobs = match self.server.config.verify_jobs().load() {
+            Ok(content) => content.entries,
+            Err(error) => return tracing::error!("nothing is verified: {error}"),
+        };
+        for job in jobs {
+            let Some(schedule) = job.schedule().map(str::to_owned) else {
+                continue;
+            };
+            if self.is_due(JobType::Verify, job.id(), &schedule) {
+                let started = run::verify(self.server, &job, root(), Some(&schedule)).await;
+                self.note(JobType::Verify, job.id(), started);
+            }
+        }
+    }
+
+    fn is_due(&self, ty: JobType, id: &str, schedule: &str) -> bool {
+        let event: CalendarEvent = match schedule.parse() {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!("{} '{id}' never runs: {error}", ty.as_str());
+                return false;
+            }
+        };
+        let state = self.states.get(ty, id);
+        if matches!(state, JobState::Running { .. }) {
+            return false;
+        }
+        if !self.states.exists(ty, id) {
+            // Or its age would always be the same, and its time never come.
+            if let Err(error) = self.states.touch(ty, id) {
+                tracing::error!("{error:#}");
+            }
+        }
+        event
+            .next_after(state.last_run(), &self.zone)
+            .is_some_and(|next| next <= self.now)
+    }
+
+    fn note(&mut self, ty: JobType, id: &str, started: anyhow::Result<Upid>) {
+        match started {
+            Ok(upid) => self.started.push(upid),
+            // It stays due, and the next minute tries again.
+            Err(error) => tracing::error!("unable to start {} '{id}': {error:#}", ty.as_str()),
+        }
+    }
+}
+
+fn root() -> Authid {
+    Authid::root()
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::datastore::DatastoreConfig;
+    use api_types::status::TaskStatus;
+    use s3_client::env::Env;
+
+    use super::*;
+    use crate::config::ConfigError;
+    use crate::config::jobs::PruneJob;
+    use crate::datastores::create::CreateRequest;
+    use crate::paths::Paths;
+    use crate::s3::S3Options;
+
+    struct World {
+        server: Arc<Server>,
+        _dir: tempfile::TempDir,
+    }
+
+    async fn world(gc_schedule: &str) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let server = Server::open(paths, &S3Options::default(), Env::system()).unwrap();
+        let path = dir.path().join("data").display().to_string();
+        let properties = [("path", path.as_str()), ("gc-schedule", gc_schedule)];
+        let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let request = CreateRequest {
+            config: DatastoreConfig::from_properties("store1", &properties).unwrap(),
+            reuse: false,
+            overwrite_in_use: false,
+        };
+        let task = datastore::task::SilentTask::new();
+        server.stores.create(&task, &request).await.unwrap();
+        World { server, _dir: dir }
+    }
+
+    impl World {
+        /// Notes that the job ran at this time.
+        fn ran_at(&self, ty: JobType, id: &str, time: i64) {
+            let upid: Upid = format!("UPID:vm:00000001:00000002:00000003:{time:08X}:x:y:root@pam:")
+                .parse()
+                .unwrap();
+            let lock = JobStates::of(&self.server)
+                .try_lock(ty, id)
+                .unwrap()
+                .unwrap();
+            lock.finished(&upid, TaskStatus::Ok).unwrap();
+        }
+
+        async fn wait(&self, upid: &Upid) -> TaskStatus {
+            while self.server.tasks.is_running(upid) {
+                self.server.env.sleep(Duration::from_millis(20)).await;
+            }
+            self.server.tasks.end(upid).status
+        }
+    }
+
+    const GC: JobType = JobType::GarbageCollection;
+
+    #[tokio::test]
+    async fn a_missed_run_is_made_up_for_once() {
+        let world = world("hourly").await;
+        let now = world.server.env.unix_secs();
+        world.ran_at(GC, "store1", now - 5 * 3600);
+        let started = tick(&world.server).await;
+        let [upid] = started.as_slice() else {
+            panic!("{started:?}");
+        };
+        assert_eq!(upid.worker_type(), "garbage_collection");
+        assert_eq!(upid.auth_id(), &Authid::root());
+        assert_eq!(world.wait(upid).await, TaskStatus::Ok);
+        let log = world.server.tasks.log(upid, 0, 0).unwrap();
+        let text = "task triggered by schedule 'hourly'";
+        assert!(log.lines.iter().any(|line| line.t.ends_with(text)));
+        let JobState::Finished { end, .. } = JobStates::of(&world.server).get(GC, "store1") else {
+            panic!();
+        };
+        assert_eq!(end.status, TaskStatus::Ok);
+        assert_eq!(tick(&world.server).await, []);
+    }
+
+    #[tokio::test]
+    async fn what_is_new_or_rests_or_runs_is_left_alone() {
+        let world = world("yearly").await;
+        let job = |id: &str, more: &[(&str, &str)]| {
+            let mut properties = vec![("store", "store1"), ("schedule", "minutely")];
+            properties.extend(more);
+            let properties: Vec<_> = properties
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect();
+            PruneJob::from_section("prune", id, &properties).unwrap()
+        };
+        world
+            .server
+            .config
+            .prune_jobs()
+            .update::<_, ConfigError>(None, |content| {
+                content.insert(job("resting", &[("disable", "true")]))?;
+                content.insert(job("running", &[]))?;
+                content.insert(job("due", &[("keep-last", "1")]))
+            })
+            .await
+            .unwrap();
+        let now = world.server.env.unix_secs();
+        for id in ["resting", "running", "due"] {
+            world.ran_at(JobType::Prune, id, now - 120);
+        }
+        let states = JobStates::of(&world.server);
+        let _running = states.try_lock(JobType::Prune, "running").unwrap().unwrap();
+        let started = tick(&world.server).await;
+        let types: Vec<&str> = started.iter().map(Upid::worker_type).collect();
+        assert_eq!(types, ["prunejob"]);
+        assert_eq!(started[0].worker_id(), Some("store1"));
+        assert_eq!(world.wait(&started[0]).await, TaskStatus::Ok);
+        let log = world.server.tasks.log(&started[0], 0, 0).unwrap();
+        assert!(log.lines[0].t.ends_with(": prune job 'due'"), "{log:?}");
+        // The garbage collection that was never run has an age now.
+        assert!(states.exists(GC, "store1"));
+    }
+}
