@@ -1,6 +1,6 @@
 //! Uploads of one session: read whole before they are used, within a limit of memory.
 //!
-//! A client has many uploads under way. While more than [`LIMIT`] bytes of them are in memory, no
+//! A client has many uploads under way. While more than `LIMIT` bytes of them are in memory, no
 //! more is read, and HTTP/2's flow control stops the client. That must not end in a standstill:
 //! with one window for the whole connection, the bytes that would complete a half read upload may
 //! be stuck behind those of uploads that nobody reads. So reading stops only while at least one

@@ -17,7 +17,7 @@
 //! | [`table`] | the table itself, and what is at a path |
 //! | [`call`], [`answer`] | what a handler gets and gives |
 //! | [`dispatch`] | all of it, from request to answer |
-//! | [`format`] | how answers look |
+//! | [`mod@format`] | how answers look |
 //! | [`openapi`] | the table as a document |
 
 pub mod answer;

@@ -4,6 +4,7 @@
 #![cfg(feature = "embedded-s3")]
 
 mod access;
+mod backup;
 mod connections;
 mod life;
 mod support;

@@ -1,6 +1,6 @@
 //! What a client that reads an archive from a bucket will want next (`s3-backend.md` §6).
 //!
-//! Pure: says what to fetch and what to give up; [`super::fetch`] does it. A client that goes
+//! Pure: says what to fetch and what to give up; `fetch` does it. A client that goes
 //! through an index gets a window that doubles with each step, one that jumps about gets none.
 
 use std::collections::{BTreeMap, HashMap};
