@@ -306,7 +306,7 @@ fn verify_new(server: &Arc<Server>, wanted: &Wanted, auth_id: Authid) -> Result<
     let spec = TaskSpec::new("verify", Some(snapshot_id(wanted)), auth_id);
     let snapshot = SnapshotPath::new(wanted.ns.clone(), wanted.dir());
     let (name, stores) = (wanted.store.clone(), Arc::clone(&server.stores));
-    server.spawn_session(spec, |task| async move {
+    server.spawn_task(spec, |task| async move {
         let store = stores.open(&name, Operation::Write).await?;
         let report = store
             .verify_snapshot(&*task, &snapshot, None, VerifyOptions::default())
