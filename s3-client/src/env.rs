@@ -7,10 +7,16 @@
 #![allow(clippy::disallowed_methods)] // the one clock module
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+/// Of threads for background work: with a core that is wanted by others too they get a few per cent
+/// of it.
+const BACKGROUND_NICENESS: i32 = 15;
 
 /// Source of time, randomness, pauses and blocking threads. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -172,13 +178,82 @@ impl Env {
         if self.is_seeded() {
             return work();
         }
-        match tokio::task::spawn_blocking(work).await {
-            Ok(value) => value,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down: this future will never be polled again.
-                Err(_) => std::future::pending().await,
-            },
+        joined(tokio::task::spawn_blocking(work)).await
+    }
+
+    /// As [`Env::blocking`], for long computations that must not slow down what somebody waits for:
+    /// on threads that the scheduler prefers all others to, as it does those that `work` starts. Such
+    /// work must not hold a lock that others need for more than a moment.
+    pub async fn background<T, F>(&self, work: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        if self.is_seeded() {
+            return work();
         }
+        match background_threads() {
+            Some(threads) => joined(threads.spawn_blocking(work)).await,
+            None => self.blocking(work).await,
+        }
+    }
+}
+
+/// What `work` on a thread of a pool has come to.
+async fn joined<T>(work: JoinHandle<T>) -> T {
+    match work.await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down: this future will never be polled again.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// The pool of the threads for background work: those of a runtime that does nothing else. A thread
+/// that has been nice once cannot become otherwise without privileges, so these are no others' too.
+/// That they are kept also keeps the allocator from giving each piece of work memory of its own.
+fn background_threads() -> Option<&'static Runtime> {
+    static THREADS: OnceLock<Option<Runtime>> = OnceLock::new();
+    THREADS
+        .get_or_init(|| {
+            // Where being nice is refused, the work is done all the same.
+            let be_nice = || {
+                let _ = rustix::process::setpriority_process(None, BACKGROUND_NICENESS);
+            };
+            let mut threads = tokio::runtime::Builder::new_current_thread();
+            threads.thread_name("background").on_thread_start(be_nice);
+            threads.build().ok()
+        })
+        .as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn niceness() -> i32 {
+        rustix::process::getpriority_process(None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn background_work_is_nice_and_its_neighbours_are_not() {
+        let env = Env::system();
+        let before = niceness();
+        let (own, helper) = env
+            .background(|| (niceness(), std::thread::scope(|s| s.spawn(niceness).join())))
+            .await;
+        assert_eq!(own, before.max(BACKGROUND_NICENESS));
+        assert_eq!(helper.unwrap(), own, "inherited");
+        assert_eq!(env.blocking(niceness).await, before);
+        assert_eq!(niceness(), before);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_background_work_arrives() {
+        let work = async { Env::system().background(|| panic!("on purpose")).await };
+        let error = tokio::spawn(work).await.unwrap_err();
+        assert!(error.is_panic());
     }
 }

@@ -317,7 +317,7 @@ impl Run {
             let check = store.mirror_check(backend, client, &mut marker, grace, &*self.task);
             mirror = Some(check.await?);
         }
-        let marked = store.env.blocking(move || marker.finish()).await?;
+        let marked = store.env.background(move || marker.finish()).await?;
         drop(pins);
         Ok((marked, mirror))
     }

@@ -93,7 +93,7 @@ impl Marker {
                 };
             }
             let complete;
-            (self, complete) = env.blocking(move || self.pass(pass)).await?;
+            (self, complete) = env.background(move || self.pass(pass)).await?;
             if !complete {
                 continue;
             }

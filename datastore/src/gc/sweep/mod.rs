@@ -50,6 +50,9 @@ const BATCH_KEYS: usize = 1000;
 const MAX_REFUSALS: u64 = 20;
 /// Batches between two checkpoints of the delete journal.
 const CHECKPOINT_EVERY: u64 = 64;
+/// Batches whose records stay open, in memory too, until a checkpoint under way is over: beyond
+/// them, deleting waits for it.
+const MAX_UNSETTLED: u64 = 4 * CHECKPOINT_EVERY;
 /// A batch that does not fill up is sent after this long.
 const MAX_BATCH_AGE: Duration = Duration::from_secs(60);
 
@@ -117,9 +120,12 @@ impl Sweep {
         let (mut list_latencies, mut delete_latencies) =
             (Latencies::default(), Latencies::default());
         let mut listing_over = false;
-        let mut batches_ended = 0;
+        // Batches ended: in all, when the last checkpoint began, and when the last one that is over did.
+        let (mut ended, mut begun, mut settled) = (0_u64, 0, 0);
         loop {
-            if !admitted.is_empty() && deletes.len() < self.rules.delete_concurrency.max(1) {
+            let is_settled = checkpoints.is_empty() || ended - settled < MAX_UNSETTLED;
+            let may_delete = is_settled && deletes.len() < self.rules.delete_concurrency.max(1);
+            if !admitted.is_empty() && may_delete {
                 let room = BATCH_KEYS.saturating_sub(batch.len()).min(admitted.len());
                 let page: Vec<Candidate> = admitted.drain(..room).collect();
                 batch = self.judge_page(batch, page, report).await?;
@@ -137,7 +143,10 @@ impl Sweep {
             if last && deletes.is_empty() {
                 break;
             }
-            if !admitted.is_empty() && deletes.len() < self.rules.delete_concurrency.max(1) {
+            if !admitted.is_empty()
+                && is_settled
+                && deletes.len() < self.rules.delete_concurrency.max(1)
+            {
                 continue;
             }
             tokio::select! {
@@ -146,12 +155,16 @@ impl Sweep {
                 Some(outcome) = deletes.next(), if !deletes.is_empty() => {
                     outcome.attempts.iter().for_each(|took| delete_latencies.add(*took));
                     Self::account(outcome, report)?;
-                    batches_ended += 1;
-                    if batches_ended % CHECKPOINT_EVERY == 0 && checkpoints.is_empty() {
+                    ended += 1;
+                    if ended - begun >= CHECKPOINT_EVERY && checkpoints.is_empty() {
+                        begun = ended;
                         checkpoints.push(self.backend.checkpoint_journal());
                     }
                 }
-                Some(done) = checkpoints.next(), if !checkpoints.is_empty() => done?,
+                Some(done) = checkpoints.next(), if !checkpoints.is_empty() => {
+                    done?;
+                    settled = begun;
+                }
                 output = shards.next(), if !listing_over && admitted.is_empty() => match output {
                     Some(output) => {
                         let output = Self::shard_or_error(output, report)?;

@@ -64,7 +64,7 @@ pub(super) async fn sweep_shard(sweep: Sweep, prefix: ShardPrefix) -> Result<Sha
         let (chunks, sweep) = (chunks.clone(), sweep.clone());
         (merge, output) = backend
             .env
-            .blocking(move || -> Result<_> {
+            .background(move || -> Result<_> {
                 let mut events = Vec::new();
                 push_page(&mut merge, &chunks, &page, &mut events)?;
                 sort_events(&sweep.backend, events, &mut output);
