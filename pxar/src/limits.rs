@@ -1,0 +1,12 @@
+//! What is read at most. The format has no such limits; real archives stay far below them.
+
+/// Bytes of a path.
+pub const PATH: usize = 64 << 10;
+/// Bytes of the attributes of one file together.
+pub const ATTRIBUTES: u64 = 16 << 20;
+/// Bytes of the prelude.
+pub const PRELUDE: u64 = 16 << 20;
+/// Entries of a directory that is listed by its table.
+pub const LISTING: u64 = 8 << 20;
+/// Names with one hash in a directory.
+pub const COLLISIONS: usize = 64;
