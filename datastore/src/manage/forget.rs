@@ -126,7 +126,7 @@ impl DataStore {
         cancel: &CancellationToken,
     ) -> Forgotten {
         let mut forgotten = Forgotten::default();
-        for batch in paths.chunks(batch_size()) {
+        for batch in paths.chunks(batch_size(LOCKS_PER_SNAPSHOT)) {
             let generation = self.table.generation();
             let mut totals = RemovalTotals::default();
             let removed = self
@@ -412,10 +412,11 @@ impl Target {
     }
 }
 
-/// How many snapshots may be locked at once, by the descriptors that the process may have open.
-fn batch_size() -> usize {
+/// How many snapshots may be locked at once, by the descriptors that the process may have open, if
+/// each takes so many.
+pub(super) fn batch_size(locks_per_snapshot: u64) -> usize {
     use nix::sys::resource::{Resource, getrlimit};
     let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-    let size = (descriptors / (2 * LOCKS_PER_SNAPSHOT)).clamp(MIN_BATCH, MAX_BATCH);
+    let size = (descriptors / (2 * locks_per_snapshot)).clamp(MIN_BATCH, MAX_BATCH);
     usize::try_from(size).unwrap_or(1)
 }

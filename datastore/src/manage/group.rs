@@ -101,6 +101,17 @@ impl DataStore {
         self.check_group(ns, group).await?;
         let _lock = self.locks.group(ns, group)?;
         self.check_group(ns, group).await?;
+        self.write_group_notes(client, ns, group, notes).await
+    }
+
+    /// [`Self::set_group_notes`] for a caller that holds the group's lock.
+    pub(super) async fn write_group_notes(
+        &self,
+        client: Option<&S3Client>,
+        ns: &BackupNamespace,
+        group: &BackupGroup,
+        notes: &str,
+    ) -> Result<()> {
         let relative = self.relative_group_file(ns, group, NOTES_FILE);
         let (ns, group, text) = (ns.clone(), group.clone(), notes.to_owned());
         if !notes.is_empty() {
@@ -233,7 +244,11 @@ impl DataStore {
     }
 
     /// Fails unless the group exists.
-    async fn check_group(&self, ns: &BackupNamespace, group: &BackupGroup) -> Result<()> {
+    pub(super) async fn check_group(
+        &self,
+        ns: &BackupNamespace,
+        group: &BackupGroup,
+    ) -> Result<()> {
         let exists = {
             let (ns, group) = (ns.clone(), group.clone());
             self.local(move |snapshots| snapshots.group_exists(&ns, &group))

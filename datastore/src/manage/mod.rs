@@ -22,6 +22,7 @@ mod notes;
 mod paths;
 mod protected;
 mod protection;
+pub mod relocate;
 #[cfg(test)]
 mod tests;
 

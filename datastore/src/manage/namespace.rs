@@ -135,7 +135,7 @@ impl DataStore {
     }
 
     /// Removes one namespace if nothing is left in it; returns whether it is gone.
-    async fn remove_empty_level(
+    pub(super) async fn remove_empty_level(
         &self,
         client: Option<&S3Client>,
         ns: &BackupNamespace,
@@ -210,13 +210,16 @@ impl DataStore {
         Ok(below.is_empty() && self.groups_of(ns).await?.is_empty())
     }
 
-    async fn namespace_exists(&self, ns: &BackupNamespace) -> Result<bool> {
+    pub(super) async fn namespace_exists(&self, ns: &BackupNamespace) -> Result<bool> {
         let ns = ns.clone();
         self.local(move |snapshots| snapshots.namespace_exists(&ns))
             .await
     }
 
-    async fn groups_of(&self, ns: &BackupNamespace) -> Result<Vec<api_types::names::BackupGroup>> {
+    pub(super) async fn groups_of(
+        &self,
+        ns: &BackupNamespace,
+    ) -> Result<Vec<api_types::names::BackupGroup>> {
         let ns = ns.clone();
         self.local(move |snapshots| snapshots.list_groups(&ns))
             .await

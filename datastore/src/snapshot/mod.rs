@@ -8,6 +8,7 @@
 mod dir;
 mod group;
 mod namespace;
+mod relocate;
 mod remove;
 mod walk;
 

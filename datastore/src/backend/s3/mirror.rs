@@ -6,7 +6,7 @@
 //! equal to the local tree once more when the quarantine is over (§17.1).
 
 use bytes::Bytes;
-use s3_client::{DeleteReport, KeyError, ObjectKey, PutMode, S3Client, S3Error};
+use s3_client::{CopyOutcome, DeleteReport, KeyError, ObjectKey, PutMode, S3Client, S3Error};
 
 use crate::error::{Error, Result};
 
@@ -21,6 +21,18 @@ impl S3Backend {
         let key = self.keys.content_file(relative)?;
         let answer = client.put_object(&key, body, PutMode::Replace).await;
         self.note_ambiguity(relative, answer.map(|_| ())).await
+    }
+
+    /// Copies a metadata file inside the bucket; whether there was one to copy.
+    ///
+    /// # Errors
+    /// If the bucket refuses; after an ambiguous answer the new path is in the cleanup journal.
+    pub async fn copy_metadata(&self, client: &S3Client, from: &str, to: &str) -> Result<bool> {
+        let (source, target) = (self.keys.content_file(from)?, self.keys.content_file(to)?);
+        match client.copy_object(&source, &target).await {
+            Ok(outcome) => Ok(outcome == CopyOutcome::Copied),
+            Err(error) => self.note_ambiguity(to, Err(error)).await.map(|()| false),
+        }
     }
 
     /// Puts a manifest: like [`put_metadata`](Self::put_metadata), but only while the prefix is

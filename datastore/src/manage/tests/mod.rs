@@ -2,6 +2,7 @@
 
 mod changes;
 mod destroy;
+mod relocate;
 mod removal;
 
 use std::collections::BTreeSet;
