@@ -11,106 +11,10 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 use server::rest::endpoint::Param;
-use server::rest::schema::Schema;
 use server::rest::table::{Access, BodyUse, Endpoint, TABLES};
 
+use crate::values::{By, Dice, dice, fits, usual, value_of};
 use crate::world::World;
-
-/// Texts that fit into one place or another.
-const WORDS: &[&str] = &[
-    "one",
-    "none",
-    "a",
-    "a/b",
-    "host",
-    "vm",
-    "100",
-    "machine",
-    "index.json.blob",
-    "root.pxar.didx",
-    "a@pbs",
-    "root@pam",
-    "weak@pbs",
-    "weak@pbs!t",
-    "root@pam!t",
-    "t",
-    "Admin",
-    "DatastoreAudit",
-    "NoAccess",
-    "/",
-    "/datastore",
-    "/datastore/one",
-    "daily",
-    "mon..fri 8:00",
-    "localhost",
-    "secret12",
-    "10 MiB",
-    "my-bucket",
-    "eu-central-1",
-    "type=s3,client=none,bucket=my-bucket",
-    "read-only",
-    "gc-atime-cutoff=60",
-    "s3-get=10",
-    "backup.example.org",
-    "AKIA1234",
-    "STANDARD",
-    "some words",
-    "aa:bb:cc:dd:ee:ff:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00:11:22:33:44:55:66:77:88:99",
-    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-    "UPID:localhost:00000001:00000001:00000001:67000000:verify:one:root@pam:",
-    "cm9vdA==",
-    "comment",
-    "pbs",
-    "1767225600",
-];
-
-/// Texts that fit hardly anywhere.
-const TRICKS: &[&str] = &[
-    "",
-    ".",
-    "..",
-    "../..",
-    "../../outside",
-    "a/../../outside",
-    "/../outside",
-    "..%2f..%2foutside",
-    "%2e%2e",
-    "%00",
-    "a\0b",
-    "\0",
-    ".hidden",
-    "-x",
-    "a b",
-    "a\nb",
-    "a\rb",
-    "\u{7f}",
-    "ä",
-    "𝄞",
-    "\u{202e}x",
-    "a:b",
-    "a@b@c",
-    "@",
-    "!",
-    "a!b",
-    "host/machine",
-    "//",
-    "\\..\\x",
-    "$(id)",
-    "';--",
-    "{store}",
-    "*",
-    "-1",
-    "99999999999999999999",
-    "1e3",
-    "0x10",
-    "NaN",
-    "true",
-    "null",
-    "[]",
-    "{}",
-    "x=y,z=\"",
-    "UPID:",
-];
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,14 +24,6 @@ pub enum Who {
     Weak,
     /// A token with all of them.
     Admin,
-}
-
-/// How parameters are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
-    Query,
-    Form,
-    Json,
 }
 
 /// What is wrong with a request.
@@ -158,34 +54,6 @@ pub struct Case {
     /// Bytes that are no parameters, behind them.
     garbage: Option<&'static [u8]>,
     content_type: Option<&'static str>,
-}
-
-/// A number to choose by, for each parameter.
-#[derive(Clone, Debug)]
-struct Dice {
-    /// Whether it is there, whether it fits.
-    presence: u8,
-    quality: u8,
-    choice: Index,
-    number: i64,
-    long: bool,
-}
-
-fn dice() -> impl Strategy<Value = Dice> {
-    (
-        any::<u8>(),
-        any::<u8>(),
-        any::<Index>(),
-        any::<i64>(),
-        0..100_u8,
-    )
-        .prop_map(|(presence, quality, choice, number, long)| Dice {
-            presence,
-            quality,
-            choice,
-            number,
-            long: long == 0,
-        })
 }
 
 /// All of them.
@@ -276,7 +144,9 @@ impl Case {
         }
         // What lies in the path is always text.
         let by = if is_in_path { By::Query } else { self.by };
-        let value = value_of(&param.schema, dice, is_wrong, by);
+        let usual = usual(param.name)
+            .filter(|value| !is_wrong && dice.quality % 8 != 0 && fits(&param.schema, value, by));
+        let value = usual.unwrap_or_else(|| value_of(&param.schema, dice, is_wrong, by));
         let fits = match (&value, by) {
             (Value::Array(values), By::Query | By::Form) => {
                 values.iter().all(|value| fits(&param.schema, value, by))
@@ -360,6 +230,11 @@ impl Case {
 
     pub fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()
+    }
+
+    /// Method and path, as the table has them.
+    pub fn endpoint(&self) -> String {
+        format!("{} {}", self.endpoint.method, self.endpoint.path)
     }
 
     pub fn is_extjs(&self) -> bool {
@@ -475,91 +350,4 @@ fn encode(text: &str) -> String {
         byte => format!("%{byte:02x}"),
     };
     text.bytes().map(encode).collect()
-}
-
-/// Whether the schema takes the value, sent that way.
-fn fits(schema: &Schema, value: &Value, by: By) -> bool {
-    match (by, value) {
-        (By::Json, value) => schema.check(value.clone()).is_ok(),
-        (_, Value::String(text)) => schema.parse(text).is_ok(),
-        (_, value) => schema.parse(&value.to_string()).is_ok(),
-    }
-}
-
-fn value_of(schema: &Schema, dice: &Dice, is_wrong: bool, by: By) -> Value {
-    if let Schema::Array(element) = schema {
-        let value = value_of(element, dice, is_wrong, by);
-        return match (is_wrong && dice.presence % 4 == 0, by) {
-            (true, By::Json) => value,
-            _ => vec![value; usize::from(dice.presence % 3) + 1].into(),
-        };
-    }
-    let candidates = candidates(schema, dice, is_wrong);
-    let good: Vec<&Value> = candidates
-        .iter()
-        .filter(|value| fits(schema, value, by) != is_wrong)
-        .collect();
-    let chosen = if good.is_empty() {
-        dice.choice.get(&candidates).clone()
-    } else {
-        (*dice.choice.get(&good)).clone()
-    };
-    if is_wrong && dice.long && matches!(schema, Schema::Text(_)) {
-        return "x".repeat(70_000).into();
-    }
-    chosen
-}
-
-fn candidates(schema: &Schema, dice: &Dice, is_wrong: bool) -> Vec<Value> {
-    if is_wrong {
-        let texts = TRICKS.iter().chain(WORDS).map(|text| json!(text));
-        let others = [
-            json!(null),
-            json!(true),
-            json!(5),
-            json!(-1),
-            json!(1.5),
-            json!({}),
-            json!([[]]),
-            json!({ "a": [1] }),
-        ];
-        let edges = match schema {
-            Schema::Integer { min, max } => vec![
-                json!(min.wrapping_sub(1)),
-                json!(max.wrapping_add(1)),
-                json!(dice.number),
-            ],
-            _ => Vec::new(),
-        };
-        return texts.chain(others).chain(edges).collect();
-    }
-    match schema {
-        Schema::Boolean => vec![
-            json!(true),
-            json!(false),
-            json!("1"),
-            json!("off"),
-            json!("No"),
-        ],
-        Schema::Integer { min, max } => {
-            let inside = min
-                + dice
-                    .number
-                    .unsigned_abs()
-                    .checked_rem((max - min).unsigned_abs().max(1))
-                    .unwrap_or(0)
-                    .cast_signed();
-            let numbers = [*min, *max, inside, 1_767_225_600, 7];
-            let fitting = numbers.into_iter().filter(|n| n >= min && n <= max);
-            let fitting: Vec<i64> = fitting.collect();
-            fitting
-                .iter()
-                .map(|n| json!(n))
-                .chain(fitting.iter().map(|n| json!(n.to_string())))
-                .collect()
-        }
-        Schema::Choice(words) => words.iter().map(|word| json!(word)).collect(),
-        Schema::Text(_) => WORDS.iter().map(|text| json!(text)).collect(),
-        Schema::Array(_) => Vec::new(),
-    }
 }

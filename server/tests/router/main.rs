@@ -4,6 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | `generate` | requests, and what is known of them beforehand |
+//! | `values` | values of their parameters |
 //! | `world` | a server with a datastore, and its files |
 //!
 //! The cases are the same in each run; `ROUTER_SEED` and `ROUTER_CASES` ask for others.
@@ -11,7 +12,11 @@
 #![allow(clippy::disallowed_methods)] // a test looks at files as they are
 
 mod generate;
+mod values;
 mod world;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::Value;
@@ -23,6 +28,17 @@ use world::{Got, World};
 const MAX_MEMORY: u64 = 384 << 20;
 /// More than any answer to a request without content has.
 const MAX_ANSWER: usize = 1 << 20;
+
+/// What the cases were good for: a test that only sees refusals shows nothing.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Endpoints that did what somebody with all rights asked for.
+    done: BTreeSet<String>,
+    /// Requests refused for want of a name, of rights, of good parameters.
+    nameless: usize,
+    powerless: usize,
+    faulty: usize,
+}
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
@@ -36,7 +52,7 @@ fn whatever_is_asked_nobody_gets_more_than_is_theirs() {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&number("ROUTER_SEED", 1).to_le_bytes());
     let config = Config {
-        cases: u32::try_from(number("ROUTER_CASES", 6000)).unwrap(),
+        cases: u32::try_from(number("ROUTER_CASES", 5000)).unwrap(),
         failure_persistence: None,
         ..Config::default()
     };
@@ -49,14 +65,24 @@ fn whatever_is_asked_nobody_gets_more_than_is_theirs() {
         .unwrap();
     let world = runtime.block_on(World::create());
     let before = world::peak_memory();
+    let tally = RefCell::new(Tally::default());
     let result = runner.run(&generate::cases(), |case| {
         runtime
-            .block_on(check(&world, &case))
+            .block_on(check(&world, &case, &tally))
             .map_err(|why| TestCaseError::fail(format!("{why}\n{}", case.uri())))
     });
     if let Err(error) = result {
         panic!("{error}");
     }
+    let Tally {
+        done,
+        nameless,
+        powerless,
+        faulty,
+    } = tally.into_inner();
+    assert!(done.len() >= 45, "{}: {done:#?}", done.len());
+    let counts = [nameless, powerless, faulty];
+    assert!(counts.iter().all(|count| *count >= 300), "{counts:?}");
     let grown = world::peak_memory() - before;
     assert!(grown < MAX_MEMORY, "{} MiB", grown >> 20);
 }
@@ -69,7 +95,7 @@ macro_rules! ensure {
     };
 }
 
-async fn check(world: &World, case: &Case) -> Result<(), String> {
+async fn check(world: &World, case: &Case, tally: &RefCell<Tally>) -> Result<(), String> {
     let Ok(request) = case.request(world) else {
         // Not even the client's library would send it.
         return Ok(());
@@ -95,9 +121,11 @@ async fn check(world: &World, case: &Case) -> Result<(), String> {
         if case.who == Who::Nobody && !case.is_world() {
             ensure!(status == 401, "without credentials: {status} {shown}");
             ensure!(got.body == "authentication failed", "{shown}");
+            tally.borrow_mut().nameless += 1;
         }
         if case.who == Who::Weak && case.needs_privileges() {
             ensure!(answer.is_err(), "without rights: {status} {shown}");
+            tally.borrow_mut().powerless += 1;
         }
         if let Some(fault) = case.fault() {
             ensure!(answer.is_err(), "{fault}: {status} {shown}");
@@ -108,7 +136,10 @@ async fn check(world: &World, case: &Case) -> Result<(), String> {
                     "{fault}: {status} {shown}"
                 );
                 ensure!(told.contains(&fault.word), "{fault}: {told}");
+                tally.borrow_mut().faulty += 1;
             }
+        } else if answer.is_ok() && case.who == Who::Admin {
+            tally.borrow_mut().done.insert(case.endpoint());
         }
     }
     let changed = world.changes();

@@ -2,7 +2,8 @@
 
 mod checks;
 mod ends;
-mod refusals;
+mod order;
+mod parameters;
 mod story;
 mod wire;
 
