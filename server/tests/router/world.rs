@@ -29,7 +29,9 @@ use server::rest::dispatch::respond;
 use server::s3::S3Options;
 use tokio_util::sync::CancellationToken;
 
-const SNAPSHOT: &str = "host/machine/2026-01-01T00:00:00Z";
+/// What is in the snapshot, and part of its name: nobody without rights ever sees them.
+pub const SECRETS: [&str; 2] = ["what only its owner knows", "7f3a"];
+const SNAPSHOT: &str = "host/box-7f3a/2026-01-01T00:00:00Z";
 
 pub struct World {
     server: Arc<Server>,
@@ -221,9 +223,15 @@ async fn snapshot(root: &Path, env: &Env) {
     let session = SessionOptions::new(dir.group.clone(), dir.time, "root@pam".parse().unwrap());
     let never = CancellationToken::new();
     let session = WriterSession::start(&store, session, &never).await.unwrap();
-    let blob = DataBlob::encode_with_iv(b"content", None, true).unwrap();
-    let digest = api_types::digest::Digest::from_bytes(openssl::sha::sha256(b"content"));
-    session.insert_chunk(digest, 7, blob).await.unwrap();
+    let content = SECRETS[0].as_bytes();
+    let blob = DataBlob::encode_with_iv(content, None, false).unwrap();
+    let digest = api_types::digest::Digest::from_bytes(openssl::sha::sha256(content));
+    let length = u32::try_from(content.len()).unwrap();
+    session
+        .add_blob(&"a.conf.blob".parse().unwrap(), blob.raw().clone())
+        .await
+        .unwrap();
+    session.insert_chunk(digest, length, blob).await.unwrap();
     let index = session
         .open_dynamic_index(&"root.pxar.didx".parse().unwrap())
         .await

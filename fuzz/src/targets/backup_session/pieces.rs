@@ -42,8 +42,9 @@ impl Piece {
         }
     }
 
+    /// As it is sent; compressed in any case if it is large, for the fuzzer's speed.
     pub fn encoded(&self, compressed: bool) -> &Bytes {
-        &self.encoded[usize::from(compressed)]
+        &self.encoded[usize::from(compressed || self.data.len() >= FULL)]
     }
 }
 
@@ -82,4 +83,13 @@ pub fn piece(number: u8) -> &'static Piece {
 /// Whether that is the digest of something encrypted.
 pub fn is_sealed(digest: &Digest) -> bool {
     PIECES.with(|pieces| pieces.iter().any(|piece| piece.sealed_digest == *digest))
+}
+
+/// Whether that is, byte by byte, what was once sent of the content with this digest.
+pub fn is_known(digest: &Digest, raw: &[u8]) -> bool {
+    let is_it = |piece: &Piece| {
+        let is_plain = piece.digest == *digest && piece.encoded.iter().any(|known| *known == raw);
+        is_plain || piece.sealed_digest == *digest && piece.sealed == raw
+    };
+    PIECES.with(|pieces| pieces.iter().any(is_it))
 }

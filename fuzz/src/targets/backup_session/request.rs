@@ -215,13 +215,13 @@ fn entry(number: u8, place: u8, at: &mut u64, dynamic: bool) -> (u64, Digest) {
     let end = if dynamic {
         *at
     } else {
-        at.next_multiple_of(FULL)
+        at.div_ceil(FULL).saturating_mul(FULL)
     };
     let start = match place {
         0 if dynamic => end,
         0 => (*at - *at % FULL).saturating_sub(if *at % FULL == 0 { FULL } else { 0 }),
         1 => 0,
-        2 => *at + 1,
+        2 => at.saturating_add(1),
         3 => i64::MAX.cast_unsigned(),
         4 => u64::MAX,
         5 => end,

@@ -27,6 +27,7 @@ use server::rest::answer::Answer;
 use server::rest::call::Body;
 
 use super::model::{Content, File, Model};
+use super::pieces::is_known;
 use super::program::{self, Bend};
 use super::request::{self, Asked};
 
@@ -228,6 +229,9 @@ impl World {
                 let name = path.file_name().and_then(|name| name.to_str());
                 let digest: Digest = name.expect("a name").parse().expect("no temporary file");
                 let raw = fs::read(&path).expect("it can be read");
+                if is_known(&digest, &raw) {
+                    continue;
+                }
                 let blob = DataBlob::from_bytes(raw.into()).expect("a blob");
                 blob.verify_crc().expect("it is whole");
                 blob.verify_digest(&digest, None)
