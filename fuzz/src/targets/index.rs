@@ -117,8 +117,15 @@ fn check_fixed(data: &[u8]) -> bool {
     assert!(others.iter().all(|entry| entry.size() == chunk_size));
     assert!(last.size() <= chunk_size);
     if chunk_size == FIXED_CHUNK_SIZE {
-        let rewritten = rewrite_fixed(&reader, &entries).expect("it is a whole image");
-        check_rewritten(&rewritten, &file);
+        // A place that was never set, which a writer does not leave.
+        let has_hole = entries
+            .iter()
+            .any(|entry| *entry.digest.as_bytes() == [0; 32]);
+        match rewrite_fixed(&reader, &entries) {
+            Ok(rewritten) if !has_hole => check_rewritten(&rewritten, &file),
+            Err(_) if has_hole => {}
+            other => panic!("with a hole: {has_hole}, {other:?}"),
+        }
     }
     true
 }

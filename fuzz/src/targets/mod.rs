@@ -1,5 +1,6 @@
 //! The targets, by what they read.
 
+mod backup_session;
 mod blob;
 mod catalog;
 mod configuration;
@@ -41,4 +42,5 @@ pub const TARGETS: &[Target] = &[
     other_journals::TARGET,
     gc_files::TARGET,
     index_cache::TARGET,
+    backup_session::TARGET,
 ];

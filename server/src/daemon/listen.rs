@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access_log::AccessLog;
+use super::idle::Activity;
 use super::redirect::redirect;
 use super::server::Server;
 use super::tls::Tls;
@@ -160,9 +161,14 @@ impl Listener {
 
     async fn serve_http2(&self, io: TokioIo<Secure>, peer: SocketAddr) -> Result<()> {
         let (server, tls_peer) = (Arc::clone(&self.server), peer);
+        let activity = Activity::default();
+        let counted = activity.clone();
         let service = service_fn(move |request| {
-            let server = Arc::clone(&server);
-            async move { answer(&server, request, tls_peer).await }
+            let (server, busy) = (Arc::clone(&server), counted.begin());
+            async move {
+                let answered = answer(&server, request, tls_peer).await;
+                answered.map(|response| busy.until_sent(response))
+            }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -174,6 +180,15 @@ impl Listener {
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             result = &mut connection => return Ok(result?),
+            () = activity.idle_for(self.header_timeout, &self.server.env) => {
+                connection.as_mut().graceful_shutdown();
+                // Who says nothing does not say goodbye either.
+                let patience = self.header_timeout.min(HANDSHAKE_TIMEOUT);
+                return tokio::select! {
+                    result = connection => Ok(result?),
+                    () = self.server.env.sleep(patience) => Ok(()),
+                };
+            }
             () = self.server.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         tokio::select! {

@@ -15,6 +15,7 @@ pub mod certificate;
 pub mod certificate_info;
 pub mod command;
 pub mod dev;
+mod idle;
 pub mod listen;
 pub mod notify;
 pub mod redirect;

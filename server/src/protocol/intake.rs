@@ -5,6 +5,7 @@
 //! with one window for the whole connection, the bytes that would complete a half read upload may
 //! be stuck behind those of uploads that nobody reads. So reading stops only while at least one
 //! upload is complete: it is being stored, and that ends and makes room, whatever the client does.
+//! A client that begins a great many and completes none is refused in the end.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,10 @@ use crate::rest::call::Body;
 
 /// Bytes of uploads in memory from which on no more is read.
 const LIMIT: u64 = 64 << 20;
+/// Bytes of uploads that are begun and not complete: as many as all requests that a client may
+/// have under way with chunks of the usual size. Clients complete one after the other and come
+/// nowhere near; one that does is refused rather than waited for, or memory would have no end.
+const MOST_BEGUN: u64 = 1 << 30;
 /// What is allocated on the mere promise of an upload.
 const FIRST_BUFFER: usize = 64 << 10;
 
@@ -59,6 +64,9 @@ pub enum IntakeError {
         /// How much there is.
         received: u64,
     },
+    /// Too much was begun at once.
+    #[error("more than {MOST_BEGUN} bytes of uploads are begun and not complete")]
+    TooMany,
     /// The connection broke.
     #[error("failed to read the request: {0:#}")]
     Broken(anyhow::Error),
@@ -73,9 +81,14 @@ pub struct Share {
 }
 
 impl Share {
-    fn grow(&mut self, by: u64) {
+    fn grow(&mut self, by: u64) -> Result<(), IntakeError> {
+        let mut state = self.intake.state();
+        if state.buffered + by > MOST_BEGUN {
+            return Err(IntakeError::TooMany);
+        }
+        state.buffered += by;
         self.bytes += by;
-        self.intake.state().buffered += by;
+        Ok(())
     }
 
     fn complete(&mut self) {
@@ -118,7 +131,7 @@ impl Intake {
             if data.len() > wanted - bytes.len() {
                 return Err(IntakeError::TooLong { announced });
             }
-            share.grow(length(&data));
+            share.grow(length(&data))?;
             if bytes.is_empty() && data.len() == wanted {
                 bytes = BytesMut::from(data);
                 continue;
@@ -238,5 +251,22 @@ mod tests {
         }
         assert!(intake.state().buffered > LIMIT);
         intake.read(body(b"x"), 1).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_only_begun_has_an_end() {
+        let intake = Arc::new(Intake::default());
+        let begun = Share {
+            intake: Arc::clone(&intake),
+            bytes: MOST_BEGUN - 2,
+            complete: false,
+        };
+        intake.state().buffered = begun.bytes;
+        intake.read(body(b"xy"), 2).await.unwrap();
+        let refused = intake.read(body(b"xyz"), 3).await.unwrap_err();
+        assert!(matches!(refused, IntakeError::TooMany), "{refused}");
+        drop(begun);
+        intake.read(body(b"xyz"), 3).await.unwrap();
+        assert_eq!(intake.state().buffered, 0);
     }
 }

@@ -10,6 +10,10 @@ use super::endpoint::Param;
 use super::error::RestError;
 use super::path::pairs;
 
+/// Problems that are told. Nobody reads more, and half a megabyte of parameters that nobody knows
+/// would make an answer of many.
+const MAX_PROBLEMS: usize = 100;
+
 /// Checked parameters, by name. What was not given and has a default is there with it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Params(Map<String, Value>);
@@ -39,7 +43,7 @@ impl Source<'_> {
 
 impl Params {
     /// Checks what was given against what the endpoint declares. All problems are reported at
-    /// once.
+    /// once, unless there are a great many.
     ///
     /// `in_path` are the parameters that the path held, already decoded.
     pub fn check(
@@ -61,6 +65,9 @@ impl Params {
             Source::Pairs(pairs) => {
                 for (name, text) in pairs {
                     check.text(&name, &text);
+                    if check.is_hopeless() {
+                        break;
+                    }
                 }
             }
             Source::Json(body) => {
@@ -69,6 +76,9 @@ impl Params {
                         check.problem(&name, "duplicate parameter.");
                     } else {
                         check.value(&name, value);
+                    }
+                    if check.is_hopeless() {
+                        break;
                     }
                 }
             }
@@ -126,6 +136,10 @@ struct Check<'a> {
 impl Check<'_> {
     fn problem(&mut self, name: &str, reason: impl Into<String>) {
         self.problems.push((name.to_owned(), reason.into()));
+    }
+
+    fn is_hopeless(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS
     }
 
     fn declared(&mut self, name: &str) -> Option<Param> {
@@ -244,6 +258,19 @@ mod tests {
             "parameter verification failed - 'store': \
              parameter is missing and it is not optional."
         );
+    }
+
+    #[test]
+    fn a_great_many_problems_are_not_all_told() {
+        let form = "x&".repeat(100_000);
+        let error = texts("store=a", &form).unwrap_err();
+        assert_eq!(error.parameters.len(), MAX_PROBLEMS);
+        let object: Map<_, _> = (0..100_000)
+            .map(|number| (number.to_string(), Value::Null))
+            .collect();
+        let body = Value::Object(object).to_string();
+        let error = Params::check(DECLARED, &[], Source::Json(body.as_bytes())).unwrap_err();
+        assert!(error.message.len() < 10_000, "{}", error.message.len());
     }
 
     #[test]

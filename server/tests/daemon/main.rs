@@ -6,5 +6,8 @@
 mod access;
 mod backup;
 mod connections;
+mod frames;
+mod hostile;
 mod life;
+mod revoked;
 mod support;

@@ -113,8 +113,16 @@ impl Daemon {
 
     /// A TLS connection to the very server that `env` describes.
     pub fn tls(&self) -> SslStream<TcpStream> {
+        self.tls_speaking(b"")
+    }
+
+    /// The same, for one of these protocols.
+    pub fn tls_speaking(&self, protocols: &[u8]) -> SslStream<TcpStream> {
         let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
         connector.set_verify(SslVerifyMode::NONE);
+        if !protocols.is_empty() {
+            connector.set_alpn_protos(protocols).unwrap();
+        }
         let configuration = connector.build().configure().unwrap();
         let stream = configuration
             .verify_hostname(false)
@@ -171,6 +179,15 @@ impl Daemon {
 
     pub fn wait(&mut self) -> ExitStatus {
         self.process.wait().unwrap()
+    }
+
+    /// A figure of the process's memory in bytes, by its name in `/proc`.
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib << 10
     }
 
     /// Open files of the process.

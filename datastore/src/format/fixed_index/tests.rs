@@ -132,11 +132,25 @@ fn rules_for_chunks_of_an_image_of_known_size() {
     index.add_chunk(2 * MIB4, 7, &digest(3)).unwrap();
     index.add_chunk(0, MIB4, &digest(9)).unwrap();
     index.add_chunk(0, MIB4, &digest(1)).unwrap();
+    index.add_chunk(MIB4, MIB4, &digest(2)).unwrap();
     let closed = index.close().unwrap();
     assert_eq!((closed.size(), closed.index_count()), (2 * MIB4 + 7, 3));
     let index = reader(&closed.read().unwrap()).unwrap();
     let digests: Vec<_> = index.entries().digests().map(Result::unwrap).collect();
-    assert_eq!(digests, [digest(1), digest(0), digest(3)]);
+    assert_eq!(digests, [digest(1), digest(2), digest(3)]);
+}
+
+#[test]
+fn a_place_that_was_never_set_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = writer(dir.path(), Some(3 * MIB4));
+    for start in [0, 2 * MIB4, 2 * MIB4] {
+        index.add_chunk(start, MIB4, &digest(1)).unwrap();
+    }
+    let error = index.close().unwrap_err().to_string();
+    let why = format!("no chunk was appended at {MIB4}");
+    assert!(error.contains(&why), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

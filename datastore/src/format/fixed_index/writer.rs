@@ -167,8 +167,8 @@ impl FixedIndexWriter {
         Ok(size)
     }
 
-    /// Completes the temporary file. Digests that were never set stay zero: the caller compares
-    /// the number of chunks with what it was told.
+    /// Completes the temporary file. Refused while a chunk is not set: a caller that counts may
+    /// have counted one twice that was set twice.
     pub fn close(self) -> Result<ClosedIndex, FormatError> {
         let count = self.index_count();
         if count == 0 {
@@ -190,6 +190,12 @@ impl FixedIndexWriter {
         while left > 0 {
             let len = usize::try_from(left).unwrap_or(usize::MAX).min(COPY_BUFFER);
             file.read_exact(&mut buffer[..len]).map_err(failed())?;
+            let (digests, _) = buffer[..len].as_chunks::<32>();
+            if let Some(hole) = digests.iter().position(|digest| *digest == [0; 32]) {
+                let slot = count - left / DIGEST_LEN + hole as u64;
+                let why = format!("no chunk was appended at {}", slot * FIXED_CHUNK_SIZE);
+                return Err(FormatError::refused(self.temp.name(), why));
+            }
             hasher.update(&buffer[..len]);
             left -= len as u64;
         }

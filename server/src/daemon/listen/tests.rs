@@ -63,10 +63,17 @@ async fn an_idle_connection_ends() {
         .unwrap();
     let mut once = world.connect(b"\x08http/1.1").await;
     once.write_all(PING).await.unwrap();
-    for stream in [&mut never, &mut half, &mut once] {
+    // Not even the first words of HTTP/2; and no request after them.
+    let mut mute = world.connect(b"\x02h2").await;
+    let mut polite = world.connect(b"\x02h2").await;
+    polite
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    for stream in [&mut never, &mut half, &mut once, &mut mute, &mut polite] {
         let mut all = Vec::new();
         let end = stream.read_to_end(&mut all);
-        let ended = tokio::time::timeout(Duration::from_secs(10), end).await;
+        let ended = tokio::time::timeout(Duration::from_secs(30), end).await;
         assert!(ended.is_ok(), "{}", String::from_utf8_lossy(&all));
     }
     world.server.shutdown.cancel();

@@ -1,14 +1,12 @@
 use http_body_util::Full;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, SET_COOKIE};
-use proptest::prelude::*;
 use s3_client::env::Env;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::config::ConfigError;
 use crate::paths::Paths;
-use crate::rest::table::TABLES;
 use crate::s3::S3Options;
 
 struct World {
@@ -543,71 +541,4 @@ async fn without_rights_one_sees_oneself() {
         )
         .await;
     assert_eq!(got.status, 403);
-}
-
-/// A method, a path that may be one of the table's, and parameters that may fit.
-fn requests() -> impl Strategy<Value = (Method, String, String, bool)> {
-    let paths: Vec<&'static str> = TABLES.iter().copied().flatten().map(|e| e.path).collect();
-    let word = prop_oneof![
-        Just("a@pbs".to_owned()),
-        Just("localhost".to_owned()),
-        "[ -~]{0,12}",
-        "(%[0-9a-fA-F]{2}){0,4}",
-    ];
-    let words = proptest::collection::vec(word.clone(), 4);
-    let path = (proptest::sample::select(paths), words).prop_map(|(path, words)| {
-        let mut words = words.into_iter();
-        path.split('/')
-            .map(|word| match parameter(word) {
-                Some(_) => words.next().unwrap_or_default(),
-                None => word.to_owned(),
-            })
-            .collect::<Vec<_>>()
-            .join("/")
-    });
-    let names: Vec<&'static str> = TABLES
-        .iter()
-        .copied()
-        .flatten()
-        .flat_map(|e| e.params)
-        .map(|param| param.name)
-        .collect();
-    let pair =
-        (proptest::sample::select(names), word).prop_map(|(name, value)| format!("{name}={value}"));
-    let pairs = proptest::collection::vec(pair, 0..4).prop_map(|pairs| pairs.join("&"));
-    let method = proptest::sample::select(vec![
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::HEAD,
-        Method::OPTIONS,
-    ]);
-    (method, path, pairs, any::<bool>())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
-    /// Whatever comes, there is an answer, and without credentials nobody gets at anything.
-    #[test]
-    fn any_request_has_an_answer((method, path, form, is_shown) in requests()) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let uri = format!("/api2/json{path}").replace([' ', '"', '<', '>', '`', '{', '}', '\\', '^', '|'], "_");
-        prop_assume!(uri.parse::<hyper::Uri>().is_ok());
-        runtime.block_on(async {
-            let world = world().await;
-            let token = if is_shown { world.token.clone() } else { String::new() };
-            let got = world.raw(method.clone(), &uri, "", &form, &token).await;
-            assert!(got.status != 500, "{method} {uri} {form}: {}", got.body);
-            if !is_shown && got.status == 200 {
-                let open = ["/ping", "/access/domains", "/access/ticket"];
-                assert!(open.iter().any(|open| uri.contains(open)), "{method} {uri}");
-            }
-        });
-    }
 }
