@@ -116,13 +116,18 @@ where
             Ok::<_, Infallible>(answer(&session, request).await)
         }
     });
-    http2::Builder::new(Tasks { gone })
+    builder(Tasks { gone }).serve_connection(io, service).await
+}
+
+/// HTTP/2 as sessions speak it.
+pub fn builder<E>(executor: E) -> http2::Builder<E> {
+    let mut builder = http2::Builder::new(executor);
+    builder
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_frame_size(MAX_FRAME)
-        .max_concurrent_streams(MAX_REQUESTS)
-        .serve_connection(io, service)
-        .await
+        .max_concurrent_streams(MAX_REQUESTS);
+    builder
 }
 
 async fn answer<S: Session>(
