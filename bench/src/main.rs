@@ -103,6 +103,9 @@ async fn measure(arguments: &Arguments, rows: &[Box<dyn Row>]) -> Result<bool> {
             Ok(outcome) => {
                 let seconds = (env.now() - started).as_secs();
                 eprintln!("    {outcome} in {seconds} s");
+                for detail in &outcome.details {
+                    eprintln!("    - {detail}");
+                }
                 outcomes.push(outcome);
             }
             Err(error) => {

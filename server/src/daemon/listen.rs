@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::access_log::AccessLog;
 use super::redirect::redirect;
 use super::server::Server;
-use super::tls::Tls;
+use super::tls::{Secure, Tls};
 use crate::rest::answer::AnswerBody;
 use crate::rest::dispatch::respond;
 
@@ -219,8 +219,6 @@ async fn answer(
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 const MAX_HEAD_U32: u32 = 64 * 1024;
-
-type Secure = tokio_openssl::SslStream<TcpStream>;
 
 /// How a connection begins.
 enum Beginning {

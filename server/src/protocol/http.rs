@@ -19,10 +19,12 @@ use crate::rest::answer::{Answer, AnswerBody, full};
 use crate::rest::call::Body;
 use crate::rest::error::RestError;
 
-/// Bytes of bodies that a client may send before they are read: of one request, and of all.
-const WINDOW: u32 = 32 << 20;
-/// Longest frame that a client may send.
-const MAX_FRAME: u32 = 4 << 20;
+/// Bytes of bodies that a client may send before they are read: of one request, and of all. They
+/// are in memory, of each session, however slow the storage is.
+const WINDOW: u32 = 16 << 20;
+/// Longest frame that a client may send: as long as there can be. A chunk that needs more than one
+/// is completed only after the first frames of all that the client sends beside it, and copied.
+const MAX_FRAME: u32 = (1 << 24) - 1;
 /// Clients keep about a hundred uploads under way.
 const MAX_REQUESTS: u32 = 256;
 /// A refused chunk is refused slowly, like a refused password.

@@ -7,4 +7,5 @@ mod access;
 mod backup;
 mod connections;
 mod life;
+mod memory;
 mod support;

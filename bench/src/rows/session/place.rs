@@ -1,7 +1,7 @@
 //! A daemon with its datastores, in processes of their own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -69,6 +69,7 @@ impl Place {
         let config = dir.path().join("config");
         std::fs::create_dir(&config)?;
         let path = dir.path().join("datastores/local");
+        std::fs::create_dir_all(path.join(".chunks"))?;
         let text = format!("datastore: local\n\tpath {}\n", path.display());
         std::fs::write(config.join("datastore.cfg"), text)?;
         Self::run(dir)
@@ -132,12 +133,6 @@ impl Place {
     /// Most memory that the daemon ever had.
     pub fn peak_memory(&self) -> Result<u64> {
         process::peak_memory(&self.daemon.id().to_string())
-    }
-
-    /// A directory on the same file system.
-    #[must_use]
-    pub fn dir(&self) -> PathBuf {
-        self.dir.path().to_owned()
     }
 }
 
