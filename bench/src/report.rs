@@ -71,6 +71,7 @@ pub fn json(outcomes: &[Outcome]) -> Result<String> {
                 "ratio": outcome.ratio,
                 "target": target,
                 "spread": outcome.spread,
+                "details": outcome.details,
             })
         })
         .collect();

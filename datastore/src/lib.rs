@@ -26,6 +26,7 @@ pub use s3_client::env;
 
 pub mod atomic_file;
 pub mod backend;
+mod checks;
 pub mod chunk_store;
 pub mod digests;
 pub mod disk;

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use api_types::names::ArchiveName;
 use futures_util::future::BoxFuture;
 
-use crate::children::{Needed, STORE, Task};
+use crate::children;
+use crate::children::collection::{Needed, STORE, Task};
 use crate::row::{Bench, Round, Row, Setup, Side, Target, Unit};
 use crate::world::corpus::Corpus;
 use crate::world::index_file;
@@ -85,7 +86,7 @@ impl MemoryBench {
             indexes,
             run: dir.path().join("run"),
         };
-        let needed = child(&task).await?;
+        let needed = child(task).await?;
         if side == Side::Ours {
             let garbage = chunks - written.chunks;
             ensure!(
@@ -126,9 +127,9 @@ fn write_indexes(base: &Path, corpus: Corpus) -> Result<Written> {
 }
 
 /// Runs this program once more.
-async fn child(task: &Task) -> Result<Needed> {
+async fn child(task: Task) -> Result<Needed> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let task = serde_json::to_string(task)?;
+    let task = serde_json::to_string(&children::Task::Collection(task))?;
     let run = move || Command::new(program).arg("--child").arg(task).output();
     let output = tokio::task::spawn_blocking(run)
         .await?

@@ -6,6 +6,7 @@ mod filesystem;
 mod mark;
 mod memory;
 mod refresh;
+mod session;
 mod transfer;
 
 use crate::row::Row;
@@ -13,7 +14,7 @@ use crate::row::Row;
 /// All of them.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Row>> {
-    vec![
+    let mut rows: Vec<Box<dyn Row>> = vec![
         Box::new(mark::First),
         Box::new(mark::Again),
         Box::new(collect::Latency),
@@ -25,5 +26,7 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(refresh::Refresh),
         Box::new(beside::Beside),
         Box::new(transfer::Cpu),
-    ]
+    ];
+    rows.extend(session::all());
+    rows
 }

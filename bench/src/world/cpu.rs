@@ -9,6 +9,9 @@ use nix::sys::time::TimeVal;
 use openssl::hash::{Hasher, MessageDigest};
 use openssl::symm::{Cipher, Crypter, Mode};
 
+/// Bytes in a full TLS record.
+const RECORD: usize = 16 << 10;
+
 /// What this process has used, in all its threads.
 pub fn used() -> Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
@@ -61,8 +64,6 @@ impl Demanded {
 /// Measures that over these objects, on this thread.
 pub fn demanded<'a>(objects: impl Iterator<Item = &'a Bytes>) -> Result<Demanded> {
     let mut total = Demanded::default();
-    let (key, nonce) = ([7; 32], [9; 12]);
-    let mut record = vec![0; (16 << 10) + 16];
     for object in objects {
         let plain = object.slice(12..);
         timed(&mut total.crc, || {
@@ -83,21 +84,26 @@ pub fn demanded<'a>(objects: impl Iterator<Item = &'a Bytes>) -> Result<Demanded
             std::hint::black_box(md5.finish()?);
             Ok(())
         })?;
-        timed(&mut total.tls, || {
-            let cipher = Cipher::aes_256_gcm();
-            let mut crypter = Crypter::new(cipher, Mode::Encrypt, &key, Some(&nonce))?;
-            for piece in object.chunks(16 << 10) {
-                std::hint::black_box(crypter.update(piece, &mut record)?);
-            }
-            Ok(())
-        })?;
+        timed(&mut total.tls, || encrypt_records(object))?;
     }
     Ok(total)
 }
 
-fn timed(total: &mut Duration, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    let before = used()?;
-    work()?;
-    *total += used()? - before;
+/// AES-256-GCM over the bytes, in records as TLS has them.
+pub fn encrypt_records(bytes: &[u8]) -> Result<()> {
+    let (key, nonce) = ([7; 32], [9; 12]);
+    let mut record = vec![0; RECORD + 16];
+    let mut crypter = Crypter::new(Cipher::aes_256_gcm(), Mode::Encrypt, &key, Some(&nonce))?;
+    for piece in bytes.chunks(RECORD) {
+        std::hint::black_box(crypter.update(piece, &mut record)?);
+    }
     Ok(())
+}
+
+/// Adds what `work` uses of the processor.
+pub fn timed<T>(total: &mut Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = used()?;
+    let done = work()?;
+    *total += used()? - before;
+    Ok(done)
 }

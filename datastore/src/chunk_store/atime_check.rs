@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api_types::datastore::SyncLevel;
-use api_types::digest::Digest;
 
 use super::{ChunkStore, LocalChunk, remove, stat_file, touch};
 use crate::atomic_file::Durability;
 use crate::env::Env;
 use crate::file_time::FileTime;
-use crate::format::DataBlob;
+use crate::format::zero_chunk::{ZERO_CHUNK_DIGEST, zero_chunk};
 use crate::local_error::{LocalError, LocalResult};
 
 /// The file on which the check is made.
@@ -25,11 +24,6 @@ pub enum AtimeProbe {
     /// named like a chunk would claim that the object exists.
     ScratchFile,
 }
-
-/// Digest of the chunk of [`AtimeProbe::ZeroChunk`].
-const ZERO_CHUNK_DIGEST: &str = "bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8";
-
-const ZERO_CHUNK_SIZE: usize = 4 << 20;
 
 /// Name of the scratch file; the sweep ignores it.
 const SCRATCH_NAME: &str = ".atime-check";
@@ -65,13 +59,10 @@ impl ChunkStore {
         let now = FileTime::now(env);
         match probe {
             AtimeProbe::ZeroChunk => {
-                let invalid = |error: String| LocalError::invalid(&self.chunks, error);
-                let digest = Digest::from_hex(ZERO_CHUNK_DIGEST)
-                    .map_err(|error| invalid(error.to_string()))?;
-                let blob = DataBlob::encode(&vec![0; ZERO_CHUNK_SIZE], None, true, env)
-                    .map_err(|error| invalid(error.to_string()))?;
-                self.insert_chunk(&digest, blob.raw(), SyncLevel::None, now)?;
-                Ok(self.chunk_path(&digest))
+                let blob = zero_chunk()
+                    .map_err(|error| LocalError::invalid(&self.chunks, error.to_string()))?;
+                self.insert_chunk(&ZERO_CHUNK_DIGEST, blob.raw(), SyncLevel::None, now)?;
+                Ok(self.chunk_path(&ZERO_CHUNK_DIGEST))
             }
             AtimeProbe::ScratchFile => {
                 let path = self.chunks.join(SCRATCH_NAME);

@@ -6,7 +6,8 @@
 //!   readers and writers;
 //! - [`manifest`]: `index.json.blob`, its signature and its unprotected part, on top of
 //!   [`canonical_json`];
-//! - [`key`]: key files and the RSA-encrypted key; [`catalog`]: the list of file names.
+//! - [`key`]: key files and the RSA-encrypted key; [`catalog`]: the list of file names;
+//! - [`zero_chunk`]: the chunk of zeros.
 //!
 //! Everything read here may be hostile: no reader panics, and none allocates by a length that it
 //! has not compared with the length of its input or with a limit.
@@ -23,6 +24,7 @@ pub mod key;
 pub mod manifest;
 #[cfg(test)]
 mod test_vectors;
+pub mod zero_chunk;
 
 pub use blob::{
     BlobKind, DataBlob, MAX_BLOB_PLAIN, MAX_CHUNK_ENCODED, MAX_CHUNK_PLAIN, MIN_BLOB_ENCODED,

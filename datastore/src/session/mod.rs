@@ -215,17 +215,12 @@ impl WriterSession {
         mut blob: DataBlob,
     ) -> Result<InsertOutcome> {
         let _call = self.begin("store a chunk")?;
-        let blob = self
-            .store
-            .env
-            .blocking(move || -> Result<DataBlob> {
-                blob.set_crc();
-                // Not the CRC again, which is right now.
-                blob.verify_digest(&digest, Some(u64::from(plain_size)))
-                    .map_err(Error::format(format!("uploaded chunk {digest}")))?;
-                Ok(blob)
-            })
-            .await?;
+        let check = move || -> Result<DataBlob> {
+            blob.accept(&digest, u64::from(plain_size))
+                .map_err(Error::format(format!("uploaded chunk {digest}")))?;
+            Ok(blob)
+        };
+        let blob = self.store.checks.run(&self.store.env, check).await?;
         let payload = self.options.payload;
         let outcome = self
             .store

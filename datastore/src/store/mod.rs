@@ -27,6 +27,7 @@ use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::backend::s3::keys::StoreKeys;
 use crate::backend::s3::ownership::Instance;
 use crate::backend::s3::{DEFAULT_QUARANTINE, S3Backend, S3BackendParts};
+use crate::checks::Checks;
 use crate::chunk_store::{ChunkStore, InsertPlan};
 use crate::digests::{DigestTable, Slot};
 use crate::env::Env;
@@ -96,6 +97,8 @@ pub struct DataStore {
     pub(crate) backend: Backend,
     pub(crate) state: StateDir,
     pub(crate) sessions: Arc<SessionRegistry>,
+    /// Of uploaded chunks.
+    pub(crate) checks: Checks,
     pub(crate) activation: tokio::sync::Mutex<Activation>,
     /// Held while [leftovers](tend) are seen to; a collection waits for that.
     pub(crate) tending: tokio::sync::Mutex<()>,
@@ -163,6 +166,7 @@ impl DataStore {
             moves: MoveJournal::new(&options.lock_dir, options.env.clone()),
             snapshots,
             sessions: Arc::new(SessionRegistry::default()),
+            checks: Checks::default(),
             activation: tokio::sync::Mutex::default(),
             metadata_epoch: Arc::default(),
             gc_running: AtomicBool::new(false),

@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+use server::daemon::command::{self, Cli};
+
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(server::daemon::command::run()),
+        Ok(runtime) => runtime.block_on(command::run(Cli::parse())),
         Err(error) => {
             server::console::error_line(&format!("error: failed to start: {error}"));
             ExitCode::FAILURE

@@ -38,10 +38,8 @@ pub struct Cli {
     pub s3: S3Options,
 }
 
-/// Parses the command line and runs the daemon to its end. `COFFER_LOG` sets what is logged to
-/// standard error.
-pub async fn run() -> ExitCode {
-    let cli = Cli::parse();
+/// Runs the daemon to its end. `COFFER_LOG` sets what is logged to standard error.
+pub async fn run(cli: Cli) -> ExitCode {
     log_to_stderr();
     match execute(cli).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use super::access_log::AccessLog;
 use super::idle::Activity;
 use super::redirect::redirect;
 use super::server::Server;
-use super::tls::Tls;
+use super::tls::{Secure, Tls};
 use crate::rest::answer::AnswerBody;
 use crate::rest::dispatch::respond;
 
@@ -234,8 +234,6 @@ async fn answer(
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 const MAX_HEAD_U32: u32 = 64 * 1024;
-
-type Secure = tokio_openssl::SslStream<TcpStream>;
 
 /// How a connection begins.
 enum Beginning {

@@ -17,6 +17,7 @@ use crate::access::control::AccessControl;
 use crate::config::Config;
 use crate::datastores::Datastores;
 use crate::paths::Paths;
+use crate::protocol::memory::Memory;
 use crate::s3::{S3Clients, S3Options};
 use crate::task::{TaskSpec, Tasks, WorkerTask};
 
@@ -39,6 +40,8 @@ pub struct Server {
     pub stores: Arc<Datastores>,
     /// Who is it, and what may they do.
     pub access: AccessControl,
+    /// What of clients' data is in memory.
+    pub memory: Arc<Memory>,
     /// The certificate in use.
     pub tls: Arc<Tls>,
     /// Cancelled when the daemon is to end: nothing new begins, what takes long is aborted.
@@ -63,6 +66,7 @@ impl Server {
         Ok(Arc::new(Self {
             access: AccessControl::open(&paths, env.clone())?,
             tasks: Tasks::new(&paths, env.clone()),
+            memory: Arc::default(),
             tls: Arc::new(Tls::open(CertificateFiles::new(&paths.config), &env)?),
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),

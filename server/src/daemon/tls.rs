@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslMethod, select_next_proto};
 use s3_client::env::Env;
+use tokio::io::BufStream;
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
@@ -18,6 +19,13 @@ use super::certificate::{Certificate, CertificateFiles};
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// What may be spoken, best first, in the form of the protocol: lengths before names.
 const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
+
+/// Bytes that are read from a connection, or written to it, at once. A record has 16 KiB, and for
+/// each OpenSSL would make two system calls. Only what is used of it is in memory.
+const BUFFER: usize = 128 << 10;
+
+/// A TLS connection.
+pub type Secure = SslStream<BufStream<TcpStream>>;
 
 /// Accepts TLS connections.
 pub struct Tls {
@@ -54,11 +62,12 @@ impl Tls {
     }
 
     /// Does its part of a connection's beginning.
-    pub async fn accept(&self, stream: TcpStream) -> Result<SslStream<TcpStream>> {
+    pub async fn accept(&self, stream: TcpStream) -> Result<Secure> {
         let ssl = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             Ssl::new(current.acceptor.context())?
         };
+        let stream = BufStream::with_capacity(BUFFER, BUFFER, stream);
         let mut stream = SslStream::new(ssl, stream)?;
         Pin::new(&mut stream).accept().await?;
         Ok(stream)

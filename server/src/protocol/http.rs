@@ -19,10 +19,12 @@ use crate::rest::answer::{Answer, AnswerBody, full};
 use crate::rest::call::Body;
 use crate::rest::error::RestError;
 
-/// Bytes of bodies that a client may send before they are read: of one request, and of all.
-const WINDOW: u32 = 32 << 20;
-/// Longest frame that a client may send.
-const MAX_FRAME: u32 = 4 << 20;
+/// Bytes of bodies that a client may send before they are read: of one request, and of all. They
+/// are in memory, of each session, however slow the storage is.
+const WINDOW: u32 = 16 << 20;
+/// Longest frame that a client may send: as long as there can be. A chunk that needs more than one
+/// is completed only after the first frames of all that the client sends beside it, and copied.
+const MAX_FRAME: u32 = (1 << 24) - 1;
 /// Clients keep about a hundred uploads under way.
 const MAX_REQUESTS: u32 = 256;
 /// A refused chunk is refused slowly, like a refused password.
@@ -116,13 +118,18 @@ where
             Ok::<_, Infallible>(answer(&session, request).await)
         }
     });
-    http2::Builder::new(Tasks { gone })
+    builder(Tasks { gone }).serve_connection(io, service).await
+}
+
+/// HTTP/2 as sessions speak it.
+pub fn builder<E>(executor: E) -> http2::Builder<E> {
+    let mut builder = http2::Builder::new(executor);
+    builder
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_frame_size(MAX_FRAME)
-        .max_concurrent_streams(MAX_REQUESTS)
-        .serve_connection(io, service)
-        .await
+        .max_concurrent_streams(MAX_REQUESTS);
+    builder
 }
 
 async fn answer<S: Session>(

@@ -1,23 +1,25 @@
 //! Uploads of one session: read whole before they are used, within a limit of memory.
 //!
-//! A client has many uploads under way. While more than `LIMIT` bytes of them are in memory, no
-//! more is read, and HTTP/2's flow control stops the client. That must not end in a standstill:
-//! with one window for the whole connection, the bytes that would complete a half read upload may
-//! be stuck behind those of uploads that nobody reads. So reading stops only while at least one
-//! upload is complete: it is being stored, and that ends and makes room, whatever the client does.
-//! A client that begins a great many and completes none is refused in the end.
+//! A client has many uploads under way. While there is no room for more, no more is read, and
+//! HTTP/2's flow control stops the client. That must not end in a standstill: with one window for
+//! the whole connection, the bytes that would complete a half read upload may be stuck behind those
+//! of uploads that nobody reads. So reading stops only while at least one upload is complete: it is
+//! being stored, and that ends and makes room, whatever the client does. A client that begins a
+//! great many and completes none is refused in the end.
+//!
+//! An upload that comes in one frame, as most chunks do, is used as it came, without a copy.
 
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
-use tokio::sync::Notify;
+use hyper::body::{Body as _, Frame};
 
+use super::memory::{self, Account, Memory};
 use crate::rest::call::Body;
 
-/// Bytes of uploads in memory from which on no more is read.
-const LIMIT: u64 = 64 << 20;
 /// Bytes of uploads that are begun and not complete: as many as all requests that a client may
 /// have under way with chunks of the usual size. Clients complete one after the other and come
 /// nowhere near; one that does is refused rather than waited for, or memory would have no end.
@@ -26,16 +28,11 @@ const MOST_BEGUN: u64 = 1 << 30;
 const FIRST_BUFFER: usize = 64 << 10;
 
 /// The uploads of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Intake {
-    state: Mutex<State>,
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    buffered: u64,
-    complete: usize,
+    account: Arc<Account>,
+    /// Uploads that are in memory as a whole.
+    complete: AtomicUsize,
 }
 
 /// A whole upload.
@@ -76,73 +73,63 @@ pub enum IntakeError {
 #[derive(Debug)]
 pub struct Share {
     intake: Arc<Intake>,
-    bytes: u64,
     complete: bool,
+    memory: memory::Share,
 }
 
 impl Share {
-    fn grow(&mut self, by: u64) -> Result<(), IntakeError> {
-        let mut state = self.intake.state();
-        if state.buffered + by > MOST_BEGUN {
-            return Err(IntakeError::TooMany);
-        }
-        state.buffered += by;
-        self.bytes += by;
-        Ok(())
-    }
-
     fn complete(&mut self) {
         self.complete = true;
-        self.intake.state().complete += 1;
+        self.intake.complete.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut state = self.intake.state();
-        state.buffered -= self.bytes;
-        state.complete -= usize::from(self.complete);
-        drop(state);
-        self.intake.changed.notify_waiters();
+        if self.complete {
+            // Whoever waits is woken when the memory goes, right after this.
+            self.intake.complete.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Intake {
+    /// With an account of its own.
+    #[must_use]
+    pub fn new(memory: &Arc<Memory>) -> Arc<Self> {
+        Arc::new(Self {
+            account: memory.account(),
+            complete: AtomicUsize::new(0),
+        })
+    }
+
     /// Reads an upload of exactly `announced` bytes, which the caller has found reasonable.
-    pub async fn read(self: &Arc<Self>, body: Body, announced: u64) -> Result<Upload, IntakeError> {
-        let mut body = pin!(body);
+    pub async fn read(
+        self: &Arc<Self>,
+        mut body: Body,
+        announced: u64,
+    ) -> Result<Upload, IntakeError> {
         let mut share = Share {
             intake: Arc::clone(self),
-            bytes: 0,
             complete: false,
+            memory: self.account.take(0),
         };
         let wanted = usize::try_from(announced).unwrap_or(usize::MAX);
-        let mut bytes = BytesMut::with_capacity(wanted.min(FIRST_BUFFER));
-        loop {
-            if bytes.len() < wanted {
-                self.room().await;
-            }
-            let Some(frame) = body.frame().await else {
-                break;
-            };
+        let mut bytes = Received::default();
+        while let Some(frame) = self.frame(&mut body, bytes.len() < wanted).await {
             let Ok(data) = frame.map_err(IntakeError::Broken)?.into_data() else {
                 continue;
             };
             if data.len() > wanted - bytes.len() {
                 return Err(IntakeError::TooLong { announced });
             }
-            share.grow(length(&data))?;
-            if bytes.is_empty() && data.len() == wanted {
-                bytes = BytesMut::from(data);
-                continue;
+            if self.account.holds() + length(data.len()) > MOST_BEGUN {
+                return Err(IntakeError::TooMany);
             }
-            if bytes.len() + data.len() > bytes.capacity() && bytes.len() >= FIRST_BUFFER / 2 {
-                // The client means it.
-                bytes.reserve(wanted - bytes.len());
-            }
-            bytes.extend_from_slice(&data);
+            share.memory.grow(length(data.len()));
+            bytes.push(data, wanted);
         }
-        let received = length(&bytes);
+        let received = length(bytes.len());
         if received != announced {
             return Err(IntakeError::TooShort {
                 announced,
@@ -151,35 +138,88 @@ impl Intake {
         }
         share.complete();
         Ok(Upload {
-            bytes: bytes.freeze(),
+            bytes: bytes.into_bytes(),
             share,
         })
     }
 
-    /// Waits until more may be read.
-    async fn room(&self) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if self.may_read() {
-                return;
-            }
-            changed.await;
-        }
+    /// The next frame; if it needs room, not before there is some.
+    async fn frame(
+        &self,
+        body: &mut Body,
+        needs_room: bool,
+    ) -> Option<Result<Frame<Bytes>, anyhow::Error>> {
+        // Looked at whenever the frame is: many uploads wait at the same time.
+        let next = |context: &mut Context<'_>| match needs_room && !self.may_read() {
+            true => Poll::Pending,
+            false => Pin::new(&mut *body).poll_frame(context),
+        };
+        self.account.memory().retry(next).await
     }
 
     fn may_read(&self) -> bool {
-        let state = self.state();
-        state.buffered < LIMIT || state.complete == 0
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.complete.load(Ordering::Relaxed) == 0 || self.account.has_room()
     }
 }
 
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+/// What has come of an upload.
+#[derive(Debug)]
+enum Received {
+    /// As it came.
+    Whole(Bytes),
+    /// Put together.
+    Parts(BytesMut),
+}
+
+impl Default for Received {
+    fn default() -> Self {
+        Self::Parts(BytesMut::new())
+    }
+}
+
+impl Received {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Parts(bytes) => bytes.len(),
+        }
+    }
+
+    /// Adds what is no more than is missing of `wanted`.
+    fn push(&mut self, data: Bytes, wanted: usize) {
+        match self {
+            _ if data.is_empty() => {}
+            Self::Parts(bytes) if bytes.is_empty() && data.len() == wanted => {
+                *self = Self::Whole(data);
+            }
+            Self::Parts(bytes) => {
+                if bytes.len() + data.len() > bytes.capacity() {
+                    let missing = wanted - bytes.len();
+                    // Who has sent something means the rest.
+                    let means_it = bytes.len() + data.len() >= FIRST_BUFFER / 2;
+                    bytes.reserve(if means_it {
+                        missing
+                    } else {
+                        missing.min(FIRST_BUFFER)
+                    });
+                }
+                bytes.extend_from_slice(&data);
+            }
+            // It has all that is wanted.
+            Self::Whole(_) => {}
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Parts(bytes) => bytes.freeze(),
+        }
+    }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -187,8 +227,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::stream;
-    use http_body_util::{Full, StreamBody};
-    use hyper::body::Frame;
+    use http_body_util::{BodyExt as _, Full, StreamBody};
 
     use super::*;
 
@@ -206,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn as_many_bytes_as_announced() {
-        let intake = Arc::new(Intake::default());
+        let intake = Intake::new(&Arc::default());
         let upload = intake.read(body(b"hello"), 5).await.unwrap();
         assert_eq!(&upload.bytes[..], b"hello");
         let short = intake.read(body(b"hello"), 6).await.unwrap_err();
@@ -216,13 +255,12 @@ mod tests {
         let many = intake.read(frames(3), 3 << 20).await.unwrap();
         assert_eq!(many.bytes, vec![7; 3 << 20]);
         drop((upload, many));
-        assert_eq!(intake.state().buffered, 0);
-        assert_eq!(intake.state().complete, 0);
+        assert_eq!(intake.complete.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
     async fn a_full_intake_waits_for_what_is_being_stored() {
-        let intake = Arc::new(Intake::default());
+        let intake = Intake::new(&Arc::default());
         let mut stored = Vec::new();
         for _ in 0..4 {
             stored.push(intake.read(frames(16), 16 << 20).await.unwrap());
@@ -236,7 +274,7 @@ mod tests {
 
     #[tokio::test]
     async fn half_read_uploads_alone_stop_nothing() {
-        let intake = Arc::new(Intake::default());
+        let intake = Intake::new(&Arc::default());
         let mut half: Vec<_> = (0..5)
             .map(|_| {
                 let begun = (0..15).map(|_| Ok(Frame::data(Bytes::from(vec![7; 1 << 20]))));
@@ -249,24 +287,19 @@ mod tests {
             let waited = tokio::time::timeout(Duration::from_millis(20), read).await;
             assert!(waited.is_err());
         }
-        assert!(intake.state().buffered > LIMIT);
+        assert!(!intake.account.has_room());
         intake.read(body(b"x"), 1).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_is_only_begun_has_an_end() {
-        let intake = Arc::new(Intake::default());
-        let begun = Share {
-            intake: Arc::clone(&intake),
-            bytes: MOST_BEGUN - 2,
-            complete: false,
-        };
-        intake.state().buffered = begun.bytes;
+        let intake = Intake::new(&Arc::default());
+        let begun = intake.account.take(MOST_BEGUN - 2);
         intake.read(body(b"xy"), 2).await.unwrap();
         let refused = intake.read(body(b"xyz"), 3).await.unwrap_err();
         assert!(matches!(refused, IntakeError::TooMany), "{refused}");
         drop(begun);
         intake.read(body(b"xyz"), 3).await.unwrap();
-        assert_eq!(intake.state().buffered, 0);
+        assert_eq!(intake.account.holds(), 0);
     }
 }

@@ -13,7 +13,8 @@
 //! | [`upgrade`] | the two REST endpoints: checks, worker task, 101 |
 //! | [`endpoint`] | the tables of the sessions, and what a request does: no I/O of HTTP |
 //! | [`http`] | HTTP/2: requests in, answers out |
-//! | [`intake`] | uploads of a session, within a limit of memory |
+//! | [`memory`] | how much clients' data may be in memory |
+//! | [`intake`] | uploads of a session, within that |
 //! | [`download`] | files as answers |
 //! | [`backup`], [`reader`] | the sessions |
 
@@ -22,6 +23,7 @@ pub mod download;
 pub mod endpoint;
 pub mod http;
 pub mod intake;
+pub mod memory;
 pub mod reader;
 #[cfg(test)]
 mod testing;

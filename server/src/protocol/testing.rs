@@ -94,7 +94,7 @@ impl World {
     ) -> Result<Running<protocol_client::Backup>, RestError> {
         let opened = Backup::open(Arc::clone(&self.store), options).await?;
         let task = Arc::new(RecordingTask::new());
-        let session = opened.into_task(task.clone(), "127.0.0.1");
+        let session = opened.into_task(task.clone(), &Arc::default(), "127.0.0.1");
         let (connection, near) = connect().await;
         let end = tokio::spawn(async move {
             let served = http::run(near, &session).await;
@@ -123,7 +123,7 @@ impl World {
         };
         let opened = Reader::open(Arc::clone(&self.store), options).await?;
         let task = Arc::new(RecordingTask::new());
-        let session = opened.into_task(task.clone());
+        let session = opened.into_task(task.clone(), &Arc::default());
         assert!(session.is_verbose());
         let (connection, near) = connect().await;
         let end = tokio::spawn(async move { http::run(near, &session).await });

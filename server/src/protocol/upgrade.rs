@@ -213,7 +213,7 @@ async fn backup(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
         .map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
     let auth_id = asked.auth_id;
     server.spawn_session(spec, |task| {
-        let session = opened.into_task(task, &from);
+        let session = opened.into_task(task, &server.memory, &from);
         let server = Arc::clone(&server);
         async move {
             let served = http::run(upgraded(upgrade), &session).await;
@@ -263,7 +263,7 @@ async fn reader(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
     let opened = Reader::open(Arc::clone(&store), options).await?;
     let spec = TaskSpec::new("reader", Some(snapshot_id(&wanted)), asked.auth_id);
     server.spawn_session(spec, |task| {
-        let session = opened.into_task(task);
+        let session = opened.into_task(task, &server.memory);
         async move {
             // A client that is done just goes away.
             let served = http::run(upgraded(upgrade), &session).await;

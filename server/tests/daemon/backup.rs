@@ -10,23 +10,9 @@ use protocol_client::rest::Rest;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::Daemon;
+use crate::support::{Daemon, noise};
 
 const MIB: usize = 1024 * 1024;
-
-/// The same bytes for a seed, which do not compress.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 fn address(daemon: &Daemon) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], daemon.port))

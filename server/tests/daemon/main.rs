@@ -10,4 +10,5 @@ mod frames;
 mod hostile;
 mod life;
 mod revoked;
+mod memory;
 mod support;

@@ -73,6 +73,20 @@ pub fn quick_dir() -> tempfile::TempDir {
     dir
 }
 
+/// The same bytes for a seed, which do not compress.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
 impl Daemon {
     pub fn start(dir: &Path) -> Self {
         Self::start_by(&mut command(dir), dir)
@@ -101,6 +115,15 @@ impl Daemon {
             fingerprint: value("PBS_FINGERPRINT"),
             token: value("COFFER_API_TOKEN"),
         }
+    }
+
+    /// Most bytes that it ever had resident.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() * 1024
     }
 
     pub fn tcp(&self) -> TcpStream {

@@ -81,8 +81,21 @@ impl Backup {
 
     /// Uploads a chunk for a writer of this kind (`dynamic` or `fixed`).
     pub async fn chunk(&self, kind: &str, wid: u64, data: &[u8]) -> Result<Answer> {
-        let (encoded, digest) = (encode(data)?, digest(data));
-        let (size, length) = (data.len(), encoded.len());
+        let (size, digest) = (data.len() as u64, digest(data));
+        self.encoded_chunk(kind, wid, &digest, size, encode(data)?)
+            .await
+    }
+
+    /// Uploads a chunk that is encoded already, of `size` bytes of plain data.
+    pub async fn encoded_chunk(
+        &self,
+        kind: &str,
+        wid: u64,
+        digest: &Digest,
+        size: u64,
+        encoded: Bytes,
+    ) -> Result<Answer> {
+        let length = encoded.len();
         let target =
             format!("{kind}_chunk?digest={digest}&encoded-size={length}&size={size}&wid={wid}");
         self.connection

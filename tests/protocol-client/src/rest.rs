@@ -169,19 +169,7 @@ impl Rest {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
-        let tcp = TcpStream::connect(self.address)
-            .await
-            .with_context(|| format!("failed to connect to {}", self.address))?;
-        tcp.set_nodelay(true)?;
-        let mut connector = SslConnector::builder(SslMethod::tls_client())?;
-        connector.set_verify(SslVerifyMode::NONE);
-        let mut config = connector.build().configure()?;
-        config.set_verify_hostname(false);
-        let mut tls = SslStream::new(config.into_ssl("localhost")?, tcp)?;
-        Pin::new(&mut tls)
-            .connect()
-            .await
-            .context("the TLS handshake failed")?;
+        let tls = connect_tls(self.address).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
         tokio::spawn(async move {
             // Whoever waits for an answer hears of it.
@@ -189,4 +177,22 @@ impl Rest {
         });
         Ok(sender)
     }
+}
+
+/// A TLS connection; the certificate is not looked at.
+pub async fn connect_tls(address: SocketAddr) -> Result<SslStream<TcpStream>> {
+    let tcp = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("failed to connect to {address}"))?;
+    tcp.set_nodelay(true)?;
+    let mut connector = SslConnector::builder(SslMethod::tls_client())?;
+    connector.set_verify(SslVerifyMode::NONE);
+    let mut config = connector.build().configure()?;
+    config.set_verify_hostname(false);
+    let mut tls = SslStream::new(config.into_ssl("localhost")?, tcp)?;
+    Pin::new(&mut tls)
+        .connect()
+        .await
+        .context("the TLS handshake failed")?;
+    Ok(tls)
 }

@@ -57,6 +57,14 @@ impl MinioServer {
         Self::start_with(None).await
     }
 
+    /// The program.
+    ///
+    /// # Errors
+    /// If it is not installed.
+    pub fn binary() -> anyhow::Result<PathBuf> {
+        find_binary()
+    }
+
     async fn start_with(identity: Option<&Identity>) -> anyhow::Result<Self> {
         let binary = find_binary()?;
         let mut last = None;

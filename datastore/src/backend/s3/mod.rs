@@ -47,6 +47,7 @@ use std::time::Duration;
 use api_types::digest::Digest;
 use s3_client::S3Client;
 
+use crate::checks::Checks;
 use crate::chunk_store::ChunkStore;
 use crate::digests::{DigestTable, Slot};
 use crate::env::Env;
@@ -78,6 +79,8 @@ pub struct S3Backend {
     pub(crate) ownership: Ownership,
     pub(crate) cache: PayloadCache,
     pub(crate) reads: ReadsInFlight,
+    /// Of fetched chunks.
+    checks: Checks,
     pub(crate) bad_list: BadList,
     pub(crate) losses: Losses,
     pub(crate) cleanup: CleanupJournal,
@@ -126,6 +129,7 @@ impl S3Backend {
             ownership: Ownership::new(parts.env.clone(), in_use, parts.instance),
             cache: PayloadCache::new(parts.max_cache_bytes, parts.local.base().to_owned()),
             reads: ReadsInFlight::default(),
+            checks: Checks::default(),
             bad_list: BadList::load(state.bad_list())?,
             losses: Losses::load(state.losses())?,
             cleanup: CleanupJournal::load(state.cleanup_journal())?,

@@ -95,7 +95,7 @@ impl S3Backend {
                 return Err(Error::CorruptChunk { digest, reason });
             }
         };
-        self.blocking(move || {
+        let check = move || {
             let corrupt = |error: crate::format::FormatError| Error::CorruptChunk {
                 digest,
                 reason: format!("object {key}: {error}"),
@@ -103,8 +103,8 @@ impl S3Backend {
             let blob = DataBlob::from_bytes(body).map_err(corrupt)?;
             blob.verify_unencrypted(&digest, None).map_err(corrupt)?;
             Ok(Some(blob))
-        })
-        .await
+        };
+        self.checks.run(&self.env, check).await
     }
 
     /// The cached payload, if it is there and sound; a damaged or unreadable one is ignored, and

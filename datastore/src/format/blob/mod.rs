@@ -11,7 +11,7 @@ use std::io::Read as _;
 use api_types::digest::Digest;
 use api_types::status::CryptMode;
 use bytes::{Bytes, BytesMut};
-use openssl::sha::sha256;
+use openssl::sha::{Sha256, sha256};
 use s3_client::env::Env;
 
 use super::FormatError;
@@ -32,6 +32,8 @@ pub const MIN_BLOB_ENCODED: u64 = PLAIN_HEADER_LEN as u64;
 const PLAIN_HEADER_LEN: usize = 12;
 const ENCRYPTED_HEADER_LEN: usize = PLAIN_HEADER_LEN + IV_LEN + TAG_LEN;
 const ZSTD_LEVEL: i32 = 1;
+/// Bytes that go through the CRC and the hash while they are in the processor's cache.
+const PIECE: usize = 64 << 10;
 /// No zstd stream expands further (its densest block is 4 bytes for 128 KiB): a larger promise
 /// in a frame header is a lie, not a reason to allocate.
 const ZSTD_MAX_RATIO: u64 = 1 << 16;
@@ -271,7 +273,22 @@ impl DataBlob {
 
     /// Makes the stored CRC the right one; copies the data only if it was wrong and shared.
     pub fn set_crc(&mut self) {
-        let crc = self.compute_crc();
+        self.put_crc(self.compute_crc());
+    }
+
+    /// Takes an uploaded chunk: [`DataBlob::verify_digest`], whose CRC counts for nothing and is
+    /// [set](DataBlob::set_crc).
+    pub fn accept(
+        &mut self,
+        expected_digest: &Digest,
+        expected_len: u64,
+    ) -> Result<(), FormatError> {
+        let crc = self.check(expected_digest, Some(expected_len))?;
+        self.put_crc(crc);
+        Ok(())
+    }
+
+    fn put_crc(&mut self, crc: u32) {
         if crc == self.crc() {
             return;
         }
@@ -284,7 +301,11 @@ impl DataBlob {
 
     /// Compares the stored CRC with the payload.
     pub fn verify_crc(&self) -> Result<(), FormatError> {
-        let (stored, computed) = (self.crc(), self.compute_crc());
+        self.compare_crc(self.compute_crc())
+    }
+
+    fn compare_crc(&self, computed: u32) -> Result<(), FormatError> {
+        let stored = self.crc();
         if stored == computed {
             return Ok(());
         }
@@ -333,15 +354,43 @@ impl DataBlob {
         Ok(payload)
     }
 
-    /// Checks what can be checked without a key, CRC included: [`DataBlob::verify_crc`], then
+    /// Checks what can be checked without a key, CRC included: [`DataBlob::verify_crc`] and
     /// [`DataBlob::verify_digest`].
     pub fn verify_unencrypted(
         &self,
         expected_digest: &Digest,
         expected_len: Option<u64>,
     ) -> Result<(), FormatError> {
-        self.verify_crc()?;
-        self.verify_digest(expected_digest, expected_len)
+        match self.check(expected_digest, expected_len) {
+            Ok(crc) => self.compare_crc(crc),
+            // A wrong CRC says more: these are not the bytes that were stored.
+            Err(error) => self.verify_crc().and(Err(error)),
+        }
+    }
+
+    /// [`DataBlob::verify_digest`]; gives the CRC as it should be. Data that is stored as it is, is
+    /// read once for both.
+    fn check(
+        &self,
+        expected_digest: &Digest,
+        expected_len: Option<u64>,
+    ) -> Result<u32, FormatError> {
+        if self.kind != BlobKind::Plain {
+            self.verify_digest(expected_digest, expected_len)?;
+            return Ok(self.compute_crc());
+        }
+        let object = || format!("chunk {expected_digest}");
+        let plain = self
+            .plain(None, MAX_CHUNK_PLAIN)
+            .map_err(|e| e.with_object(object()))?;
+        check_len(expected_digest, plain.len(), expected_len)?;
+        let (mut crc, mut hash) = (crc32fast::Hasher::new(), Sha256::new());
+        for piece in plain.chunks(PIECE) {
+            crc.update(piece);
+            hash.update(piece);
+        }
+        check_digest(expected_digest, hash.finish())?;
+        Ok(crc.finalize())
     }
 
     /// Checks length and digest of the plain data of a chunk; an encrypted one passes unseen, since
@@ -358,20 +407,8 @@ impl DataBlob {
         let plain = self
             .plain(None, MAX_CHUNK_PLAIN)
             .map_err(|e| e.with_object(object()))?;
-        if let Some(expected) = expected_len
-            && plain.len() as u64 != expected
-        {
-            let why = format!("its data has {} bytes instead of {expected}", plain.len());
-            return Err(FormatError::corrupt(object(), why));
-        }
-        let digest = Digest::from_bytes(sha256(&plain));
-        if digest != *expected_digest {
-            return Err(FormatError::corrupt(
-                object(),
-                format!("its data has digest {digest}"),
-            ));
-        }
-        Ok(())
+        check_len(expected_digest, plain.len(), expected_len)?;
+        check_digest(expected_digest, sha256(&plain))
     }
 
     fn payload(&self) -> &[u8] {
@@ -384,6 +421,25 @@ impl DataBlob {
         field.copy_from_slice(&self.raw[offset..offset + N]);
         field
     }
+}
+
+fn check_len(chunk: &Digest, len: usize, expected: Option<u64>) -> Result<(), FormatError> {
+    match expected {
+        Some(expected) if expected != len as u64 => {
+            let why = format!("its data has {len} bytes instead of {expected}");
+            Err(FormatError::corrupt(format!("chunk {chunk}"), why))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_digest(chunk: &Digest, found: [u8; 32]) -> Result<(), FormatError> {
+    let found = Digest::from_bytes(found);
+    if found == *chunk {
+        return Ok(());
+    }
+    let why = format!("its data has digest {found}");
+    Err(FormatError::corrupt(format!("chunk {chunk}"), why))
 }
 
 fn too_short(len: usize, needed: usize) -> FormatError {

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt as _, Empty};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use s3_client::env::Env;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_openssl::SslStream;
 
 use super::*;
 use crate::paths::Paths;
@@ -36,7 +37,7 @@ async fn world(header_timeout: Duration) -> World {
 }
 
 impl World {
-    async fn connect(&self, protocols: &[u8]) -> Secure {
+    async fn connect(&self, protocols: &[u8]) -> SslStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
         connector.set_verify(SslVerifyMode::NONE);
@@ -45,7 +46,7 @@ impl World {
         }
         let ssl = connector.build().configure().unwrap();
         let ssl = ssl.verify_hostname(false).into_ssl("localhost").unwrap();
-        let mut stream = Secure::new(ssl, stream).unwrap();
+        let mut stream = SslStream::new(ssl, stream).unwrap();
         Pin::new(&mut stream).connect().await.unwrap();
         stream
     }

@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::endpoint::{Endpoint, Session};
 use super::super::intake::Intake;
+use super::super::memory::Memory;
 use super::writers::Writers;
 use crate::rest::error::RestError;
 
@@ -225,14 +226,19 @@ impl Backup {
 
 impl Opened {
     /// The session as a task of its own; `from` is where the client is.
-    pub fn into_task(self, task: Arc<dyn TaskContext>, from: &str) -> Arc<Backup> {
+    pub fn into_task(
+        self,
+        task: Arc<dyn TaskContext>,
+        memory: &Arc<Memory>,
+        from: &str,
+    ) -> Arc<Backup> {
         let previous = self.session.base().map(|base| base.dir().clone());
         let backup = Arc::new(Backup {
             task,
             previous,
             store: self.store,
             options: self.options,
-            intake: Arc::default(),
+            intake: Intake::new(memory),
             inserts: Semaphore::new(INSERTS),
             manifest: Mutex::default(),
             writers: Mutex::default(),

@@ -3,14 +3,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::digest::Digest;
+use bytes::Bytes;
 use datastore::Error;
 use datastore::backend::s3::insert::Payload;
 use datastore::format::DataBlob;
 use datastore::format::index::{AnyIndexReader, IndexFile as _};
+use datastore::format::zero_chunk::{ZERO_CHUNK_DIGEST, zero_chunk};
 use datastore::store::DataStore;
 use s3_client::S3Client;
 use tokio::task::JoinHandle;
 
+use super::super::memory::{Account, Memory, Share};
 use super::read_ahead::{Order, ReadAhead};
 
 /// The chunks that a session may read.
@@ -19,6 +22,10 @@ pub(super) struct Chunks {
     /// Absent on a filesystem datastore.
     client: Option<S3Client>,
     state: Mutex<State>,
+    /// What is on its way to the client.
+    answers: Arc<Account>,
+    /// What was fetched ahead of it. Apart from the answers: it must not keep them waiting.
+    ahead: Arc<Account>,
 }
 
 #[derive(Default)]
@@ -28,17 +35,34 @@ struct State {
 }
 
 /// A fetch under way; given up when dropped.
-struct Fetch(JoinHandle<Result<DataBlob, Error>>);
+struct Fetch {
+    blob: JoinHandle<Result<DataBlob, Error>>,
+    _share: Share,
+}
 
 impl Drop for Fetch {
     fn drop(&mut self) {
-        self.0.abort();
+        self.blob.abort();
+    }
+}
+
+/// The bytes of an answer, counted until the connection has sent them.
+struct Counted {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 impl Chunks {
-    pub fn new(store: Arc<DataStore>, client: Option<S3Client>) -> Self {
+    pub fn new(store: Arc<DataStore>, client: Option<S3Client>, memory: &Arc<Memory>) -> Self {
         Self {
+            answers: memory.account(),
+            ahead: memory.account(),
             store,
             client,
             state: Mutex::default(),
@@ -66,12 +90,29 @@ impl Chunks {
         self.state().order.contains(digest)
     }
 
-    /// Reads a chunk as it is stored.
-    pub async fn read(&self, digest: Digest) -> Result<DataBlob, Error> {
-        if self.client.is_some()
-            && let Some(mut fetch) = self.step(digest)
+    /// Reads a chunk as it is stored, when there is room for it.
+    pub async fn read(&self, digest: Digest) -> Result<Bytes, Error> {
+        // Nobody needs to look for it.
+        if digest == ZERO_CHUNK_DIGEST
+            && let Ok(blob) = zero_chunk()
+        {
+            return Ok(blob.into_raw());
+        }
+        let ahead = self.client.as_ref().and_then(|_| self.step(digest));
+        let size = self.state().order.size(&digest);
+        let wanted = self.answers.wait_for(size.into()).await;
+        let bytes = self.fetch(digest, ahead).await?.into_raw();
+        drop(wanted);
+        Ok(Bytes::from_owner(Counted {
+            _share: self.answers.take(length(&bytes)),
+            bytes,
+        }))
+    }
+
+    async fn fetch(&self, digest: Digest, ahead: Option<Fetch>) -> Result<DataBlob, Error> {
+        if let Some(mut fetch) = ahead
             // Whatever went wrong ahead is tried again.
-            && let Ok(Ok(blob)) = (&mut fetch.0).await
+            && let Ok(Ok(blob)) = (&mut fetch.blob).await
         {
             return Ok(blob);
         }
@@ -81,17 +122,27 @@ impl Chunks {
 
     fn step(&self, digest: Digest) -> Option<Fetch> {
         let State { order, ahead } = &mut *self.state();
-        ahead.request(order, &digest, |digest| {
+        ahead.request(order, &digest, |digest, size| {
+            if !self.ahead.has_room() {
+                return None;
+            }
             let (store, client) = (Arc::clone(&self.store), self.client.clone());
-            Fetch(tokio::spawn(async move {
-                store
-                    .read_chunk(client.as_ref(), digest, Payload::Cache)
-                    .await
-            }))
+            Some(Fetch {
+                _share: self.ahead.take(size.into()),
+                blob: tokio::spawn(async move {
+                    store
+                        .read_chunk(client.as_ref(), digest, Payload::Cache)
+                        .await
+                }),
+            })
         })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

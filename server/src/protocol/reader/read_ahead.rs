@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use api_types::digest::Digest;
+use datastore::format::zero_chunk::ZERO_CHUNK_DIGEST;
 
 /// Most chunks ahead of the client.
 const MAX_CHUNKS: u32 = 32;
 /// Most bytes ahead of the client, as plain data.
 const MAX_BYTES: u64 = 64 << 20;
+/// Longest chunk, whatever an index claims.
+const MAX_CHUNK: u32 = 16 << 20;
 /// How far behind the foremost request others may be: clients have several under way.
 const DISORDER: u32 = 32;
 
@@ -19,16 +22,22 @@ const DISORDER: u32 = 32;
 pub struct Order {
     chunks: Vec<(Digest, u32)>,
     places: HashMap<Digest, u32>,
+    /// The chunk of zeros is one of them. It has no place: it is not fetched.
+    zeros: bool,
 }
 
 impl Order {
     /// Adds a chunk of this length, if it is new.
     pub fn push(&mut self, digest: Digest, size: u32) {
+        if digest == ZERO_CHUNK_DIGEST {
+            self.zeros = true;
+            return;
+        }
         let Ok(place) = u32::try_from(self.chunks.len()) else {
             return;
         };
         self.places.entry(digest).or_insert_with(|| {
-            self.chunks.push((digest, size));
+            self.chunks.push((digest, size.min(MAX_CHUNK)));
             place
         });
     }
@@ -36,7 +45,18 @@ impl Order {
     /// Whether the chunk is one of them.
     #[must_use]
     pub fn contains(&self, digest: &Digest) -> bool {
-        self.places.contains_key(digest)
+        self.places.contains_key(digest) || (self.zeros && *digest == ZERO_CHUNK_DIGEST)
+    }
+
+    /// Length of a chunk; the longest there can be if it is none of them.
+    #[must_use]
+    pub fn size(&self, digest: &Digest) -> u32 {
+        let place = self.places.get(digest).copied().map(usize::try_from);
+        match place {
+            Some(Ok(place)) => self.chunks.get(place).map(|(_, size)| *size),
+            _ => None,
+        }
+        .unwrap_or(MAX_CHUNK)
     }
 
     fn from(&self, place: u32) -> impl Iterator<Item = (u32, Digest, u32)> {
@@ -74,12 +94,12 @@ impl<T> Default for ReadAhead<T> {
 
 impl<T> ReadAhead<T> {
     /// The client wants this chunk: gives what was fetched of it, starts with `fetch` what it will
-    /// want next, and drops what it will not.
+    /// want next, as far as that finds room, and drops what it will not.
     pub fn request(
         &mut self,
         order: &Order,
         digest: &Digest,
-        mut fetch: impl FnMut(Digest) -> T,
+        mut fetch: impl FnMut(Digest, u32) -> Option<T>,
     ) -> Option<T> {
         let place = *order.places.get(digest)?;
         let fetched = self.ahead.remove(&place).map(|fetched| fetched.fetch);
@@ -98,7 +118,9 @@ impl<T> ReadAhead<T> {
             if bytes > MAX_BYTES {
                 break;
             }
-            let fetch = fetch(digest);
+            let Some(fetch) = fetch(digest, size) else {
+                break;
+            };
             self.ahead.insert(place, Fetched { size, fetch });
         }
         fetched
@@ -147,8 +169,9 @@ mod tests {
             .iter()
             .map(|place| {
                 let mut started = Vec::new();
-                let found = ahead.request(order, &digest(*place), |digest| {
+                let found = ahead.request(order, &digest(*place), |digest, _| {
                     started.push(digest.as_bytes()[0]);
+                    Some(())
                 });
                 (found.is_some(), started)
             })
@@ -174,7 +197,7 @@ mod tests {
         let order = order(100, 1);
         let mut ahead = ReadAhead::default();
         for place in places {
-            let found = ahead.request(&order, &digest(place), |_| ());
+            let found = ahead.request(&order, &digest(place), |_, _| Some(()));
             assert_eq!(found.is_some(), place > 1, "{place}");
             assert!(ahead.ahead.len() <= 32);
         }
@@ -185,7 +208,7 @@ mod tests {
         let order = order(100, 16 << 20);
         let mut ahead = ReadAhead::default();
         for place in 0..50 {
-            ahead.request(&order, &digest(place), |_| ());
+            ahead.request(&order, &digest(place), |_, _| Some(()));
             assert!(ahead.ahead.len() <= 4);
         }
     }
@@ -195,7 +218,7 @@ mod tests {
         let order = order(200, 1);
         let mut ahead = ReadAhead::default();
         for place in [0, 1, 2, 3, 150] {
-            ahead.request(&order, &digest(place), |_| ());
+            ahead.request(&order, &digest(place), |_, _| Some(()));
         }
         assert!(ahead.ahead.is_empty());
         let started = requests(&order, &[0, 100, 50, 199]);
@@ -210,6 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn zeros_are_allowed_where_they_are_named_and_never_fetched() {
+        let mut order = order(4, 1);
+        assert!(!order.contains(&ZERO_CHUNK_DIGEST));
+        order.push(ZERO_CHUNK_DIGEST, 4 << 20);
+        order.push(digest(4), 1);
+        assert!(order.contains(&ZERO_CHUNK_DIGEST));
+        let started = requests(&order, &[0, 1, 2, 3]);
+        let started: Vec<_> = started
+            .into_iter()
+            .flat_map(|(_, started)| started)
+            .collect();
+        assert_eq!(started, [2, 3, 4]);
+    }
+
+    #[test]
     fn repeats_have_one_place() {
         let mut order = Order::default();
         for number in [0, 1, 1, 1, 2] {
@@ -218,6 +256,6 @@ mod tests {
         assert_eq!(order.chunks.len(), 3);
         assert!(order.contains(&digest(2)) && !order.contains(&digest(3)));
         let mut ahead = ReadAhead::<()>::default();
-        assert!(ahead.request(&order, &digest(9), |_| ()).is_none());
+        assert!(ahead.request(&order, &digest(9), |_, _| Some(())).is_none());
     }
 }

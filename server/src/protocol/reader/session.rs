@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::download::Download;
 use super::super::endpoint::{Call, Endpoint, Session};
 use super::super::http;
+use super::super::memory::Memory;
 use super::fetch::Chunks;
 use crate::rest::answer::{Answer, full};
 use crate::rest::error::RestError;
@@ -95,11 +96,11 @@ impl Reader {
 
 impl Opened {
     /// The session as a task of its own.
-    pub fn into_task(self, task: Arc<dyn TaskContext>) -> Arc<Reader> {
+    pub fn into_task(self, task: Arc<dyn TaskContext>, memory: &Arc<Memory>) -> Arc<Reader> {
         let client = self.store.client(TaskKind::Restore, task.cancel());
         let reader = Arc::new(Reader {
             task,
-            chunks: Chunks::new(Arc::clone(&self.store), client),
+            chunks: Chunks::new(Arc::clone(&self.store), client, memory),
             store: self.store,
             options: self.options,
             _lock: self.lock,
@@ -192,10 +193,10 @@ pub(super) async fn chunk(call: Call<Reader>) -> Result<Answer, RestError> {
     if reader.options.debug {
         reader.log(&format!("download chunk {path:?}"));
     }
-    let blob = reader.chunks.read(digest).await.map_err(|error| {
+    let bytes = reader.chunks.read(digest).await.map_err(|error| {
         RestError::bad_request(format!("reading file {path:?} failed: {error}"))
     })?;
-    Ok(http::bytes(full(blob.into_raw())))
+    Ok(http::bytes(full(bytes)))
 }
 
 /// So many bytes.

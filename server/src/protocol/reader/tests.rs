@@ -88,6 +88,27 @@ async fn what_is_missing() {
     assert!(locks.snapshot_exclusive(&ns, &DIR.parse().unwrap()).is_ok());
 }
 
+/// Zeros come from memory: no request, no file, and only to those who may read them.
+#[tokio::test]
+async fn zeros_need_no_bucket() {
+    let world = World::s3().await;
+    let zeros = vec![0; 4 << 20];
+    backed_up(&world, DIR, &[&zeros, b"one", &zeros]).await;
+    backed_up(&world, OTHER, &[b"one"]).await;
+    std::fs::remove_file(world.store.chunks().chunk_path(&digest(&zeros))).unwrap();
+    let server = world.server.as_ref().unwrap();
+    let gets = || server.journal().requests_of(s3_mock::Op::GetObject).len();
+    let before = gets();
+    let running = world.reader(DIR).await;
+    let content = running.client.archive("a.didx").await.unwrap();
+    assert_eq!(content, [&zeros, b"one".as_slice(), &zeros].concat());
+    assert_eq!(gets(), before);
+    let other = world.reader(OTHER).await;
+    other.client.index("a.didx").await.unwrap();
+    let refused = other.client.chunk(&digest(&zeros)).await.unwrap();
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+}
+
 /// A client that goes through an archive finds its chunks fetched from the bucket ahead of it, each
 /// once.
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! What rows do in a process of its own, so that its memory is only theirs.
+//! A garbage collection, for its memory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use api_types::digest::Digest;
 use api_types::s3::S3EndpointConfig;
 use datastore::gc::GcOptions;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::lru::DEFAULT_CAPACITY;
 use crate::baseline::mark::{Touch, mark};
 use crate::world::bucket::create_store;
+use crate::world::process;
 use crate::world::synthetic::{APPEAR, BUCKET};
 
 /// The datastore of the synthetic server.
@@ -51,25 +52,17 @@ pub struct Needed {
     pub deleted: u64,
 }
 
-/// Does the task that the row put into words; writes what it needed to standard output.
-pub fn run(task: &str) -> Result<()> {
-    let task: Task = serde_json::from_str(task).context("cannot read the task")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let needed = runtime.block_on(async {
-        let env = Env::system();
-        let client = client(task.port, &env)?;
-        let start = peak_memory()?;
-        let mut needed = if task.baseline {
-            baseline(&task, &client).await?
-        } else {
-            ours(&task, client, &env).await?
-        };
-        needed.bytes = peak_memory()?.saturating_sub(start);
-        Ok::<_, anyhow::Error>(needed)
-    })?;
+/// Does the task; writes what it needed to standard output.
+pub async fn run(task: &Task) -> Result<()> {
+    let env = Env::system();
+    let client = client(task.port, &env)?;
+    let start = process::peak_memory("self")?;
+    let mut needed = if task.baseline {
+        baseline(task, &client).await?
+    } else {
+        ours(task, client, &env).await?
+    };
+    needed.bytes = process::peak_memory("self")?.saturating_sub(start);
     println!("{}", serde_json::to_string(&needed)?);
     Ok(())
 }
@@ -154,13 +147,4 @@ impl Touch for NoFiles {
     fn touch(&mut self, _digest: &Digest) -> Result<bool> {
         Ok(true)
     }
-}
-
-/// `VmHWM`: the most memory this process ever had resident.
-fn peak_memory() -> Result<u64> {
-    let path = Path::new("/proc/self/status");
-    let text = std::fs::read_to_string(path)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.context("there is no VmHWM in /proc/self/status")? * 1024)
 }
