@@ -104,6 +104,25 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
+/// A span of time as upstream writes it: exact, without the units of which there are none.
+#[must_use]
+pub fn time_span(seconds: u64) -> String {
+    let units = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let parts = units.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> = parts
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
+    if parts.is_empty() {
+        return "0s".to_owned();
+    }
+    parts.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +200,18 @@ mod tests {
             (180_000, "2d 2h"),
         ] {
             assert_eq!(human_duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn spans_are_exact() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (86_700, "1d 5m"),
+            (3600, "1h"),
+            (90_061, "1d 1h 1m 1s"),
+        ] {
+            assert_eq!(time_span(seconds), text);
         }
     }
 }

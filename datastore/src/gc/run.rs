@@ -268,9 +268,7 @@ impl Run {
     }
 
     fn log_cutoff(&self) {
-        let cutoff = super::progress::human_duration(std::time::Duration::from_secs(
-            u64::try_from(self.grace_secs).unwrap_or(0),
-        ));
+        let cutoff = super::progress::time_span(u64::try_from(self.grace_secs).unwrap_or(0));
         let min = self.min_atime();
         let min = api_types::names::BackupTime::from_secs(min)
             .map_or_else(|_| min.to_string(), |time| time.to_string());

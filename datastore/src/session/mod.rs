@@ -283,6 +283,11 @@ impl WriterSession {
         Ok(file)
     }
 
+    /// Counts a manifest that was uploaded, as the statistics count every blob (formats.md §4.5).
+    pub fn count_manifest(&self, uploaded: &DataBlob) {
+        self.state().stats.size += uploaded.raw_size();
+    }
+
     /// The archives stored so far, for the manifest.
     #[must_use]
     pub fn files(&self) -> Vec<SessionFile> {

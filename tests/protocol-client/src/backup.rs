@@ -1,23 +1,33 @@
 //! A backup session from the client's side.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context as _, Result};
 use api_types::digest::Digest;
-use api_types::names::BackupDir;
+use api_types::names::{ArchiveName, BackupDir};
 use api_types::status::CryptMode;
 use bytes::Bytes;
+use datastore::format::index::{AnyIndexReader, IndexFile as _};
 use datastore::format::manifest::{FileInfo, Manifest};
-use datastore::format::{DataBlob, FIXED_CHUNK_SIZE};
+use datastore::format::{CryptConfig, DataBlob, FIXED_CHUNK_SIZE};
 use hyper::Method;
+use openssl::rand::rand_bytes;
 use openssl::sha::{Sha256, sha256};
 use serde_json::{Value, json};
 
 use crate::connection::{Answer, Body, Connection};
+use crate::reader::index_of;
 
 /// A backup session.
 #[derive(Debug)]
 pub struct Backup {
     /// For requests of other kinds.
     pub connection: Connection,
+    /// What chunks and blobs are encrypted with, and the manifest signed.
+    pub key: Option<CryptConfig>,
+    /// What the previous backup has and this one need not upload.
+    known: Mutex<BTreeSet<Digest>>,
 }
 
 /// What was uploaded, as the manifest lists it.
@@ -29,6 +39,8 @@ pub struct Archive {
     pub size: u64,
     /// Checksum.
     pub csum: [u8; 32],
+    /// Whether it was encrypted.
+    pub crypt_mode: CryptMode,
 }
 
 /// Encodes a chunk or a blob.
@@ -42,15 +54,22 @@ pub fn digest(data: &[u8]) -> Digest {
     Digest::from_bytes(sha256(data))
 }
 
-/// The checksum of a dynamic index.
+/// The checksum of a dynamic index of chunks that are not encrypted.
 #[must_use]
 pub fn dynamic_csum(chunks: &[&[u8]]) -> [u8; 32] {
+    let digests: Vec<_> = chunks.iter().map(|chunk| digest(chunk)).collect();
+    dynamic_csum_of(chunks, &digests)
+}
+
+/// The checksum of a dynamic index of these chunks with these digests.
+#[must_use]
+pub fn dynamic_csum_of(chunks: &[&[u8]], digests: &[Digest]) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut end = 0_u64;
-    for chunk in chunks {
+    for (chunk, digest) in chunks.iter().zip(digests) {
         end += chunk.len() as u64;
         hash.update(&end.to_le_bytes());
-        hash.update(digest(chunk).as_bytes());
+        hash.update(digest.as_bytes());
     }
     hash.finish()
 }
@@ -72,17 +91,83 @@ pub fn fixed_chunks(image: &[u8]) -> Vec<&[u8]> {
     image.chunks(size).collect()
 }
 
+/// The manifest of these archives.
+pub fn manifest(dir: &BackupDir, archives: &[Archive]) -> Result<Manifest> {
+    let mut manifest = Manifest::new(dir);
+    for archive in archives {
+        manifest.add_file(FileInfo {
+            filename: archive.name.parse()?,
+            crypt_mode: archive.crypt_mode,
+            size: archive.size,
+            csum: Digest::from_bytes(archive.csum),
+        })?;
+    }
+    Ok(manifest)
+}
+
 impl Backup {
     /// On an upgraded connection.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
-        Self { connection }
+        Self {
+            connection,
+            key: None,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The digest of a chunk in this session.
+    #[must_use]
+    pub fn digest(&self, data: &[u8]) -> Digest {
+        match &self.key {
+            Some(key) => key.compute_digest(data),
+            None => digest(data),
+        }
+    }
+
+    fn encode(&self, data: &[u8]) -> Result<Bytes> {
+        let Some(key) = &self.key else {
+            return encode(data);
+        };
+        let mut iv = [0; 16];
+        rand_bytes(&mut iv)?;
+        Ok(DataBlob::encode_with_iv(data, Some((key, iv)), true)?.into_raw())
+    }
+
+    /// What is to be said of it in the manifest.
+    #[must_use]
+    pub fn archive(&self, name: &str, size: u64, csum: [u8; 32]) -> Archive {
+        Archive {
+            name: name.to_owned(),
+            size,
+            csum,
+            crypt_mode: match self.key {
+                Some(_) => CryptMode::Encrypt,
+                None => CryptMode::None,
+            },
+        }
+    }
+
+    /// Gets the index of an archive of the previous backup: its chunks need not be uploaded.
+    pub async fn learn(&self, name: &str) -> Result<AnyIndexReader> {
+        let index = index_of(name, self.previous(name).await?.ok()?)?;
+        let mut digests = BTreeSet::new();
+        for entry in index.entries() {
+            digests.insert(entry?.digest);
+        }
+        self.with_known(|known| known.extend(digests));
+        Ok(index)
+    }
+
+    fn with_known<T>(&self, look: impl FnOnce(&mut BTreeSet<Digest>) -> T) -> T {
+        // Nothing panics while it is held.
+        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Uploads a chunk for a writer of this kind (`dynamic` or `fixed`).
     pub async fn chunk(&self, kind: &str, wid: u64, data: &[u8]) -> Result<Answer> {
-        let (size, digest) = (data.len() as u64, digest(data));
-        self.encoded_chunk(kind, wid, &digest, size, encode(data)?)
+        let (encoded, digest) = (self.encode(data)?, self.digest(data));
+        self.encoded_chunk(kind, wid, &digest, data.len() as u64, encoded)
             .await
     }
 
@@ -139,18 +224,14 @@ impl Backup {
     /// Uploads a whole stream, cut into these chunks.
     pub async fn stream(&self, name: &str, chunks: &[&[u8]]) -> Result<Archive> {
         let wid = self.index("dynamic", name, "").await?;
-        self.store_all("dynamic", wid, chunks).await?;
-        let csum = dynamic_csum(chunks);
+        let digests = self.store("dynamic", wid, 0, chunks).await?;
+        let csum = dynamic_csum_of(chunks, &digests);
         let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let count = chunks.len() as u64;
         self.close("dynamic", wid, count, size, csum)
             .await?
             .data()?;
-        Ok(Archive {
-            name: name.to_owned(),
-            size,
-            csum,
-        })
+        Ok(self.archive(name, size, csum))
     }
 
     /// Uploads a whole image of known or unknown size.
@@ -163,30 +244,34 @@ impl Backup {
         };
         let wid = self.index("fixed", name, &more).await?;
         let chunks = fixed_chunks(image);
-        self.store_all("fixed", wid, &chunks).await?;
-        let digests: Vec<_> = chunks.iter().map(|chunk| digest(chunk)).collect();
+        let digests = self.store("fixed", wid, 0, &chunks).await?;
         let csum = fixed_csum(&digests);
         let count = chunks.len() as u64;
         self.close("fixed", wid, count, size, csum).await?.data()?;
-        Ok(Archive {
-            name: name.to_owned(),
-            size,
-            csum,
-        })
+        Ok(self.archive(name, size, csum))
     }
 
-    async fn store_all(&self, kind: &str, wid: u64, chunks: &[&[u8]]) -> Result<()> {
-        let mut offset = 0;
+    /// Uploads what is not known of these chunks, and appends all of them at an offset.
+    pub async fn store(
+        &self,
+        kind: &str,
+        wid: u64,
+        mut offset: u64,
+        chunks: &[&[u8]],
+    ) -> Result<Vec<Digest>> {
         let mut list = Vec::new();
         for chunk in chunks {
-            self.chunk(kind, wid, chunk).await?.data()?;
-            list.push((offset, digest(chunk)));
+            let digest = self.digest(chunk);
+            if !self.with_known(|known| known.contains(&digest)) {
+                self.chunk(kind, wid, chunk).await?.data()?;
+            }
+            list.push((offset, digest));
             offset += chunk.len() as u64;
         }
         for part in list.chunks(64) {
             self.append(kind, wid, part).await?.data()?;
         }
-        Ok(())
+        Ok(list.into_iter().map(|(_, digest)| digest).collect())
     }
 
     /// Uploads a blob that is encoded already.
@@ -199,29 +284,20 @@ impl Backup {
 
     /// Uploads a blob.
     pub async fn blob(&self, name: &str, data: &[u8]) -> Result<Archive> {
-        let raw = encode(data)?;
+        let raw = self.encode(data)?;
         let (size, csum) = (raw.len() as u64, sha256(&raw));
         self.raw_blob(name, raw).await?.data()?;
-        Ok(Archive {
-            name: name.to_owned(),
-            size,
-            csum,
-        })
+        Ok(self.archive(name, size, csum))
     }
 
     /// Uploads the manifest of these archives.
     pub async fn manifest(&self, dir: &BackupDir, archives: &[Archive]) -> Result<()> {
-        let mut manifest = Manifest::new(dir);
-        for archive in archives {
-            manifest.add_file(FileInfo {
-                filename: archive.name.parse()?,
-                crypt_mode: CryptMode::None,
-                size: archive.size,
-                csum: Digest::from_bytes(archive.csum),
-            })?;
+        let mut manifest = manifest(dir, archives)?;
+        if let Some(key) = &self.key {
+            manifest.sign(key)?;
         }
         let raw = manifest.to_blob()?.into_raw();
-        self.raw_blob("index.json.blob", raw).await?.data()?;
+        self.raw_blob(ArchiveName::MANIFEST, raw).await?.data()?;
         Ok(())
     }
 

@@ -79,7 +79,11 @@ impl Connection {
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
         }
-        let request = request.body(Full::new(bytes))?;
+        self.send(request.body(Full::new(bytes))?).await
+    }
+
+    /// Makes a request as it is.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer> {
         let response = self.requests.clone().send_request(request).await?;
         let (head, body) = response.into_parts();
         Ok(Answer {
@@ -115,10 +119,14 @@ impl Answer {
         bail!("{}: {}", self.status, self.text())
     }
 
+    /// The body as JSON, if the request went well.
+    pub fn json(self) -> Result<Value> {
+        serde_json::from_slice(&self.ok()?).context("the answer is not JSON")
+    }
+
     /// What stands under `data`, if the request went well.
     pub fn data(self) -> Result<Value> {
-        let body = self.ok()?;
-        let mut value: Value = serde_json::from_slice(&body).context("the answer is not JSON")?;
+        let mut value = self.json()?;
         match value.get_mut("data") {
             Some(data) => Ok(data.take()),
             None => bail!("the answer has no data: {value}"),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -11,6 +11,7 @@ use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, HOST, UPGRA
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use openssl::hash::MessageDigest;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -58,16 +59,19 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug)]
 pub struct Rest {
     address: SocketAddr,
+    /// Of the certificate, which otherwise is not looked at.
+    pub fingerprint: Option<String>,
     /// Who asks.
     pub credentials: Credentials,
 }
 
 impl Rest {
-    /// The server at this address; its certificate is not looked at.
+    /// The server at this address.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            fingerprint: None,
             credentials: Credentials::None,
         }
     }
@@ -110,14 +114,34 @@ impl Rest {
             }
             None => Bytes::new(),
         };
+        let (answer, _) = self.send(request.body(Full::new(body))?).await?;
+        Ok(answer)
+    }
+
+    /// Sends a request as it is, on a connection of its own; with the connection, if the server
+    /// agreed to another protocol.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<(Answer, Option<Upgraded>)> {
         let mut sender = self.connect().await?;
-        let response = sender.send_request(request.body(Full::new(body))?).await?;
+        let mut response = sender.send_request(request).await?;
+        let upgraded = match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => {
+                let upgraded = hyper::upgrade::on(&mut response).await;
+                Some(upgraded.context("the connection was not upgraded")?)
+            }
+            _ => None,
+        };
         let (head, body) = response.into_parts();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body: body.collect().await?.to_bytes(),
-        })
+        let body = match upgraded {
+            Some(_) => Bytes::new(),
+            None => body.collect().await?.to_bytes(),
+        };
+        let (status, headers) = (head.status, head.headers);
+        let answer = Answer {
+            status,
+            headers,
+            body,
+        };
+        Ok((answer, upgraded))
     }
 
     /// Opens a backup session; `query` without its question mark.
@@ -141,15 +165,8 @@ impl Rest {
             .header(CONNECTION, "upgrade")
             .header(UPGRADE, protocol)
             .body(Full::default())?;
-        let response = self.connect().await?.send_request(request).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = response.status();
-            let body = response.into_body().collect().await?.to_bytes();
-            bail!("{status}: {}", String::from_utf8_lossy(&body));
-        }
-        hyper::upgrade::on(response)
-            .await
-            .context("the connection was not upgraded")
+        let (answer, upgraded) = self.send(request).await?;
+        upgraded.with_context(|| format!("{}: {}", answer.status, answer.text()))
     }
 
     fn builder(&self, method: &Method, path: &str) -> hyper::http::request::Builder {
@@ -170,6 +187,9 @@ impl Rest {
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
         let tls = connect_tls(self.address).await?;
+        if let Some(expected) = &self.fingerprint {
+            check_fingerprint(&tls, expected)?;
+        }
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
         tokio::spawn(async move {
             // Whoever waits for an answer hears of it.
@@ -195,4 +215,16 @@ pub async fn connect_tls(address: SocketAddr) -> Result<SslStream<TcpStream>> {
         .await
         .context("the TLS handshake failed")?;
     Ok(tls)
+}
+
+fn check_fingerprint(tls: &SslStream<TcpStream>, expected: &str) -> Result<()> {
+    let certificate = tls.ssl().peer_certificate().context("no certificate")?;
+    let digest = certificate.digest(MessageDigest::sha256())?;
+    let found: Vec<_> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = found.join(":");
+    ensure!(
+        found == expected.to_lowercase(),
+        "the server's certificate has the fingerprint {found}, not {expected}"
+    );
+    Ok(())
 }

@@ -111,11 +111,7 @@ pub async fn back_up(
         .await?
         .data()?;
     let upload = env.now() - begun;
-    let archive = Archive {
-        name: IMAGE.to_owned(),
-        size,
-        csum,
-    };
+    let archive = backup.archive(IMAGE, size, csum);
     backup.manifest(target.dir, &[archive]).await?;
     backup.finish().await?.data()?;
     Ok(Took {

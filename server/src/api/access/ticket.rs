@@ -1,6 +1,7 @@
 //! `POST /access/ticket`: a password, or a ticket, for a new ticket (`auth.md` §6).
 
 use api_types::auth::Userid;
+use hyper::header::HeaderValue;
 use hyper::header::{CONTENT_TYPE, SET_COOKIE};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::USERID;
 use crate::access::control::AuthError;
 use crate::access::credentials::{HOST_COOKIE, host_cookie};
-use crate::rest::answer::{Answer, full};
+use crate::rest::answer::{Answer, AnswerBody, full};
 use crate::rest::call::Call;
 use crate::rest::dispatch::log_failure;
 use crate::rest::endpoint::Param;
@@ -101,29 +102,23 @@ async fn log_in(call: Call) -> Result<Answer, RestError> {
     let (ticket, csrf) = call.server.access.issue(&user)?;
     tracing::info!(target: "auth", "successful auth for user '{user}'");
     if !call.flag("http-only") {
-        return envelope(json!({
+        return Ok(Answer::Response(envelope(&json!({
             "username": user,
             "ticket": ticket,
             "CSRFPreventionToken": csrf,
-        }));
+        }))));
     }
     // The text of the ticket without what makes it one.
     let info = ticket.split("::").next().unwrap_or_default();
-    let body = json!({
-        "data": {
-            "username": user,
-            "ticket-info": format!("{info}::ticketinfo"),
-            "CSRFPreventionToken": csrf,
-        },
-        "status": 200,
-        "success": true,
-    });
+    let mut response = envelope(&json!({
+        "username": user,
+        "ticket-info": format!("{info}::ticketinfo"),
+        "CSRFPreventionToken": csrf,
+    }));
     let cookie = format!("{HOST_COOKIE}={ticket}; Secure; SameSite=Lax; HttpOnly; Path=/;");
-    let response = Response::builder()
-        .header(CONTENT_TYPE, "application/json;charset=UTF-8")
-        .header(SET_COOKIE, cookie)
-        .body(full(body.to_string()))
+    let cookie = HeaderValue::from_str(&cookie)
         .map_err(|error| RestError::bad_request(format!("failed to make an answer: {error}")))?;
+    response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(Answer::Response(response))
 }
 
@@ -174,19 +169,16 @@ fn cookie_to_renew(call: &Call, headers: &HeaderMap) -> Option<String> {
         .flatten()
 }
 
-/// With the words that stand beside the data here, whatever the format.
-fn envelope(data: Value) -> Result<Answer, RestError> {
-    Answer::Data(data)
-        .with("status", 200)?
-        .with("success", true)
+/// With the words that stand beside the data here, and the type that it has here, whatever the
+/// format.
+fn envelope(data: &Value) -> Response<AnswerBody> {
+    let body = json!({ "data": data, "status": 200, "success": true });
+    let mut response = Response::new(full(body.to_string()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 fn log_out() -> Answer {
-    let body = json!({ "data": {}, "status": 200, "success": true });
-    let mut response = Response::new(full(body.to_string()));
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("application/json;charset=UTF-8"),
-    );
-    Answer::Response(forget(response))
+    Answer::Response(forget(envelope(&json!({}))))
 }

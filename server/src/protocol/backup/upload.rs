@@ -115,6 +115,7 @@ pub(super) async fn blob(call: Call<Backup>) -> Result<Answer, RestError> {
             .manifest
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        session.count_manifest(&blob);
         *manifest = Some(blob);
     } else {
         session

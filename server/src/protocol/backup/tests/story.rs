@@ -99,11 +99,13 @@ async fn story(world: World) {
             name: "disk.img.fidx".into(),
             size: image.len() as u64,
             csum,
+            crypt_mode: CryptMode::None,
         },
         Archive {
             name: "root.pxar.didx".into(),
             size,
             csum: stream_csum,
+            crypt_mode: CryptMode::None,
         },
     ];
     let log = finish(second, SECOND, &archives).await;
