@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Command, CommandFactory as _};
-use clap_complete::Shell;
+use clap_complete::{Generator as _, Shell};
 
 /// Writes the man pages and shell completions of Coffer's programs.
 #[derive(Debug, clap::Parser)]
@@ -52,16 +52,43 @@ fn write_all(directory: &Path) -> Result<()> {
         let text = page::of_program(command.clone(), rest)?;
         fs::write(directory.join(format!("{name}.8")), text)?;
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            clap_complete::generate_to(shell, &mut command.clone(), &name, directory)?;
+            let path = directory.join(shell.file_name(&name));
+            fs::write(path, completion(shell, &command))?;
         }
     }
     fs::write(directory.join("coffer.5"), page::of_files())?;
     Ok(())
 }
 
+fn completion(shell: Shell, command: &Command) -> String {
+    let name = command.get_name();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command.clone(), name, &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    match shell {
+        // clap_complete 4.6 has two names for the commands of a program with a hyphen in its own.
+        Shell::Bash => script.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__")),
+        _ => script,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bash_has_words_for_each_command() {
+        for Program { command, .. } in programs() {
+            let script = completion(Shell::Bash, &command);
+            for found in script.split("cmd=\"").skip(1) {
+                let label = found.split('"').next().unwrap();
+                assert!(
+                    label.is_empty() || script.contains(&format!("\n        {label})\n")),
+                    "{label}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn every_command_and_option_has_its_place() {
