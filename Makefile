@@ -41,7 +41,7 @@ ROUNDS ?= 50
 SEED ?= 1
 
 .PHONY: help demo test mutants bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
-	deny ci setup minio cargo-deny
+	deny deb deb-test ci setup setup-deb minio cargo-deny
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -121,11 +121,20 @@ deny: cargo-deny ## licences, bans and sources of the dependencies
 		echo "advisories not checked: no database here; get it with 'cargo deny fetch db'"; \
 	fi
 
+deb: setup-deb ## the Debian package, checked by lintian, into deb/ below the target directory
+	@scripts/deb
+
+deb-test: deb ## install it in a clean chroot, run it, purge it (as root)
+	@scripts/deb-test "$$(cargo metadata --no-deps --format-version 1 | jq -r .target_directory)/deb"
+
 ci: ## everything CI runs
 	.ci/run
 
 setup:
 	@scripts/setup
+
+setup-deb:
+	@scripts/setup deb
 
 minio: ## install MinIO if it is missing
 	@if [ ! -x '$(MINIO_BIN)' ]; then \

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`paths`] | the directories of an installation, and who it is ([`instance`]) |
+//! | [`paths`] | the directories of an installation, who it is ([`instance`]), whose it is ([`privileges`]) |
 //! | [`access`] | who is it, and what may they do |
 //! | [`config`] | configuration files: section-config text, locks, digests, atomic replacement |
 //! | [`daemon`] | the daemon `coffer-server` |
@@ -30,6 +30,7 @@ pub mod jobs;
 pub mod monitor;
 pub mod operations;
 pub mod paths;
+pub mod privileges;
 pub mod protocol;
 pub mod requests;
 pub mod rest;

@@ -7,6 +7,7 @@ mod acl;
 mod cert;
 mod datastore;
 mod garbage_collection;
+mod named_file;
 pub mod output;
 mod prune;
 mod s3;
@@ -31,6 +32,7 @@ use crate::console;
 use crate::datastores::Datastores;
 use crate::jobs::state::JobStates;
 use crate::paths::{PathOptions, Paths};
+use crate::privileges::become_owner;
 use crate::s3::{S3Clients, S3Options};
 use crate::task::Tasks;
 use output::OutputFormat;
@@ -154,12 +156,9 @@ pub async fn run() -> ExitCode {
 }
 
 async fn execute(cli: Cli) -> Result<()> {
-    let session = Session::open(
-        cli.paths.resolve()?,
-        &cli.s3,
-        cli.output_format,
-        Env::system(),
-    )?;
+    let paths = cli.paths.resolve()?;
+    become_owner(&paths.config)?;
+    let session = Session::open(paths, &cli.s3, cli.output_format, Env::system())?;
     let result = match cli.command {
         Command::Acl(command) => command.run(&session).await,
         Command::Cert(command) => command.run(&session),

@@ -14,6 +14,7 @@ use super::run::{Daemon, DaemonOptions, OnlyDaemon};
 use super::server::Server;
 use crate::console;
 use crate::paths::{PathOptions, Paths, create_dir};
+use crate::privileges::become_owner;
 use crate::s3::S3Options;
 
 /// A backup server that the clients of Proxmox Backup Server use unchanged.
@@ -55,6 +56,7 @@ async fn execute(cli: Cli) -> Result<()> {
     match cli.dev {
         None => {
             let paths = cli.paths.resolve()?;
+            become_owner(&paths.config)?;
             let only = OnlyDaemon::of(&paths, &env).await?;
             let server = Server::open(paths, &cli.s3, env)?;
             Daemon::start(server, &cli.daemon, only).await?.run().await

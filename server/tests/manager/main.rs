@@ -4,6 +4,7 @@
 mod access;
 mod datastore_config;
 mod life;
+mod ownership;
 mod refusals;
 mod removal;
 mod s3_access;

@@ -1,21 +1,21 @@
 //! `s3 endpoint create | list | show | update | remove`.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, Result};
 use api_types::names::EndpointId;
 use api_types::s3::{ChecksumMode, ProviderQuirk, S3EndpointConfig};
-use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
+use clap::{Subcommand, ValueHint};
 
 use crate::cli::Session;
+use crate::cli::named_file::NamedFile;
 use crate::cli::table::Column;
 use crate::config::Entity;
 use crate::config::properties::Given;
 
 /// Longer than any key; keeps a wrong file from being read to its end.
 const MAX_SECRET_FILE: u64 = 4096;
+/// Likewise of all certificates of a system.
+const MAX_CERTIFICATES: u64 = 4 << 20;
 
 /// What `update --delete` takes: everything that is not required.
 const DELETABLE: [&str; 20] = [
@@ -123,8 +123,8 @@ pub struct EndpointOptions {
     #[arg(long)]
     burst_out: Option<String>,
     /// File of certificates (PEM) to trust beside the system's.
-    #[arg(long, value_name = "FILE")]
-    ca_cert: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    ca_cert: Option<NamedFile>,
     /// The fingerprint must match even if the certificate is trusted anyway.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     strict_fingerprint: Option<String>,
@@ -163,8 +163,8 @@ pub struct SecretOptions {
     #[arg(long, allow_hyphen_values = true)]
     secret_key: Option<String>,
     /// File that holds the secret key; '-' for standard input.
-    #[arg(long, value_name = "FILE")]
-    secret_key_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    secret_key_file: Option<NamedFile>,
 }
 
 impl std::fmt::Debug for SecretOptions {
@@ -175,27 +175,17 @@ impl std::fmt::Debug for SecretOptions {
 
 impl SecretOptions {
     fn read(&self) -> Result<Option<String>> {
-        let Some(path) = &self.secret_key_file else {
+        let Some(file) = &self.secret_key_file else {
             return Ok(self.secret_key.clone());
         };
-        let text = read_secret(path)
-            .with_context(|| format!("failed to read the secret key from {}", path.display()))?;
+        let text = file.read_up_to(MAX_SECRET_FILE).with_context(|| {
+            format!(
+                "failed to read the secret key from {}",
+                file.path().display()
+            )
+        })?;
         Ok(Some(text.trim().to_owned()))
     }
-}
-
-fn read_secret(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    if path == Path::new("-") {
-        std::io::stdin()
-            .take(MAX_SECRET_FILE)
-            .read_to_string(&mut text)?;
-    } else {
-        std::fs::File::open(path)?
-            .take(MAX_SECRET_FILE)
-            .read_to_string(&mut text)?;
-    }
-    Ok(text)
 }
 
 impl EndpointOptions {
@@ -203,9 +193,12 @@ impl EndpointOptions {
         let ca_cert = self
             .ca_cert
             .as_ref()
-            .map(|path| {
-                std::fs::read_to_string(path).with_context(|| {
-                    format!("failed to read the certificates from {}", path.display())
+            .map(|file| {
+                file.read_up_to(MAX_CERTIFICATES).with_context(|| {
+                    format!(
+                        "failed to read the certificates from {}",
+                        file.path().display()
+                    )
                 })
             })
             .transpose()?
