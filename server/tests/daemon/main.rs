@@ -9,6 +9,6 @@ mod connections;
 mod frames;
 mod hostile;
 mod life;
-mod revoked;
 mod memory;
+mod revoked;
 mod support;

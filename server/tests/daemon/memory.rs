@@ -5,7 +5,7 @@ use api_types::digest::Digest;
 use api_types::names::BackupDir;
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
-use protocol_client::backup::{Archive, digest, encode, fixed_csum};
+use protocol_client::backup::{digest, encode, fixed_csum};
 use protocol_client::{Backup, Rest};
 
 use crate::support::{Daemon, noise, quick_dir};
@@ -53,11 +53,7 @@ async fn back_up(rest: &Rest, noise: &[u8], session: usize) -> (BackupDir, Vec<D
     let csum = fixed_csum(&digests);
     let answer = backup.close("fixed", wid, count as u64, size, csum).await;
     answer.unwrap().data().unwrap();
-    let archive = Archive {
-        name: "disk.img.fidx".to_owned(),
-        size,
-        csum,
-    };
+    let archive = backup.archive("disk.img.fidx", size, csum);
     backup.manifest(&dir, &[archive]).await.unwrap();
     backup.finish().await.unwrap().data().unwrap();
     (dir, digests)

@@ -13,10 +13,10 @@ use datastore::format::{DataBlob, FIXED_CHUNK_SIZE};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use hyper::Method;
 use hyper_util::rt::TokioIo;
+use protocol_client::Rest;
 use protocol_client::backup::fixed_csum;
 use protocol_client::connection::{Body, Connection};
 use protocol_client::rest::connect_tls;
-use protocol_client::{Archive, Rest};
 use s3_client::env::Env;
 
 use crate::world::load::Load;

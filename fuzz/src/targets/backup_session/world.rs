@@ -95,7 +95,8 @@ impl World {
         };
         let opened = Backup::open(Arc::clone(&self.store), options).await;
         let opened = opened.map_err(|error| error.message)?;
-        self.session = Some(opened.into_task(Arc::new(SilentTask::new()), "nowhere"));
+        self.session =
+            Some(opened.into_task(Arc::new(SilentTask::new()), &Arc::default(), "nowhere"));
         Ok(())
     }
 

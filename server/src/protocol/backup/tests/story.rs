@@ -1,5 +1,6 @@
 //! What a client does when all goes well.
 
+use api_types::status::CryptMode;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use protocol_client::Archive;
