@@ -12,6 +12,7 @@ mod manifest;
 mod names;
 mod object_key;
 mod other_journals;
+mod pxar;
 mod task_files;
 mod text;
 mod upid;
@@ -41,4 +42,5 @@ pub const TARGETS: &[Target] = &[
     other_journals::TARGET,
     gc_files::TARGET,
     index_cache::TARGET,
+    pxar::TARGET,
 ];
