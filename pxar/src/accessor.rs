@@ -1,6 +1,7 @@
 //! Single files of an archive that can be read at any place.
 
 use std::io::Read as _;
+use std::ops::Range;
 use std::vec;
 
 use crate::decoder::{Decoder, check_payload};
@@ -188,6 +189,16 @@ impl<A: ReadAt> Accessor<A> {
     /// # Errors
     /// If it is not where the archive says, or in a payload archive that was not given.
     pub fn contents(&self, payload: &Payload) -> Result<Contents<'_, A>, Error> {
+        let (source, range) = self.place(payload)?;
+        let size = range.end - range.start;
+        Ok(At::new(Section::new(source, range.start, size)))
+    }
+
+    /// Where the content of a regular file is: in this archive or the one with the payload.
+    ///
+    /// # Errors
+    /// As for [`Accessor::contents`].
+    pub fn place(&self, payload: &Payload) -> Result<(&A, Range<u64>), Error> {
         let (source, at) = match payload.place {
             Place::Inline(at) => (&self.archive, at),
             Place::Reference(at) => {
@@ -196,7 +207,10 @@ impl<A: ReadAt> Accessor<A> {
                 (source, at + HEADER)
             }
         };
-        Ok(At::new(Section::new(source, at, payload.size)))
+        let end = at.checked_add(payload.size);
+        let end = end.filter(|end| *end <= source.size());
+        let end = end.ok_or_else(|| Error::corrupt(at, "the archive ends within this file"))?;
+        Ok((source, at..end))
     }
 
     /// Everything in a directory and below it, in the archive's order. Paths begin in it.

@@ -32,6 +32,8 @@ pub struct Decoder<I> {
     path: Vec<u8>,
     /// Directories that did not end yet, each by the length of its path.
     open: Vec<usize>,
+    /// Where the last name is.
+    position: u64,
     /// The file that was read last.
     current: Option<Payload>,
     /// Whether something may follow the root.
@@ -74,6 +76,7 @@ impl<I: Input> Decoder<I> {
             start: Some(start),
             path: Vec::new(),
             open: Vec::new(),
+            position: 0,
             current: None,
             inside: false,
         }
@@ -98,6 +101,13 @@ impl<I: Input> Decoder<I> {
     pub fn name(&self) -> &[u8] {
         let mut names = self.path.rsplit(|byte| *byte == b'/');
         names.next().unwrap_or_default()
+    }
+
+    /// Where in the archive the last name is that was entered, as [`Hardlink::target`] says it.
+    ///
+    /// [`Hardlink::target`]: crate::Hardlink::target
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// Directories around the next step.
@@ -154,6 +164,7 @@ impl<I: Input> Decoder<I> {
 
     fn enter(&mut self, header: &Header) -> Result<Step, Error> {
         let name = read_name(&mut self.items, header)?;
+        self.position = header.at;
         if self.path.len() + 1 + name.len() > limits::PATH {
             return Err(Error::TooLarge {
                 object: "a path",

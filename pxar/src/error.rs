@@ -33,6 +33,12 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// What an archive cannot hold.
+    #[error("cannot write the archive: {why}")]
+    Refused {
+        /// The rule.
+        why: String,
+    },
     /// Contents that are in the other stream, which was not given.
     #[error("the contents of the files are in the payload archive; open it together with this one")]
     NoPayload,
@@ -43,6 +49,17 @@ impl Error {
         Self::Corrupt {
             at,
             why: why.into(),
+        }
+    }
+
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
+        Self::Refused { why: why.into() }
+    }
+
+    pub(crate) fn write(source: io::Error) -> Self {
+        Self::Io {
+            action: "write",
+            source,
         }
     }
 

@@ -66,8 +66,14 @@ impl Item {
         codes.find(|it| it.1 == code).map(|it| it.0)
     }
 
+    /// The number that stands for it.
+    pub fn code(self) -> u64 {
+        let mut codes = CODES.iter();
+        codes.find(|it| it.0 == self).map_or(0, |it| it.1)
+    }
+
     /// How long its content may be.
-    fn lengths(self) -> RangeInclusive<u64> {
+    pub fn lengths(self) -> RangeInclusive<u64> {
         match self {
             Self::Prelude | Self::Payload => 0..=u64::MAX,
             Self::Goodbye => 24..=u64::MAX,
@@ -263,7 +269,7 @@ mod tests {
     #[test]
     fn each_type_has_a_number() {
         for (item, code) in CODES {
-            assert_eq!(Item::of_code(code), Some(item));
+            assert_eq!((Item::of_code(code), item.code()), (Some(item), code));
         }
         assert_eq!(Item::of_code(0), None);
     }
@@ -271,8 +277,7 @@ mod tests {
     #[test]
     fn lengths_are_checked() {
         let header = |item: Item, full: u64, at: u64| {
-            let code = CODES.iter().find(|it| it.0 == item).unwrap().1;
-            let bytes = [code.to_le_bytes(), full.to_le_bytes()].concat();
+            let bytes = [item.code().to_le_bytes(), full.to_le_bytes()].concat();
             Header::decode(bytes.try_into().unwrap(), at)
         };
         assert_eq!(header(Item::Entry, 56, 0).unwrap().end(), 56);

@@ -7,11 +7,14 @@
 //! - [`Accessor`]: one path at a time, from what can be read at any place ([`ReadAt`]). It finds a
 //!   name by the table that ends each directory, and reads nothing else.
 //!
+//! An [`Encoder`] writes one.
+//!
 //! An archive may be hostile: nothing here panics, allocates by a length that was only claimed, or
 //! goes in circles. What is read is bounded by [`limits`].
 
 mod accessor;
 mod decoder;
+mod encoder;
 mod error;
 mod goodbye;
 mod inode;
@@ -24,6 +27,7 @@ mod source;
 
 pub use accessor::{Accessor, Contents, Entry, Listing};
 pub use decoder::{Decoder, FileReader, Step};
+pub use encoder::{Encoder, Written};
 pub use error::Error;
 pub use name::hash_name;
 pub use node::{

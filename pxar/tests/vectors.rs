@@ -5,8 +5,8 @@ mod common;
 
 use common::{Tree, accessed, decoded, vector};
 use pxar::{
-    Accessor, Acl, AclEntry, At, Body, Decoder, Device, Error, Forward, Inode, Metadata, Mtime,
-    Node, Place, Stat, Step, Xattr,
+    Accessor, Acl, AclEntry, At, Body, Decoder, Device, Encoder, Error, Forward, Inode, Metadata,
+    Mtime, Node, Place, Stat, Step, Xattr,
 };
 
 fn stat(mode: u64, (uid, gid): (u32, u32), secs: i64, nanos: u32) -> Metadata {
@@ -180,4 +180,35 @@ fn steps_say_where_they_are() {
         "", "a.txt", "d", "d/b.bin", "d/c.lnk", "d ends", "dev", "fifo", "l", " ends",
     ];
     assert_eq!(seen, expected);
+}
+
+/// Writes again what a decoder reads.
+fn rewritten(archive: &[u8], payload: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
+    let mut decoder = Decoder::new(At::new(archive), payload.map(At::new)).unwrap();
+    let prelude = decoder.prelude().map(<[u8]>::to_vec);
+    let Some(Step::Enter(Node::Inode(root))) = decoder.step().unwrap() else {
+        panic!("no root")
+    };
+    let mut encoder = match payload {
+        None => Encoder::unified(Vec::new(), &root.metadata),
+        Some(_) => Encoder::split(Vec::new(), Vec::new(), prelude.as_deref(), &root.metadata),
+    }
+    .unwrap();
+    common::copy(&mut decoder, &mut encoder).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn what_is_read_is_written_to_the_same_bytes() {
+    for name in ["pxar_v1", "pxar_v1_empty"] {
+        let Some(archive) = vector(name) else { return };
+        assert_eq!(rewritten(&archive, None), (archive, None), "{name}");
+    }
+    let (Some(archive), Some(payload)) = (vector("pxar_v2_meta"), vector("pxar_v2_payload")) else {
+        return;
+    };
+    assert_eq!(
+        rewritten(&archive, Some(&payload)),
+        (archive, Some(payload))
+    );
 }

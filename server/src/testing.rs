@@ -1,6 +1,10 @@
 //! Helpers of this crate's unit tests.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// The folder `name` of the fixtures made by the real system, if it is there.
 ///
@@ -25,4 +29,33 @@ fn default_root() -> PathBuf {
     } else {
         PathBuf::from("/work/shared/fixtures")
     }
+}
+
+/// What is in a tar or zip file, by name.
+pub type Members = BTreeMap<String, Value>;
+
+/// What python finds in a tar or zip file whose names begin with `prefix`. It is kept in `dir`.
+/// Of names that are no UTF-8, the other bytes are escaped.
+pub fn members(dir: &Path, kind: &str, content: &[u8], prefix: &str) -> Members {
+    let file = dir.join("packed");
+    std::fs::write(&file, content).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/operations/pack/members.py");
+    let mut command = Command::new("python3");
+    command.arg(script).args([kind.as_ref(), file.as_os_str()]);
+    let output = command.arg(prefix).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let members: BTreeMap<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let named = members.into_iter().map(|(name, member)| {
+        let name = hex::decode(name).unwrap();
+        let name = String::from_utf8(name);
+        (
+            name.unwrap_or_else(|other| other.as_bytes().escape_ascii().to_string()),
+            member,
+        )
+    });
+    named.collect()
 }

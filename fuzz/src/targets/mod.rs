@@ -13,6 +13,7 @@ mod manifest;
 mod names;
 mod object_key;
 mod other_journals;
+mod pxar;
 mod task_files;
 mod text;
 mod upid;
@@ -43,4 +44,5 @@ pub const TARGETS: &[Target] = &[
     gc_files::TARGET,
     index_cache::TARGET,
     backup_session::TARGET,
+    pxar::TARGET,
 ];

@@ -1,10 +1,10 @@
 //! What the tests of archives share.
-#![allow(clippy::unwrap_used)] // helpers of several programs
+#![allow(clippy::unwrap_used, clippy::expect_used, dead_code)] // each test uses a part
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use pxar::{Accessor, Body, Decoder, Error, Inode, Input, Node, ReadAt, Step};
+use pxar::{Accessor, Body, Decoder, Encoder, Error, Inode, Input, Node, ReadAt, Step};
 
 /// A vector made by upstream's encoder (`test-vectors.md` §8); none where the fixtures are not.
 pub fn vector(name: &str) -> Option<Vec<u8>> {
@@ -95,4 +95,36 @@ fn content<A: ReadAt>(
         return Ok(None);
     };
     all(accessor.contents(payload)?).map(Some)
+}
+
+/// Writes all that the decoder still has, in its order.
+pub fn copy<I: Input>(
+    decoder: &mut Decoder<I>,
+    encoder: &mut Encoder<Vec<u8>>,
+) -> Result<(), Error> {
+    // Where the names of files were, and where they are.
+    let mut files = BTreeMap::new();
+    while let Some(step) = decoder.step()? {
+        let name = decoder.name().to_vec();
+        match step {
+            Step::Leave if decoder.depth() == 0 => {}
+            Step::Leave => encoder.leave()?,
+            Step::Enter(Node::Hardlink(link)) => {
+                let target = files.get(&link.target).copied().unwrap_or_default();
+                encoder.hard_link(&name, &link.path, target)?;
+            }
+            Step::Enter(Node::Inode(inode)) => match &inode.body {
+                Body::Directory => encoder.enter(&name, &inode.metadata)?,
+                Body::File(payload) => {
+                    let at = decoder.position();
+                    let content = decoder.contents()?.expect("a file has content");
+                    let written = encoder.file(&name, &inode.metadata, payload.size, content)?;
+                    assert_eq!(written.missing, 0);
+                    files.insert(at, written.name_at);
+                }
+                body => encoder.special(&name, &inode.metadata, body)?,
+            },
+        }
+    }
+    Ok(())
 }

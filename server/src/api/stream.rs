@@ -1,5 +1,6 @@
 //! Bodies of downloads: made while they are sent.
 
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,13 +19,19 @@ const QUEUE: usize = 4;
 const PIECE: usize = 256 * 1024;
 
 /// Takes the pieces of a body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sink(mpsc::Sender<anyhow::Result<Bytes>>);
 
 impl Sink {
     /// Sends a piece; says whether the client is still there.
     pub async fn send(&self, piece: Bytes) -> bool {
         self.0.send(Ok(piece)).await.is_ok()
+    }
+
+    /// Whether the client is still there.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.0.is_closed()
     }
 
     /// Sends all that `source` has.
@@ -37,6 +44,45 @@ impl Sink {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Writes a body, on a thread that may wait.
+#[derive(Debug)]
+pub struct SinkWriter {
+    sink: Sink,
+    piece: Vec<u8>,
+}
+
+impl SinkWriter {
+    /// Writes to `sink`.
+    #[must_use]
+    pub fn new(sink: Sink) -> Self {
+        Self {
+            sink,
+            piece: Vec::new(),
+        }
+    }
+}
+
+impl Write for SinkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(PIECE - self.piece.len());
+        self.piece
+            .extend_from_slice(bytes.get(..count).unwrap_or_default());
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.piece);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let sent = self.sink.0.blocking_send(Ok(piece.into()));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -67,7 +113,9 @@ where
     let (sender, receiver) = mpsc::channel(QUEUE);
     let work = work(Sink(sender.clone()));
     tokio::spawn(async move {
-        if let Err(error) = work.await {
+        if let Err(error) = work.await
+            && !sender.is_closed()
+        {
             tracing::warn!("a download failed: {error:#}");
             // Nobody may be listening any more.
             let _ = sender.send(Err(error)).await;
@@ -102,6 +150,33 @@ mod tests {
             anyhow::bail!("no more")
         });
         assert_eq!(broken.collect().await.unwrap_err().to_string(), "no more");
+    }
+
+    #[tokio::test]
+    async fn a_thread_writes_a_body_until_the_client_goes_away() {
+        let long: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 7).collect();
+        let source = long.clone();
+        let whole = body(|sink| async move {
+            let written = tokio::task::spawn_blocking(move || {
+                let mut writer = SinkWriter::new(sink);
+                writer.write_all(&source)?;
+                writer.flush()
+            });
+            Ok(written.await??)
+        });
+        assert_eq!(whole.collect().await.unwrap().to_bytes(), long);
+
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let endless = body(|sink| async move {
+            let written = tokio::task::spawn_blocking(move || {
+                let mut writer = SinkWriter::new(sink);
+                while writer.write_all(b"x").is_ok() {}
+            });
+            let _ = done.send(written.await);
+            Ok(())
+        });
+        drop(endless);
+        wait.await.unwrap().unwrap();
     }
 
     #[tokio::test]

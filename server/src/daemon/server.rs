@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use api_types::upid::Upid;
 use s3_client::env::Env;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::CertificateFiles;
@@ -23,6 +23,9 @@ use crate::task::{TaskSpec, Tasks, WorkerTask};
 
 /// Worker tasks at the same time.
 const MAX_TASKS: u32 = 4096;
+/// Directories that are packed for a download at the same time. Each takes a thread, which waits for
+/// its client, and up to a hundred MiB.
+const MAX_PACKED: usize = 32;
 
 /// The installation, as the daemon has it open.
 pub struct Server {
@@ -49,6 +52,7 @@ pub struct Server {
     /// Cancelled when it ends for good: what had time to finish until then is aborted.
     pub abort: CancellationToken,
     running: Arc<Semaphore>,
+    packing: Arc<Semaphore>,
 }
 
 impl Server {
@@ -71,6 +75,7 @@ impl Server {
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),
             running: Arc::new(Semaphore::new(MAX_TASKS as usize)),
+            packing: Arc::new(Semaphore::new(MAX_PACKED)),
             config,
             s3,
             stores,
@@ -115,6 +120,13 @@ impl Server {
             drop(place);
         });
         Ok(upid)
+    }
+
+    /// The right to pack a directory, until it is dropped.
+    pub fn place_to_pack(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.packing)
+            .try_acquire_owned()
+            .context("too many directories are being downloaded; try again later")
     }
 
     /// Waits until all tasks of this process have ended, but not longer than `limit`; says whether

@@ -1,8 +1,9 @@
 //! The contents of archives: what an index and its chunks stand for.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::collections::VecDeque;
+use std::io::{self, Read as _};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use api_types::names::{ArchiveName, SnapshotPath};
@@ -12,9 +13,13 @@ use datastore::backend::s3::insert::Payload;
 use datastore::format::blob::MAX_CHUNK_PLAIN;
 use datastore::format::{AnyIndexReader, ChunkReadInfo, IndexFile as _};
 use datastore::store::DataStore;
+use pxar::ReadAt;
 use s3_client::{S3Client, TaskKind};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+
+/// Chunks that a reader keeps: what is read next is in one of them, or a little further on.
+const KEPT: usize = 3;
 
 /// An archive in chunks, not encrypted.
 #[derive(Debug)]
@@ -96,14 +101,38 @@ impl Archive {
         Ok(plain.into())
     }
 
+    /// The bytes of the archive from the beginning of `range` to its end, or to that of the chunk
+    /// which they begin in.
+    pub async fn piece(&self, range: &Range<u64>) -> Result<Bytes> {
+        let (chunk, data) = self.chunk_at(range.start).await?;
+        let start = usize::try_from(range.start - chunk.start)?;
+        let end = usize::try_from(range.end.min(chunk.end).saturating_sub(chunk.start))?;
+        if start >= end {
+            bail!("the archive has no bytes {}..{}", range.start, range.end);
+        }
+        Ok(data.slice(start..end))
+    }
+
+    /// The chunk with this byte of the archive, and which bytes it holds.
+    async fn chunk_at(&self, offset: u64) -> Result<(Range<u64>, Bytes)> {
+        let info = match self.index.chunk_from_offset(offset)? {
+            Some((i, _)) => self.index.chunk_info(i)?,
+            None => None,
+        };
+        let Some(info) = info else {
+            bail!("the index has no chunk for offset {offset}");
+        };
+        let data = self.read(&info).await?;
+        Ok((info.range, data))
+    }
+
     /// A reader of the archive, for a thread that may wait.
     #[must_use]
     pub fn into_reader(self) -> ArchiveReader {
         ArchiveReader {
-            archive: self,
+            archive: Arc::new(self),
             runtime: Handle::current(),
-            position: 0,
-            chunk: None,
+            kept: Mutex::default(),
         }
     }
 }
@@ -111,64 +140,48 @@ impl Archive {
 /// Reads an archive at any place. Waits for its chunks, so it is for threads that may wait.
 #[derive(Debug)]
 pub struct ArchiveReader {
-    archive: Archive,
+    archive: Arc<Archive>,
     runtime: Handle,
-    position: u64,
-    chunk: Option<(Range<u64>, Bytes)>,
+    /// The chunks read last, by the bytes of the archive that they hold; the newest at the end.
+    kept: Mutex<VecDeque<(Range<u64>, Bytes)>>,
 }
 
 impl ArchiveReader {
-    /// What lies at the position, up to the end of its chunk; nothing behind the end.
-    fn available(&mut self) -> Result<Bytes> {
-        if self.position >= self.archive.index.index_bytes() {
+    /// The archive.
+    #[must_use]
+    pub fn archive(&self) -> &Arc<Archive> {
+        &self.archive
+    }
+
+    /// What lies at `offset`, up to the end of its chunk; nothing behind the end.
+    fn available(&self, offset: u64) -> Result<Bytes> {
+        if offset >= self.size() {
             return Ok(Bytes::new());
         }
-        let held = self
-            .chunk
-            .as_ref()
-            .filter(|(range, _)| range.contains(&self.position));
-        let (range, data) = match held {
-            Some((range, data)) => (range.clone(), data.clone()),
-            None => self.fetch()?,
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = kept.iter().position(|(range, _)| range.contains(&offset));
+        let (range, data) = match held.and_then(|held| kept.remove(held)) {
+            Some(chunk) => chunk,
+            None => self.runtime.block_on(self.archive.chunk_at(offset))?,
         };
-        let offset = usize::try_from(self.position - range.start)?;
-        Ok(data.slice(offset.min(data.len())..))
-    }
-
-    fn fetch(&mut self) -> Result<(Range<u64>, Bytes)> {
-        let index = &self.archive.index;
-        let info = match index.chunk_from_offset(self.position)? {
-            Some((i, _)) => index.chunk_info(i)?,
-            None => None,
-        };
-        let Some(info) = info else {
-            bail!("the index has no chunk for offset {}", self.position);
-        };
-        let data = self.runtime.block_on(self.archive.read(&info))?;
-        self.chunk = Some((info.range.clone(), data.clone()));
-        Ok((info.range, data))
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((range.clone(), data.clone()));
+        let start = usize::try_from(offset - range.start)?;
+        Ok(data.slice(start.min(data.len())..))
     }
 }
 
-impl Read for ArchiveReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl ReadAt for ArchiveReader {
+    fn size(&self) -> u64 {
+        self.archive.index.index_bytes()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let data = self
-            .available()
+            .available(offset)
             .map_err(|error| io::Error::other(format!("{error:#}")))?;
-        let count = (&data[..]).read(buffer)?;
-        self.position += u64::try_from(count).unwrap_or_default();
-        Ok(count)
-    }
-}
-
-impl Seek for ArchiveReader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::End(offset) => self.archive.index.index_bytes().checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
-        };
-        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
+        (&data[..]).read(buffer)
     }
 }

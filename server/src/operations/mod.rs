@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`archive`] | contents of archives |
 //! | [`background`] | operations as tasks of the daemon |
+//! | [`files`] | single files of archives |
+//! | [`pack`] | directories of archives as tar and zip |
 //! | [`gc`] | garbage collection, and the status of its job |
 //! | [`prune`] | removal of snapshots that no rule keeps |
 //! | [`verify`] | verification |
@@ -12,8 +14,10 @@
 
 pub mod archive;
 pub mod background;
+pub mod files;
 pub mod gc;
 pub mod job;
+pub mod pack;
 pub mod prune;
 pub mod verify;
 

@@ -77,6 +77,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::admin::catalog::ENDPOINTS,
     crate::api::admin::datastore::ENDPOINTS,
     crate::api::admin::download::ENDPOINTS,
+    crate::api::admin::files::ENDPOINTS,
     crate::api::admin::groups::ENDPOINTS,
     crate::api::admin::jobs::ENDPOINTS,
     crate::api::admin::namespaces::ENDPOINTS,

@@ -4,12 +4,15 @@ use api_types::names::ArchiveName;
 use datastore::format::catalog::{CatalogEntry, CatalogKind, CatalogReader};
 use hyper::Method;
 use openssl::base64::{decode_block, encode_block};
+use pxar::{At, Body, Entry, Node};
 use serde::Serialize;
 
+use super::download::open_file;
 use crate::api::entry;
-use crate::api::fields::{BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, NS, STORE};
+use crate::api::fields::{ARCHIVE_NAME, BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, NS, STORE};
 use crate::api::target::{READ, SnapshotParams, refused};
 use crate::operations::archive::Archive;
+use crate::operations::files::{Files, shown};
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
 use crate::rest::endpoint::Param;
@@ -17,9 +20,10 @@ use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
 
-const FILE_PATH: Param = Param::required(
+/// A path.
+pub(super) const FILE_PATH: Param = Param::required(
     "filepath",
-    "A directory as base64 of '/<archive>/<path>'; 'root' or '/' for the archives.",
+    "Base64 of '/<archive>/<path>', or with archive-name of '/<path>'; 'root' or '/' for the top.",
     Schema::ANY_TEXT,
 );
 
@@ -27,8 +31,16 @@ const FILE_PATH: Param = Param::required(
 pub const ENDPOINTS: &[Endpoint] = &[entry(
     Method::GET,
     "/admin/datastore/{store}/catalog",
-    "List a directory of the catalog.",
-    &[STORE, NS, BACKUP_TYPE, BACKUP_ID, BACKUP_TIME, FILE_PATH],
+    "List a directory of the catalog, or of an archive.",
+    &[
+        STORE,
+        NS,
+        BACKUP_TYPE,
+        BACKUP_ID,
+        BACKUP_TIME,
+        FILE_PATH,
+        ARCHIVE_NAME,
+    ],
     Access::ByHandler,
     |call| Box::pin(catalog(call)),
 )];
@@ -56,8 +68,6 @@ impl Item {
             path.extend_from_slice(name);
         }
         let ty = match entry.kind {
-            // The first level is the archives, which only look like directories.
-            CatalogKind::Directory { .. } if directory.is_empty() => "v",
             CatalogKind::Directory { .. } => "d",
             CatalogKind::File { .. } => "f",
             CatalogKind::Symlink => "l",
@@ -83,11 +93,17 @@ impl Item {
 }
 
 /// The bytes of a path parameter.
-pub fn decode_path(text: &str) -> Result<Vec<u8>, RestError> {
+pub(super) fn decode_path(text: &str) -> Result<Vec<u8>, RestError> {
     if matches!(text, "root" | "/") {
         return Ok(Vec::new());
     }
     decode_block(text).map_err(|_| RestError::parameter(FILE_PATH.name, "not valid base64"))
+}
+
+/// The names in a path.
+pub(super) fn names(path: &[u8]) -> Vec<&[u8]> {
+    let names = path.split(|byte| *byte == b'/');
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 async fn catalog(call: Call) -> Result<Answer, RestError> {
@@ -95,37 +111,85 @@ async fn catalog(call: Call) -> Result<Answer, RestError> {
     let path = decode_path(call.params.text(FILE_PATH.name).unwrap_or_default())?;
     let store = READ.open_group(&call, &params.group).await?;
     let snapshot = params.path();
-    let name: ArchiveName = ArchiveName::CATALOG.parse().map_err(refused)?;
-    let archive = Archive::open(&store, &snapshot, &name).await?;
-    let items = tokio::task::spawn_blocking(move || list(archive, &path))
-        .await
-        .map_err(refused)??;
+    let items = match call.optional::<ArchiveName>(ARCHIVE_NAME.name)? {
+        Some(name) => {
+            open_file(&store, &snapshot, &name).await?;
+            let files = Files::open(&store, &snapshot, &name, false).await?;
+            let list = move || list_archive(&files, &names(&path));
+            store.env().blocking(list).await?
+        }
+        None => {
+            let name: ArchiveName = ArchiveName::CATALOG.parse().map_err(refused)?;
+            let archive = Archive::open(&store, &snapshot, &name).await?;
+            let list = move || list_catalog(archive, &names(&path));
+            store.env().blocking(list).await?
+        }
+    };
     Answer::of(items)
 }
 
-fn list(archive: Archive, path: &[u8]) -> Result<Vec<Item>, RestError> {
-    let names: Vec<&[u8]> = path
-        .split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty())
-        .collect();
-    let missing = || {
-        let shown = String::from_utf8_lossy(path);
-        RestError::bad_request(format!("no directory '{shown}' in the catalog"))
-    };
-    let mut reader = CatalogReader::new(archive.into_reader()).map_err(refused)?;
-    let table = if names.is_empty() {
+fn missing(path: &[&[u8]], place: &str) -> RestError {
+    RestError::bad_request(format!("no directory '{}' in the {place}", shown(path)))
+}
+
+fn list_catalog(archive: Archive, path: &[&[u8]]) -> Result<Vec<Item>, RestError> {
+    let reader = At::new(archive.into_reader());
+    let mut reader = CatalogReader::new(reader).map_err(refused)?;
+    let table = if path.is_empty() {
         reader.root()
     } else {
-        let found = reader.lookup(&names).map_err(refused)?;
+        let found = reader.lookup(path).map_err(refused)?;
         match found.map(|entry| entry.kind) {
             Some(CatalogKind::Directory { block }) => reader.read_directory(block),
-            _ => return Err(missing()),
+            _ => return Err(missing(path, "catalog")),
         }
     };
-    table
-        .map_err(refused)?
-        .map(|entry| Ok(Item::new(&names, &entry.map_err(refused)?)))
+    let item = |entry| {
+        let mut item = Item::new(path, &entry);
+        // The first level is the archives, which only look like directories.
+        if path.is_empty() {
+            item.ty = "v";
+        }
+        item
+    };
+    let items = table.map_err(refused)?;
+    items
+        .map(|entry| Ok(item(entry.map_err(refused)?)))
         .collect()
+}
+
+fn list_archive(files: &Files, path: &[&[u8]]) -> Result<Vec<Item>, RestError> {
+    let directory = files.lookup(path)?;
+    if !directory.is_directory() {
+        return Err(missing(path, "archive"));
+    }
+    let listing = files.accessor().list(&directory).map_err(refused)?;
+    listing
+        .map(|entry| Ok(Item::new(path, &as_in_catalog(entry.map_err(refused)?))))
+        .collect()
+}
+
+/// How a catalog would list it.
+fn as_in_catalog(entry: Entry) -> CatalogEntry {
+    let kind = match entry.node {
+        Node::Hardlink(_) => CatalogKind::Hardlink,
+        Node::Inode(inode) => match inode.body {
+            Body::Directory => CatalogKind::Directory { block: 0 },
+            Body::File(payload) => CatalogKind::File {
+                size: payload.size,
+                mtime: inode.metadata.stat.mtime.secs,
+            },
+            Body::Symlink(_) => CatalogKind::Symlink,
+            Body::BlockDevice(_) => CatalogKind::BlockDevice,
+            Body::CharDevice(_) => CatalogKind::CharDevice,
+            Body::Fifo => CatalogKind::Fifo,
+            Body::Socket => CatalogKind::Socket,
+        },
+    };
+    CatalogEntry {
+        name: entry.name,
+        kind,
+    }
 }
 
 #[cfg(test)]
@@ -146,15 +210,15 @@ mod tests {
                 "text": "a.txt", "type": "f", "leaf": true, "size": 3, "mtime": 4
             })
         );
-        let archive = CatalogEntry {
-            name: b"root.pxar.didx".to_vec(),
+        let directory = CatalogEntry {
+            name: b"\xff".to_vec(),
             kind: CatalogKind::Directory { block: 9 },
         };
         assert_eq!(
-            serde_json::to_value(Item::new(&[], &archive)).unwrap(),
+            serde_json::to_value(Item::new(&[], &directory)).unwrap(),
             serde_json::json!({
-                "filepath": encode_block(b"/root.pxar.didx"),
-                "text": "root.pxar.didx", "type": "v", "leaf": false
+                "filepath": encode_block(b"/\xff"),
+                "text": "\u{fffd}", "type": "d", "leaf": false
             })
         );
         assert_eq!(decode_path("root").unwrap(), b"");

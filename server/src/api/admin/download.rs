@@ -19,7 +19,8 @@ use crate::rest::endpoint::Param;
 use crate::rest::error::RestError;
 use crate::rest::table::{Access, Endpoint};
 
-const CONTENT_TYPE: &str = "application/octet-stream";
+/// The type of contents of which nothing is known.
+pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
 
 const FILE: &[Param] = &[STORE, NS, BACKUP_TYPE, BACKUP_ID, BACKUP_TIME, FILE_NAME];
 
@@ -60,7 +61,8 @@ fn target(call: &Call) -> Result<(SnapshotParams, ArchiveName), RestError> {
     Ok((call.params.read()?, name))
 }
 
-async fn open_file(
+/// Opens a file of a snapshot, or says that it is not there.
+pub(super) async fn open_file(
     store: &OpenDatastore,
     snapshot: &SnapshotPath,
     name: &ArchiveName,

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod datastore;
 pub mod download;
+pub mod files;
 pub mod groups;
 pub mod jobs;
 pub mod namespaces;

@@ -3,6 +3,7 @@
 mod changes;
 mod config;
 mod contents;
+mod files;
 mod nodes;
 mod s3;
 mod work;

@@ -12,17 +12,7 @@ const ENDPOINTS: &str = "/config/s3";
 async fn world() -> (World, MockS3) {
     let mock = MockS3::builder().bucket(BUCKET).start().await.unwrap();
     let world = World::empty();
-    let form = format!(
-        "id=mock&endpoint={}&port={}&region={}&access-key={}&secret-key={}&path-style=1&\
-         fingerprint={}",
-        mock.host(),
-        mock.port(),
-        mock.region(),
-        mock.access_key(),
-        mock.secret_key().replace('+', "%2B"),
-        mock.fingerprint().unwrap()
-    );
-    world.post(ENDPOINTS, &form).await;
+    world.endpoint(&mock).await;
     (world, mock)
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Method};
 use s3_client::env::Env;
+use s3_mock::MockS3;
 use serde_json::{Value, json};
 
 use crate::config::ConfigError;
@@ -126,6 +127,34 @@ impl World {
         form: &str,
         body: Bytes,
     ) -> Result<Value, RestError> {
+        Ok(match self.answer(who, method, path, form, body).await? {
+            Answer::Data(data) => json!({ "data": data }),
+            Answer::Rich {
+                data,
+                mut attributes,
+            } => {
+                attributes.insert("data".into(), data);
+                Value::Object(attributes)
+            }
+            Answer::Response(response) => {
+                let body = response.into_body().collect().await;
+                let bytes = body.map_err(RestError::from)?.to_bytes();
+                json!({ "sha256": hex::encode(openssl::sha::sha256(&bytes)),
+                        "len": bytes.len(),
+                        "text": String::from_utf8_lossy(&bytes) })
+            }
+        })
+    }
+
+    /// Calls an endpoint; its answer as it is.
+    pub async fn answer(
+        &self,
+        who: &str,
+        method: Method,
+        path: &str,
+        form: &str,
+        body: Bytes,
+    ) -> Result<Answer, RestError> {
         let Found::Endpoint(endpoint, in_path) =
             Table::global().find(&method, &components(path).unwrap())
         else {
@@ -144,23 +173,22 @@ impl World {
             body: Full::new(body).map_err(|never| match never {}).boxed(),
             upgrade: None,
         };
-        Ok(match (endpoint.handler)(call).await? {
-            Answer::Data(data) => json!({ "data": data }),
-            Answer::Rich {
-                data,
-                mut attributes,
-            } => {
-                attributes.insert("data".into(), data);
-                Value::Object(attributes)
-            }
-            Answer::Response(response) => {
-                let body = response.into_body().collect().await;
-                let bytes = body.map_err(RestError::from)?.to_bytes();
-                json!({ "sha256": hex::encode(openssl::sha::sha256(&bytes)),
-                        "len": bytes.len(),
-                        "text": String::from_utf8_lossy(&bytes) })
-            }
-        })
+        (endpoint.handler)(call).await
+    }
+
+    /// Makes a scripted S3 server known as the endpoint `mock`.
+    pub async fn endpoint(&self, mock: &MockS3) {
+        let form = format!(
+            "id=mock&endpoint={}&port={}&region={}&access-key={}&secret-key={}&path-style=1&\
+             fingerprint={}",
+            mock.host(),
+            mock.port(),
+            mock.region(),
+            mock.access_key(),
+            mock.secret_key().replace('+', "%2B"),
+            mock.fingerprint().unwrap()
+        );
+        self.post("/config/s3", &form).await;
     }
 
     pub async fn get(&self, path: &str, form: &str) -> Value {
