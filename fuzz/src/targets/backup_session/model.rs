@@ -113,7 +113,6 @@ enum Kind {
     Fixed {
         slots: BTreeMap<u64, Digest>,
         growing: bool,
-        announced: bool,
         incremental: bool,
         has_end: bool,
     },
@@ -193,7 +192,7 @@ impl Writer {
                 let size = self.size.max(end);
                 let fits = end <= self.size || *growing && end.div_ceil(FULL) <= MAX_SLOTS;
                 let is_end = end == size && length < FULL;
-                if !fits || !(length == FULL || is_end) || start % FULL != 0 {
+                if !fits || !(length == FULL || is_end) || !start.is_multiple_of(FULL) {
                     return false;
                 }
                 slots.insert(start / FULL, digest);
@@ -325,7 +324,6 @@ impl Model {
         let kind = Kind::Fixed {
             slots,
             growing: false,
-            announced: true,
             incremental: true,
             has_end: false,
         };
@@ -374,10 +372,7 @@ impl Model {
             Kind::Fixed {
                 incremental: true, ..
             } => true,
-            Kind::Fixed { announced, .. } => {
-                count == writer.slots()
-                    && (size == writer.size || !announced && size == writer.size)
-            }
+            Kind::Fixed { .. } => count == writer.slots() && size == writer.size,
             Kind::Dynamic(_) => count >= 1 && size == writer.size,
         };
         if count != writer.appended || !is_right {
@@ -439,7 +434,6 @@ impl Model {
                 let kind = Kind::Fixed {
                     slots: BTreeMap::new(),
                     growing: size.is_none(),
-                    announced: size.is_some(),
                     incremental: false,
                     has_end: false,
                 };

@@ -219,7 +219,8 @@ fn entry(number: u8, place: u8, at: &mut u64, dynamic: bool) -> (u64, Digest) {
     };
     let start = match place {
         0 if dynamic => end,
-        0 => (*at - *at % FULL).saturating_sub(if *at % FULL == 0 { FULL } else { 0 }),
+        // The last place of the image.
+        0 => at.saturating_sub(1) / FULL * FULL,
         1 => 0,
         2 => at.saturating_add(1),
         3 => i64::MAX.cast_unsigned(),
@@ -235,7 +236,7 @@ fn chunk(dynamic: bool, wid: u64, number: u8, fault: u8) -> Asked {
     let piece = piece(number);
     let mut body = piece.encoded(fault % 2 == 1).to_vec();
     let (mut digest, mut size) = (piece.digest, piece.data.len() as u64);
-    let (mut length, mut sound) = (body.len(), fault < 6 || fault > 17);
+    let (mut length, mut sound) = (body.len(), !(6..=17).contains(&fault));
     match fault {
         6 => digest = Digest::from_bytes([number; 32]),
         7 => size += 1,
