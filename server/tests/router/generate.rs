@@ -144,8 +144,9 @@ impl Case {
         }
         // What lies in the path is always text.
         let by = if is_in_path { By::Query } else { self.by };
-        let usual = usual(param.name)
-            .filter(|value| !is_wrong && dice.quality % 8 != 0 && fits(&param.schema, value, by));
+        let usual = usual(param.name).filter(|value| {
+            !is_wrong && !dice.quality.is_multiple_of(8) && fits(&param.schema, value, by)
+        });
         let value = usual.unwrap_or_else(|| value_of(&param.schema, dice, is_wrong, by));
         let fits = match (&value, by) {
             (Value::Array(values), By::Query | By::Form) => {

@@ -165,7 +165,7 @@ pub fn fits(schema: &Schema, value: &Value, by: By) -> bool {
 pub fn value_of(schema: &Schema, dice: &Dice, is_wrong: bool, by: By) -> Value {
     if let Schema::Array(element) = schema {
         let value = value_of(element, dice, is_wrong, by);
-        return match (is_wrong && dice.presence % 4 == 0, by) {
+        return match (is_wrong && dice.presence.is_multiple_of(4), by) {
             (true, By::Json) => value,
             _ => vec![value; usize::from(dice.presence % 3) + 1].into(),
         };
