@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,13 +12,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::CertificateFiles;
+use super::proxies::ProxyOptions;
 use super::tls::Tls;
+use crate::access::attempts::Attempts;
 use crate::access::control::AccessControl;
 use crate::config::Config;
 use crate::datastores::Datastores;
+use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::s3::{S3Clients, S3Options};
 use crate::task::{TaskSpec, Tasks, WorkerTask};
+use crate::traffic::TrafficControl;
 
 /// Worker tasks at the same time.
 const MAX_TASKS: u32 = 4096;
@@ -39,6 +43,14 @@ pub struct Server {
     pub stores: Arc<Datastores>,
     /// Who is it, and what may they do.
     pub access: AccessControl,
+    /// How machine and datastores do, over time.
+    pub metrics: Metrics,
+    /// Unproven requests.
+    pub attempts: Attempts,
+    /// Proxies that are believed; none until the daemon starts.
+    pub proxies: OnceLock<ProxyOptions>,
+    /// How fast connections may be.
+    pub traffic: Arc<TrafficControl>,
     /// The certificate in use.
     pub tls: Arc<Tls>,
     /// Cancelled when the daemon is to end: nothing new begins, what takes long is aborted.
@@ -63,6 +75,13 @@ impl Server {
         Ok(Arc::new(Self {
             access: AccessControl::open(&paths, env.clone())?,
             tasks: Tasks::new(&paths, env.clone()),
+            metrics: Metrics::new(&paths),
+            attempts: Attempts::default(),
+            proxies: OnceLock::new(),
+            traffic: Arc::new(TrafficControl::new(
+                config.traffic_rules().clone(),
+                env.clone(),
+            )),
             tls: Arc::new(Tls::open(CertificateFiles::new(&paths.config), &env)?),
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),

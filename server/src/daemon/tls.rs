@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslMethod, select_next_proto};
 use s3_client::env::Env;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_openssl::SslStream;
 
 use super::certificate::{Certificate, CertificateFiles};
@@ -54,7 +54,10 @@ impl Tls {
     }
 
     /// Does its part of a connection's beginning.
-    pub async fn accept(&self, stream: TcpStream) -> Result<SslStream<TcpStream>> {
+    pub async fn accept<S>(&self, stream: S) -> Result<SslStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let ssl = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             Ssl::new(current.acceptor.context())?

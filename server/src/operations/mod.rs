@@ -7,6 +7,7 @@
 //! | [`background`] | operations as tasks of the daemon |
 //! | [`gc`] | garbage collection, and the status of its job |
 //! | [`prune`] | removal of snapshots that no rule keeps |
+//! | [`relocate`] | moves of groups and namespaces |
 //! | [`verify`] | verification |
 //! | [`job`] | an operation as the run of a job |
 
@@ -15,6 +16,7 @@ pub mod background;
 pub mod gc;
 pub mod job;
 pub mod prune;
+pub mod relocate;
 pub mod verify;
 
 use api_types::names::{BackupGroup, BackupNamespace};

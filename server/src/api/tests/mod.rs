@@ -3,7 +3,11 @@
 mod changes;
 mod config;
 mod contents;
+mod entries;
+mod figures;
 mod nodes;
+mod relocate;
 mod s3;
+mod spec;
 mod work;
 mod world;

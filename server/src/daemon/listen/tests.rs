@@ -36,7 +36,7 @@ async fn world(header_timeout: Duration) -> World {
 }
 
 impl World {
-    async fn connect(&self, protocols: &[u8]) -> Secure {
+    async fn connect(&self, protocols: &[u8]) -> tokio_openssl::SslStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
         connector.set_verify(SslVerifyMode::NONE);
@@ -45,7 +45,7 @@ impl World {
         }
         let ssl = connector.build().configure().unwrap();
         let ssl = ssl.verify_hostname(false).into_ssl("localhost").unwrap();
-        let mut stream = Secure::new(ssl, stream).unwrap();
+        let mut stream = tokio_openssl::SslStream::new(ssl, stream).unwrap();
         Pin::new(&mut stream).connect().await.unwrap();
         stream
     }
