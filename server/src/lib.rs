@@ -10,12 +10,15 @@
 //! | [`datastores`] | the datastores of an installation, opened as configured |
 //! | [`s3`] | clients of the configured S3 endpoints |
 //! | [`jobs`] | what the daemon does by the clock |
+//! | [`metrics`] | figures over time |
 //! | [`monitor`] | numbers and health for monitoring |
+//! | [`network`] | ranges of addresses |
 //! | [`operations`] | long operations on datastores, as tasks of the daemon and of the tool |
 //! | [`rest`] | the REST interface |
 //! | [`api`] | what its endpoints do |
 //! | [`requests`] | what a task asked of S3 |
 //! | [`task`] | worker tasks: id, log, index, progress, abort, result |
+//! | [`traffic`] | how fast connections may be |
 //! | [`cli`] | the commands of `coffer-manager` |
 
 pub mod access;
@@ -27,7 +30,9 @@ pub mod daemon;
 pub mod datastores;
 pub mod instance;
 pub mod jobs;
+pub mod metrics;
 pub mod monitor;
+pub mod network;
 pub mod operations;
 pub mod paths;
 pub mod privileges;
@@ -38,3 +43,4 @@ pub mod s3;
 pub mod task;
 #[cfg(test)]
 mod testing;
+pub mod traffic;

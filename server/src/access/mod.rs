@@ -7,6 +7,7 @@
 //! | [`password`] | hashes of passwords and token secrets |
 //! | [`acl`] | the tree of access rights |
 //! | [`login`], [`pam`] | logging in, by realm |
+//! | [`attempts`] | how many requests of an address may be unproven |
 //! | [`hashing`], [`verified`] | slow hashes, few at a time, and not twice |
 //! | [`control`] | all of it together, as the daemon asks it |
 //! | [`acl_file`], [`secrets`], [`keys`] | the files: access rights, hashes, keys |
@@ -14,6 +15,7 @@
 
 pub mod acl;
 pub mod acl_file;
+pub mod attempts;
 pub mod cached;
 pub mod control;
 pub mod credentials;

@@ -10,11 +10,12 @@
 //! | [`admin`] | `/admin`: contents of datastores, jobs |
 //! | [`config`] | `/config`: datastores, S3 endpoints, jobs |
 //! | [`nodes`] | `/nodes`: tasks, the machine |
-//! | [`status`] | `/status` |
+//! | [`status`], [`charts`] | `/status`, and `rrd` of the node and of datastores |
 
 pub mod access;
 pub mod admin;
 pub mod certificates;
+pub mod charts;
 pub mod config;
 mod entry;
 pub mod fields;

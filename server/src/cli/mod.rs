@@ -5,9 +5,14 @@
 
 mod acl;
 mod cert;
+mod configured;
 mod datastore;
+mod entries;
 mod garbage_collection;
+mod group;
 mod named_file;
+mod namespace;
+mod node;
 pub mod output;
 mod prune;
 mod s3;
@@ -28,6 +33,9 @@ use s3_client::env::Env;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
+use crate::config::remotes::Remote;
+use crate::config::sync::SyncJob;
+use crate::config::traffic::TrafficRule;
 use crate::console;
 use crate::datastores::Datastores;
 use crate::jobs::state::JobStates;
@@ -70,17 +78,35 @@ pub enum Command {
     /// Remove chunks that no snapshot references.
     #[command(subcommand)]
     GarbageCollection(garbage_collection::GarbageCollectionCommand),
+    /// Groups of snapshots.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Namespaces.
+    #[command(subcommand)]
+    Namespace(namespace::NamespaceCommand),
+    /// The configuration of the machine.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Remove snapshots that no rule keeps.
     Prune(Box<prune::PruneArguments>),
+    /// Other servers.
+    #[command(subcommand)]
+    Remote(entries::EntriesCommand<Remote>),
     /// S3 endpoints and buckets.
     #[command(subcommand)]
     S3(s3::S3Command),
     /// Snapshots.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Copying from and to other datastores; nothing runs these jobs yet.
+    #[command(subcommand)]
+    SyncJob(entries::EntriesCommand<SyncJob>),
     /// Worker tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// How fast connections may be.
+    #[command(subcommand)]
+    TrafficControl(entries::EntriesCommand<TrafficRule>),
     /// Users and API tokens.
     #[command(subcommand)]
     User(Box<user::UserCommand>),
@@ -164,10 +190,16 @@ async fn execute(cli: Cli) -> Result<()> {
         Command::Cert(command) => command.run(&session),
         Command::Datastore(command) => command.run(&session).await,
         Command::GarbageCollection(command) => command.run(&session).await,
+        Command::Group(command) => command.run(&session).await,
+        Command::Namespace(command) => command.run(&session).await,
+        Command::Node(command) => command.run(&session).await,
         Command::Prune(arguments) => arguments.run(&session).await,
+        Command::Remote(command) => command.run(&session).await,
         Command::S3(command) => command.run(&session).await,
         Command::Snapshot(command) => command.run(&session).await,
+        Command::SyncJob(command) => command.run(&session).await,
         Command::Task(command) => command.run(&session).await,
+        Command::TrafficControl(command) => command.run(&session).await,
         Command::User(command) => command.run(&session).await,
         Command::Verify(arguments) => arguments.run(&session).await,
     };

@@ -96,6 +96,14 @@ pub enum ConfigError {
         /// The datastore.
         datastore: String,
     },
+    /// A remote that a job refers to cannot be removed.
+    #[error("remote '{remote}' is used by sync job '{job}'")]
+    RemoteInUse {
+        /// The remote.
+        remote: String,
+        /// The job.
+        job: String,
+    },
     /// A datastore inside of another one.
     #[error("nested datastores not allowed: '{other}' already in {}", other_path.display())]
     Nested {

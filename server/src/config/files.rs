@@ -8,6 +8,10 @@ use api_types::s3::S3EndpointConfig;
 use s3_client::env::Env;
 
 use super::jobs::{PruneJob, VerifyJob};
+use super::node::NodeFile;
+use super::remotes::Remote;
+use super::sync::SyncJob;
+use super::traffic::TrafficRule;
 use super::{ConfigError, ConfigFile, Entity, Entries};
 use crate::paths::Paths;
 
@@ -18,6 +22,10 @@ pub struct Config {
     s3_endpoints: ConfigFile<S3EndpointConfig>,
     prune_jobs: ConfigFile<PruneJob>,
     verify_jobs: ConfigFile<VerifyJob>,
+    sync_jobs: ConfigFile<SyncJob>,
+    remotes: ConfigFile<Remote>,
+    traffic_rules: ConfigFile<TrafficRule>,
+    node: NodeFile,
 }
 
 impl Config {
@@ -29,6 +37,10 @@ impl Config {
             s3_endpoints: ConfigFile::new(&paths.config, env.clone()),
             prune_jobs: ConfigFile::new(&paths.config, env.clone()),
             verify_jobs: ConfigFile::new(&paths.config, env.clone()),
+            sync_jobs: ConfigFile::new(&paths.config, env.clone()),
+            remotes: ConfigFile::new(&paths.config, env.clone()),
+            traffic_rules: ConfigFile::new(&paths.config, env.clone()),
+            node: NodeFile::new(&paths.config, env.clone()),
         }
     }
 
@@ -54,6 +66,30 @@ impl Config {
     #[must_use]
     pub fn verify_jobs(&self) -> &ConfigFile<VerifyJob> {
         &self.verify_jobs
+    }
+
+    /// `sync.cfg`.
+    #[must_use]
+    pub fn sync_jobs(&self) -> &ConfigFile<SyncJob> {
+        &self.sync_jobs
+    }
+
+    /// `remote.cfg`.
+    #[must_use]
+    pub fn remotes(&self) -> &ConfigFile<Remote> {
+        &self.remotes
+    }
+
+    /// `traffic-control.cfg`.
+    #[must_use]
+    pub fn traffic_rules(&self) -> &ConfigFile<TrafficRule> {
+        &self.traffic_rules
+    }
+
+    /// `node.cfg`.
+    #[must_use]
+    pub fn node(&self) -> &NodeFile {
+        &self.node
     }
 
     /// Adds a datastore, unless its name is taken, its directory lies in or around another one's,
@@ -105,6 +141,35 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a sync job that names a datastore or a remote which is not there.
+    pub fn check_sync_job(&self, job: &SyncJob) -> Result<(), ConfigError> {
+        let datastores = self.datastores.load()?;
+        datastores.get(job.store.as_str())?;
+        match &job.remote {
+            None => datastores.get(job.remote_store.as_str()).map(|_| ()),
+            Some(remote) => self.remotes.load()?.get(remote.as_str()).map(|_| ()),
+        }
+    }
+
+    /// Removes a remote that no sync job uses.
+    pub async fn remove_remote(&self, id: &str, digest: Option<&str>) -> Result<(), ConfigError> {
+        let _jobs_lock = self.sync_jobs.lock().await?;
+        let jobs = self.sync_jobs.load()?;
+        let uses = |job: &&SyncJob| job.remote.as_ref().is_some_and(|own| own.as_str() == id);
+        self.remotes
+            .update(digest, |content| {
+                content.remove(id)?;
+                match jobs.entries.iter().find(uses) {
+                    Some(job) => Err(ConfigError::RemoteInUse {
+                        remote: id.to_owned(),
+                        job: job.id.clone(),
+                    }),
+                    None => Ok(()),
+                }
+            })
+            .await
     }
 
     /// Removes an endpoint that no datastore uses.

@@ -86,14 +86,14 @@ pub struct VerifyJob {
     pub verify_threads: Option<u32>,
 }
 
-fn check_id(id: &str) -> Result<String, String> {
+pub(super) fn check_id(id: &str) -> Result<String, String> {
     // The rule of datastore names is that of all names of entries.
     id.parse::<DatastoreName>()
         .map(|_| id.to_owned())
         .map_err(|error| format!("invalid job id \"{id}\": {}", error.reason))
 }
 
-fn check_schedule(text: &str) -> Result<(), String> {
+pub(super) fn check_schedule(text: &str) -> Result<(), String> {
     text.parse::<CalendarEvent>()
         .map(|_| ())
         .map_err(|error| error.to_string())

@@ -9,9 +9,13 @@ mod file;
 mod files;
 pub mod jobs;
 mod lock;
+pub mod node;
 pub mod properties;
+pub mod remotes;
 mod replace;
 pub mod section;
+pub mod sync;
+pub mod traffic;
 pub mod users;
 
 pub use error::ConfigError;

@@ -23,6 +23,8 @@ use super::server::Server;
 use super::tls::{Secure, Tls};
 use crate::rest::answer::AnswerBody;
 use crate::rest::dispatch::respond;
+use crate::traffic::Connection;
+use crate::traffic::stream::LimitedStream;
 
 /// Connections at the same time; more wait until others end.
 const MAX_CONNECTIONS: u32 = 2048;
@@ -115,12 +117,15 @@ impl Listener {
         stream.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let connection = Connection::new(&self.server.traffic, peer.ip());
+        let limited = Arc::clone(&connection);
         let begin = async {
             let mut first = [0];
             stream.peek(&mut first).await?;
             if first != [TLS_HANDSHAKE] {
                 return Ok(Beginning::Plain(stream));
             }
+            let stream = LimitedStream::new(stream, limited);
             self.tls.accept(stream).await.map(Beginning::Tls)
         };
         let beginning = tokio::select! {
@@ -133,14 +138,23 @@ impl Listener {
         match beginning {
             Beginning::Plain(stream) => self.serve_plain(stream).await,
             Beginning::Tls(stream) if is_http2(stream.ssl()) => {
-                self.serve_http2(TokioIo::new(stream), peer).await
+                self.serve_http2(TokioIo::new(stream), peer, &connection)
+                    .await
             }
-            Beginning::Tls(stream) => self.serve_http1(TokioIo::new(stream), peer).await,
+            Beginning::Tls(stream) => {
+                self.serve_http1(TokioIo::new(stream), peer, &connection)
+                    .await
+            }
         }
     }
 
-    async fn serve_http1(&self, io: TokioIo<Secure>, peer: SocketAddr) -> Result<()> {
-        let service = service_fn(|request| self.answer(request, peer));
+    async fn serve_http1(
+        &self,
+        io: TokioIo<Encrypted>,
+        peer: SocketAddr,
+        who: &Arc<Connection>,
+    ) -> Result<()> {
+        let service = service_fn(|request| answer(&self.server, request, peer, who));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
@@ -159,14 +173,19 @@ impl Listener {
         }
     }
 
-    async fn serve_http2(&self, io: TokioIo<Secure>, peer: SocketAddr) -> Result<()> {
-        let (server, tls_peer) = (Arc::clone(&self.server), peer);
+    async fn serve_http2(
+        &self,
+        io: TokioIo<Encrypted>,
+        peer: SocketAddr,
+        who: &Arc<Connection>,
+    ) -> Result<()> {
+        let (server, who) = (Arc::clone(&self.server), Arc::clone(who));
         let activity = Activity::default();
         let counted = activity.clone();
         let service = service_fn(move |request| {
-            let (server, busy) = (Arc::clone(&server), counted.begin());
+            let (server, who, busy) = (Arc::clone(&server), Arc::clone(&who), counted.begin());
             async move {
-                let answered = answer(&server, request, tls_peer).await;
+                let answered = answer(&server, request, peer, &who).await;
                 answered.map(|response| busy.until_sent(response))
             }
         });
@@ -210,23 +229,25 @@ impl Listener {
             );
         connection.await.context("plain HTTP")
     }
-
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Result<Response<AnswerBody>, Infallible> {
-        answer(&self.server, request, peer).await
-    }
 }
 
 async fn answer(
     server: &Arc<Server>,
     request: Request<Incoming>,
     peer: SocketAddr,
+    who: &Connection,
 ) -> Result<Response<AnswerBody>, Infallible> {
+    // Behind a proxy, whom it speaks for.
+    let peer = match server.proxies.get() {
+        Some(proxies) => proxies.client(peer, request.headers()),
+        None => peer,
+    };
+    who.comes_from(peer.ip());
     let log = AccessLog::begin(&request, peer);
     let answered = respond(server, request, Some(peer)).await;
+    if let Some(auth_id) = &answered.auth_id {
+        who.belongs_to(auth_id);
+    }
     log.end(&answered, server.env.unix_secs());
     Ok(answered.response)
 }
@@ -235,10 +256,13 @@ async fn answer(
 const TLS_HANDSHAKE: u8 = 0x16;
 const MAX_HEAD_U32: u32 = 64 * 1024;
 
+/// A connection that keeps to its rate, encrypted.
+type Encrypted = Secure<LimitedStream<TcpStream>>;
+
 /// How a connection begins.
 enum Beginning {
     Plain(TcpStream),
-    Tls(Secure),
+    Tls(Encrypted),
 }
 
 fn is_http2(ssl: &SslRef) -> bool {

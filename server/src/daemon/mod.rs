@@ -5,6 +5,7 @@
 //! | [`server`] | what all connections share |
 //! | [`listen`] | connections: accepted, limited, spoken to, ended |
 //! | [`tls`], [`certificate`], [`certificate_info`] | the certificate: made, read, read again, shown |
+//! | [`proxies`] | whom a request comes from |
 //! | [`redirect`], [`access_log`] | plain HTTP; a line for each request |
 //! | [`run`], [`notify`] | from start to end, and telling systemd |
 //! | [`dev`] | an installation to try things out |
@@ -18,6 +19,7 @@ pub mod dev;
 mod idle;
 pub mod listen;
 pub mod notify;
+pub mod proxies;
 pub mod redirect;
 pub mod run;
 pub mod server;

@@ -11,10 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::listen::Listener;
 use super::notify::notify;
+use super::proxies::ProxyOptions;
 use super::server::Server;
 use crate::config::ConfigLock;
 use crate::jobs::scheduler::run_clock;
+use crate::metrics::run_sampler;
 use crate::paths::Paths;
+use crate::traffic::run_traffic_control;
 
 /// The port that clients expect.
 pub const PORT: u16 = 8007;
@@ -36,6 +39,9 @@ pub struct DaemonOptions {
         default_value_t = 60
     )]
     pub shutdown_time: u64,
+    /// Reverse proxies.
+    #[command(flatten)]
+    pub proxies: ProxyOptions,
 }
 
 /// A daemon that listens, but does not answer yet.
@@ -71,6 +77,8 @@ impl Daemon {
         options: &DaemonOptions,
         only: OnlyDaemon,
     ) -> Result<Self> {
+        // There is one daemon for a server: nothing was set before.
+        let _ = server.proxies.set(options.proxies.clone());
         Ok(Self {
             signals: Signals::listen()?,
             socket: listen(options.listen).await?,
@@ -102,6 +110,8 @@ impl Daemon {
             async move { server.tls.watch(&server.env).await }
         });
         let clock = tokio::spawn(run_clock(Arc::clone(&server)));
+        let sampler = tokio::spawn(run_sampler(Arc::clone(&server)));
+        let traffic = tokio::spawn(run_traffic_control(Arc::clone(&server)));
         tracing::info!(
             "listening on {address}, fingerprint {}",
             server.tls.fingerprint()
@@ -113,8 +123,8 @@ impl Daemon {
         tracing::info!("shutting down");
         server.shutdown.cancel();
         certificates.abort();
-        // It ends by itself; a job that it is just starting is refused by then.
-        drop(clock);
+        // They end by themselves; a job that is just being started is refused by then.
+        drop((clock, sampler, traffic));
         let ended = async {
             // The socket is closed by its end.
             let _ = accepting.await;

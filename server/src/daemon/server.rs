@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,14 +12,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::CertificateFiles;
+use super::proxies::ProxyOptions;
 use super::tls::Tls;
+use crate::access::attempts::Attempts;
 use crate::access::control::AccessControl;
 use crate::config::Config;
 use crate::datastores::Datastores;
+use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::protocol::memory::Memory;
 use crate::s3::{S3Clients, S3Options};
 use crate::task::{TaskSpec, Tasks, WorkerTask};
+use crate::traffic::TrafficControl;
 
 /// Worker tasks at the same time.
 const MAX_TASKS: u32 = 4096;
@@ -45,6 +49,14 @@ pub struct Server {
     pub access: AccessControl,
     /// What of clients' data is in memory.
     pub memory: Arc<Memory>,
+    /// How machine and datastores do, over time.
+    pub metrics: Metrics,
+    /// Unproven requests.
+    pub attempts: Attempts,
+    /// Proxies that are believed; none until the daemon starts.
+    pub proxies: OnceLock<ProxyOptions>,
+    /// How fast connections may be.
+    pub traffic: Arc<TrafficControl>,
     /// The certificate in use.
     pub tls: Arc<Tls>,
     /// Cancelled when the daemon is to end: nothing new begins, what takes long is aborted.
@@ -71,6 +83,13 @@ impl Server {
             access: AccessControl::open(&paths, env.clone())?,
             tasks: Tasks::new(&paths, env.clone()),
             memory: Arc::default(),
+            metrics: Metrics::new(&paths),
+            attempts: Attempts::default(),
+            proxies: OnceLock::new(),
+            traffic: Arc::new(TrafficControl::new(
+                config.traffic_rules().clone(),
+                env.clone(),
+            )),
             tls: Arc::new(Tls::open(CertificateFiles::new(&paths.config), &env)?),
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),

@@ -9,8 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslMethod, select_next_proto};
 use s3_client::env::Env;
-use tokio::io::BufStream;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, BufStream};
 use tokio_openssl::SslStream;
 
 use super::certificate::{Certificate, CertificateFiles};
@@ -24,8 +23,8 @@ const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
 /// each OpenSSL would make two system calls. Only what is used of it is in memory.
 const BUFFER: usize = 128 << 10;
 
-/// A TLS connection.
-pub type Secure = SslStream<BufStream<TcpStream>>;
+/// TLS over a connection.
+pub type Secure<S> = SslStream<BufStream<S>>;
 
 /// Accepts TLS connections.
 pub struct Tls {
@@ -62,7 +61,10 @@ impl Tls {
     }
 
     /// Does its part of a connection's beginning.
-    pub async fn accept(&self, stream: TcpStream) -> Result<Secure> {
+    pub async fn accept<S>(&self, stream: S) -> Result<Secure<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let ssl = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             Ssl::new(current.acceptor.context())?

@@ -9,6 +9,7 @@
 //! | [`pack`] | directories of archives as tar and zip |
 //! | [`gc`] | garbage collection, and the status of its job |
 //! | [`prune`] | removal of snapshots that no rule keeps |
+//! | [`relocate`] | moves of groups and namespaces |
 //! | [`verify`] | verification |
 //! | [`job`] | an operation as the run of a job |
 
@@ -19,6 +20,7 @@ pub mod gc;
 pub mod job;
 pub mod pack;
 pub mod prune;
+pub mod relocate;
 pub mod verify;
 
 use api_types::names::{BackupGroup, BackupNamespace};

@@ -19,6 +19,7 @@ use super::openapi;
 use super::params::{Params, Source};
 use super::path::components;
 use super::table::{Access, BodyUse, Endpoint, Found, TABLES, Table, parameter};
+use crate::access::attempts::Attempt;
 use crate::access::control::AuthError;
 use crate::daemon::Server;
 use crate::monitor::http as monitor;
@@ -87,14 +88,14 @@ where
             auth_id: None,
         };
     }
-    let mut auth_id = None;
+    let mut who = Who::default();
     let monitored = {
         let (method, path) = (request.method(), request.uri().path());
         monitor::respond(server, method, path, request.headers()).await
     };
     let response = match monitored {
         Some(response) => response,
-        None => answer(server, request, peer, &mut auth_id).await,
+        None => answer(server, request, peer, &mut who).await,
     };
     let wait = match response.status() {
         StatusCode::UNAUTHORIZED => UNAUTHORIZED_AFTER,
@@ -105,7 +106,19 @@ where
     if let Some(rest) = wait.checked_sub(passed).filter(|rest| !rest.is_zero()) {
         server.env.sleep(rest).await;
     }
-    Answered { response, auth_id }
+    // Until now a bad request has counted as unproven.
+    Answered {
+        response,
+        auth_id: who.auth_id,
+    }
+}
+
+/// What is found out about whoever asks.
+#[derive(Default)]
+struct Who {
+    auth_id: Option<Authid>,
+    /// There until they have proven who they are.
+    attempt: Option<Attempt>,
 }
 
 /// Answers a request for an endpoint.
@@ -113,7 +126,7 @@ async fn answer<B>(
     server: &Arc<Server>,
     request: Request<B>,
     peer: Option<SocketAddr>,
-    auth_id: &mut Option<Authid>,
+    who: &mut Who,
 ) -> Response<AnswerBody>
 where
     B: HttpBody<Data = Bytes> + Send + Sync + 'static,
@@ -122,7 +135,7 @@ where
     let (format, result) = match locate(request.uri().path()) {
         Err(error) => (Format::Json, Err(error.into())),
         Ok((format, path)) => {
-            let result = call(server, request, &path, peer, auth_id).await;
+            let result = call(server, request, &path, peer, who).await;
             (format, result)
         }
     };
@@ -158,13 +171,18 @@ async fn call<B>(
     request: Request<B>,
     path: &[String],
     peer: Option<SocketAddr>,
-    who: &mut Option<Authid>,
+    who: &mut Who,
 ) -> Result<Answer, Refusal>
 where
     B: HttpBody<Data = Bytes> + Send + Sync + 'static,
     B::Error: Into<anyhow::Error>,
 {
     let found = Table::global().find(request.method(), path);
+    if let Some(peer) = peer
+        && !is_open(&found)
+    {
+        who.attempt = Some(server.attempts.begin(peer.ip()).await);
+    }
     let is_public = matches!(&found, Found::Endpoint(endpoint, _) if is_world(endpoint));
     let auth_id = if is_public {
         Call::NOBODY
@@ -176,7 +194,8 @@ where
             .authenticate(request.method(), request.headers())
             .await
             .map_err(Refusal::Unauthorized)?;
-        *who = Some(auth_id.clone());
+        who.auth_id = Some(auth_id.clone());
+        who.attempt = None;
         auth_id
     };
     let (endpoint, in_path) = match found {
@@ -195,6 +214,14 @@ where
             tracing::error!("{} {}: {error}", endpoint.method, endpoint.path);
             Err(RestError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into())
         }
+    }
+}
+
+/// Whether nobody has to show anything there. A login is open to the world, and the place to guess.
+fn is_open(found: &Found) -> bool {
+    match found {
+        Found::Endpoint(endpoint, _) => is_world(endpoint) && endpoint.method == Method::GET,
+        Found::Directory(_) | Found::Nothing => false,
     }
 }
 

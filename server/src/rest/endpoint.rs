@@ -91,6 +91,27 @@ impl Param {
     }
 }
 
+/// Several lists of parameters as one, whose length is `N`.
+///
+/// # Panics
+/// While compiling, if it is not.
+#[must_use]
+pub const fn joined<const N: usize>(lists: &[&[Param]]) -> [Param; N] {
+    let mut all = [Param::required("", "", Schema::Boolean); N];
+    let (mut list, mut next) = (0, 0);
+    while list < lists.len() {
+        let mut index = 0;
+        while index < lists[list].len() {
+            all[next] = lists[list][index];
+            index += 1;
+            next += 1;
+        }
+        list += 1;
+    }
+    assert!(next == N, "the lists have another length");
+    all
+}
+
 /// A path with parameters in it, and a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {

@@ -16,6 +16,7 @@ async fn live(world: &World) {
     world.backup_all().await;
     assert_eq!(world.listed(), SNAPSHOTS);
     check_listing(installation);
+    check_moves(installation);
     check_verification(installation);
     check_prune(world);
     check_collection(installation);
@@ -40,6 +41,24 @@ fn check_listing(installation: &Installation) {
     let row = format!("│ {} │", SNAPSHOTS[2]);
     assert!(text.contains(&row), "{text}");
     assert!(text.contains("│ root.pxar index.json │"), "{text}");
+}
+
+/// There and back.
+fn check_moves(installation: &Installation) {
+    let there = ["group", "move", STORE, "vm/100", "--target-ns", "other"];
+    let refused = installation.run(&there);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("namespace 'other' does not exist"),
+        "{refused:?}"
+    );
+    installation.ok(&["namespace", "create", STORE, "other"]);
+    let moved = installation.ok(&there);
+    assert!(moved.stdout.contains("moved 3 snapshots"), "{moved:?}");
+    installation.ok(&["namespace", "move", STORE, "other", "another"]);
+    let listed = installation.json(&["snapshot", "list", STORE, "--ns", "another"]);
+    assert_eq!(listed.as_array().unwrap().len(), SNAPSHOTS.len());
+    installation.ok(&["group", "move", STORE, "vm/100", "--ns", "another"]);
 }
 
 fn check_verification(installation: &Installation) {

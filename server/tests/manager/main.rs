@@ -3,6 +3,7 @@
 
 mod access;
 mod datastore_config;
+mod entries;
 mod life;
 mod ownership;
 mod refusals;

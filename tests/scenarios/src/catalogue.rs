@@ -115,6 +115,16 @@ pub const SCENARIOS: &[Entry] = &[
         "t16_moved_groups_keep_their_chunks_in_a_directory",
     ),
     entry(
+        "T16",
+        "tests/scenarios/tests/moves.rs",
+        "t16_groups_that_move_keep_their_chunks",
+    ),
+    entry(
+        "T16",
+        "tests/scenarios/tests/moves.rs",
+        "t16_groups_that_move_keep_their_chunks_in_a_directory",
+    ),
+    entry(
         "T17",
         "tests/scenarios/tests/replaced.rs",
         "t17_a_replaced_index_keeps_the_chunks_of_the_new_version",

@@ -11,6 +11,7 @@ use s3_client::{ListOptions, S3Client};
 use crate::backend::s3::S3Backend;
 use crate::error::{Error, Result};
 use crate::locks::LockFile;
+use crate::locks::move_journal::LockedMoveJournal;
 use crate::snapshot::{BackupInfo, PROTECTED_MARKER};
 use crate::store::DataStore;
 use crate::task::{TaskContext, check_abort};
@@ -19,6 +20,8 @@ use crate::task::{TaskContext, check_abort};
 pub(super) const LOCKS_PER_SNAPSHOT: u64 = 3;
 /// Requests at once for the files of a snapshot.
 const CONCURRENCY: usize = 8;
+/// How often to wait for the move journal.
+const JOURNAL_ATTEMPTS: u32 = 30;
 
 /// What moves from where to where, and who asks.
 #[derive(Clone, Copy)]
@@ -200,7 +203,7 @@ impl Route<'_> {
         let base = store.snapshots.snapshot_path(self.to, &moving.info.dir);
         let indexes = moving.info.index_files();
         let paths: Vec<PathBuf> = indexes.map(|name| base.join(name)).collect();
-        let mut journal = store.moves.lock(self.task.cancel()).await?;
+        let mut journal = self.lock_journal().await?;
         let (from, to) = (self.from.clone(), self.to.clone());
         let dir = moving.info.dir.clone();
         store
@@ -209,6 +212,18 @@ impl Route<'_> {
                 snapshots.move_snapshot_dir(&from, &to, &dir)
             })
             .await
+    }
+
+    /// Waits patiently: a mark that reads the journal may have much to read, and what is copied would
+    /// have to be taken away again.
+    async fn lock_journal(&self) -> Result<LockedMoveJournal> {
+        let mut attempts = 1;
+        loop {
+            match self.store.moves.lock(self.task.cancel()).await {
+                Err(error) if error.is_busy() && attempts < JOURNAL_ATTEMPTS => attempts += 1,
+                locked => return Ok(locked?),
+            }
+        }
     }
 
     async fn copy(&self, backend: &S3Backend, client: &S3Client, moving: &Moving) -> Result<()> {

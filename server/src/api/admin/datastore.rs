@@ -21,6 +21,11 @@ use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
 
+const MODIFY: Access = Access::Privileges {
+    path: "/datastore/{store}",
+    any: &[Privilege::DatastoreModify],
+};
+
 /// The endpoints of this module.
 pub const ENDPOINTS: &[Endpoint] = &[
     entry(
@@ -46,6 +51,22 @@ pub const ENDPOINTS: &[Endpoint] = &[
         ],
         Access::ByHandler,
         |call| Box::pin(status(call)),
+    ),
+    entry(
+        Method::POST,
+        "/admin/datastore/{store}/mount",
+        "Says that devices are mounted by the system.",
+        &[STORE],
+        MODIFY,
+        |call| Box::pin(mount(call)),
+    ),
+    entry(
+        Method::POST,
+        "/admin/datastore/{store}/unmount",
+        "Says that devices are detached by the system.",
+        &[STORE],
+        MODIFY,
+        |call| Box::pin(mount(call)),
     ),
     entry(
         Method::GET,
@@ -221,6 +242,22 @@ async fn count_groups(
         count.snapshots += group.backup_count;
     }
     Ok(())
+}
+
+/// An unprivileged server cannot mount; there is nothing to mount for most datastores anyway.
+async fn mount(call: Call) -> Result<Answer, RestError> {
+    let name: DatastoreName = call.text(STORE.name)?;
+    let access = &call.server.access;
+    access.require(&call.auth_id, &["system", "disks"], &[Privilege::SysModify])?;
+    let config = call.server.stores.config_of(&name)?;
+    Err(RestError::bad_request(if config.backing_device.is_none() {
+        format!("datastore '{name}' is not removable")
+    } else {
+        format!(
+            "the device of datastore '{name}' is mounted and unmounted by the system, not by this \
+             server"
+        )
+    }))
 }
 
 async fn active_operations(call: Call) -> Result<Answer, RestError> {

@@ -7,6 +7,8 @@ pub mod files;
 pub mod groups;
 pub mod jobs;
 pub mod namespaces;
+pub mod relocate;
 pub mod s3;
 pub mod snapshots;
+pub mod traffic;
 pub mod work;

@@ -28,7 +28,7 @@ use crate::jobs::state::{JobStates, JobType};
 use crate::requests::RequestCount;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
-use crate::rest::endpoint::Param;
+use crate::rest::endpoint::{Param, joined};
 use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
@@ -107,6 +107,62 @@ const DELETE: Param = Param::optional(
         "counter-reset-schedule",
     ])),
 );
+/// What a datastore may have.
+const OPTIONS: [Param; 18] = [
+    COMMENT,
+    GC_SCHEDULE,
+    GC_ON_UNMOUNT,
+    PRUNE_SCHEDULE,
+    KEEP_LAST,
+    KEEP_HOURLY,
+    KEEP_DAILY,
+    KEEP_WEEKLY,
+    KEEP_MONTHLY,
+    KEEP_YEARLY,
+    VERIFY_NEW,
+    NOTIFY_USER,
+    NOTIFY,
+    NOTIFICATION_MODE,
+    TUNING,
+    MAINTENANCE_MODE,
+    THRESHOLDS,
+    COUNTER_RESET,
+];
+const NEW: [Param; 24] = joined(&[
+    &[
+        NAME,
+        Param::required(
+            "path",
+            "Its directory; with a bucket that of its cache.",
+            Schema::text::<DatastorePath>("path"),
+        ),
+        Param::optional(
+            BACKING_DEVICE,
+            "UUID of a removable device; not supported.",
+            LINE,
+        ),
+        Param::optional(
+            "backend",
+            "Where the data lives.",
+            Schema::text::<DatastoreBackend>("property string"),
+        ),
+        Param::optional(
+            "reuse-datastore",
+            "Take the data that is already there into use.",
+            Schema::Boolean,
+        )
+        .or_flag(false),
+        Param::optional(
+            "overwrite-in-use",
+            "Take the bucket prefix over from another server.",
+            Schema::Boolean,
+        )
+        .or_flag(false),
+    ],
+    &OPTIONS,
+]);
+const CHANGED: [Param; 21] = joined(&[&[NAME, DELETE, DIGEST], &OPTIONS]);
+const BACKING_DEVICE: &str = "backing-device";
 /// What belongs to a prune job instead.
 const PRUNE_SETTINGS: [&str; 7] = [
     "prune-schedule",
@@ -134,49 +190,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Method::POST,
         "/config/datastore",
         "Create a datastore.",
-        &[
-            NAME,
-            Param::required(
-                "path",
-                "Its directory; with a bucket that of its cache.",
-                Schema::text::<DatastorePath>("path"),
-            ),
-            COMMENT,
-            GC_SCHEDULE,
-            GC_ON_UNMOUNT,
-            PRUNE_SCHEDULE,
-            KEEP_LAST,
-            KEEP_HOURLY,
-            KEEP_DAILY,
-            KEEP_WEEKLY,
-            KEEP_MONTHLY,
-            KEEP_YEARLY,
-            VERIFY_NEW,
-            NOTIFY_USER,
-            NOTIFY,
-            NOTIFICATION_MODE,
-            TUNING,
-            MAINTENANCE_MODE,
-            THRESHOLDS,
-            COUNTER_RESET,
-            Param::optional(
-                "backend",
-                "Where the data lives.",
-                Schema::text::<DatastoreBackend>("property string"),
-            ),
-            Param::optional(
-                "reuse-datastore",
-                "Take the data that is already there into use.",
-                Schema::Boolean,
-            )
-            .or_flag(false),
-            Param::optional(
-                "overwrite-in-use",
-                "Take the bucket prefix over from another server.",
-                Schema::Boolean,
-            )
-            .or_flag(false),
-        ],
+        &NEW,
         Access::Privileges {
             path: "/datastore",
             any: &[Privilege::DatastoreAllocate],
@@ -198,29 +212,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Method::PUT,
         "/config/datastore/{name}",
         "Change the configuration of a datastore.",
-        &[
-            NAME,
-            COMMENT,
-            GC_SCHEDULE,
-            GC_ON_UNMOUNT,
-            PRUNE_SCHEDULE,
-            KEEP_LAST,
-            KEEP_HOURLY,
-            KEEP_DAILY,
-            KEEP_WEEKLY,
-            KEEP_MONTHLY,
-            KEEP_YEARLY,
-            VERIFY_NEW,
-            NOTIFY_USER,
-            NOTIFY,
-            NOTIFICATION_MODE,
-            TUNING,
-            MAINTENANCE_MODE,
-            THRESHOLDS,
-            COUNTER_RESET,
-            DELETE,
-            DIGEST,
-        ],
+        &CHANGED,
         Access::Privileges {
             path: "/datastore/{name}",
             any: &[Privilege::DatastoreModify],
@@ -275,6 +267,13 @@ async fn show(call: Call) -> Result<Answer, RestError> {
 
 async fn create(call: Call) -> Result<Answer, RestError> {
     let name: DatastoreName = call.text(NAME.name)?;
+    if call.params.get(BACKING_DEVICE).is_some() {
+        return Err(RestError::parameter(
+            BACKING_DEVICE,
+            "removable datastores are not supported: mount the device by the system and create a \
+             datastore in a directory of it",
+        ));
+    }
     let mut other = vec![NAME.name, "reuse-datastore", "overwrite-in-use"];
     other.extend(PRUNE_SETTINGS);
     let properties = given(&call, &other).replace_in(Vec::new(), &[]);
@@ -436,7 +435,16 @@ async fn forget_jobs(server: &Server, name: &DatastoreName) -> anyhow::Result<()
         Ok(())
     }
     forget::<PruneJob>(server, server.config.prune_jobs(), name).await?;
-    forget::<VerifyJob>(server, server.config.verify_jobs(), name).await
+    forget::<VerifyJob>(server, server.config.verify_jobs(), name).await?;
+    server
+        .config
+        .sync_jobs()
+        .update::<_, ConfigError>(None, |content| {
+            content.entries.retain(|job| job.store != *name);
+            Ok(())
+        })
+        .await?;
+    Ok(())
 }
 
 /// Removes the access rights on a datastore that is no more.

@@ -17,7 +17,7 @@ use crate::daemon::Server;
 use crate::jobs::state::JobStates;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
-use crate::rest::endpoint::Param;
+use crate::rest::endpoint::{Param, joined};
 use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
@@ -70,6 +70,39 @@ const DELETE_OF_VERIFY: Param = Param::optional(
     ])),
 );
 
+/// What a prune job may have.
+const OF_PRUNE: [Param; 10] = [
+    DISABLE,
+    COMMENT,
+    NS,
+    MAX_DEPTH,
+    KEEP_LAST,
+    KEEP_HOURLY,
+    KEEP_DAILY,
+    KEEP_WEEKLY,
+    KEEP_MONTHLY,
+    KEEP_YEARLY,
+];
+const NEW_PRUNE: [Param; 13] = joined(&[&[ID, STORE, REQUIRED_SCHEDULE], &OF_PRUNE]);
+const CHANGED_PRUNE: [Param; 15] = joined(&[
+    &[ID, NEW_STORE, ANY_SCHEDULE, DELETE_OF_PRUNE, DIGEST],
+    &OF_PRUNE,
+]);
+/// What a verify job may have.
+const OF_VERIFY: [Param; 8] = [
+    ANY_SCHEDULE,
+    IGNORE_VERIFIED,
+    OUTDATED_AFTER,
+    COMMENT,
+    NS,
+    MAX_DEPTH,
+    READ_THREADS,
+    VERIFY_THREADS,
+];
+const NEW_VERIFY: [Param; 10] = joined(&[&[ID, STORE], &OF_VERIFY]);
+const CHANGED_VERIFY: [Param; 12] =
+    joined(&[&[ID, NEW_STORE, DELETE_OF_VERIFY, DIGEST], &OF_VERIFY]);
+
 /// The endpoints of prune jobs.
 pub const PRUNE_ENDPOINTS: &[Endpoint] = &[
     entry(
@@ -84,21 +117,7 @@ pub const PRUNE_ENDPOINTS: &[Endpoint] = &[
         Method::POST,
         "/config/prune",
         "Add a prune job.",
-        &[
-            ID,
-            STORE,
-            REQUIRED_SCHEDULE,
-            DISABLE,
-            COMMENT,
-            NS,
-            MAX_DEPTH,
-            KEEP_LAST,
-            KEEP_HOURLY,
-            KEEP_DAILY,
-            KEEP_WEEKLY,
-            KEEP_MONTHLY,
-            KEEP_YEARLY,
-        ],
+        &NEW_PRUNE,
         Access::ByHandler,
         |call| Box::pin(create::<PruneJob>(call)),
     ),
@@ -114,23 +133,7 @@ pub const PRUNE_ENDPOINTS: &[Endpoint] = &[
         Method::PUT,
         "/config/prune/{id}",
         "Change a prune job.",
-        &[
-            ID,
-            NEW_STORE,
-            ANY_SCHEDULE,
-            DISABLE,
-            COMMENT,
-            NS,
-            MAX_DEPTH,
-            KEEP_LAST,
-            KEEP_HOURLY,
-            KEEP_DAILY,
-            KEEP_WEEKLY,
-            KEEP_MONTHLY,
-            KEEP_YEARLY,
-            DELETE_OF_PRUNE,
-            DIGEST,
-        ],
+        &CHANGED_PRUNE,
         Access::ByHandler,
         |call| Box::pin(update::<PruneJob>(call)),
     ),
@@ -158,18 +161,7 @@ pub const VERIFY_ENDPOINTS: &[Endpoint] = &[
         Method::POST,
         "/config/verify",
         "Add a verify job.",
-        &[
-            ID,
-            STORE,
-            ANY_SCHEDULE,
-            IGNORE_VERIFIED,
-            OUTDATED_AFTER,
-            COMMENT,
-            NS,
-            MAX_DEPTH,
-            READ_THREADS,
-            VERIFY_THREADS,
-        ],
+        &NEW_VERIFY,
         Access::ByHandler,
         |call| Box::pin(create::<VerifyJob>(call)),
     ),
@@ -185,20 +177,7 @@ pub const VERIFY_ENDPOINTS: &[Endpoint] = &[
         Method::PUT,
         "/config/verify/{id}",
         "Change a verify job.",
-        &[
-            ID,
-            NEW_STORE,
-            ANY_SCHEDULE,
-            IGNORE_VERIFIED,
-            OUTDATED_AFTER,
-            COMMENT,
-            NS,
-            MAX_DEPTH,
-            READ_THREADS,
-            VERIFY_THREADS,
-            DELETE_OF_VERIFY,
-            DIGEST,
-        ],
+        &CHANGED_VERIFY,
         Access::ByHandler,
         |call| Box::pin(update::<VerifyJob>(call)),
     ),

@@ -1,6 +1,9 @@
-//! `/config`: datastores, S3 endpoints, jobs.
+//! `/config`: datastores, S3 endpoints, jobs, remotes, traffic control.
 
 pub mod datastore;
 pub mod entries;
 pub mod jobs;
+pub mod remotes;
 pub mod s3;
+pub mod sync;
+pub mod traffic;

@@ -16,7 +16,7 @@ use crate::api::target::refused;
 use crate::config::ConfigError;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
-use crate::rest::endpoint::Param;
+use crate::rest::endpoint::{Param, joined};
 use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
@@ -116,6 +116,48 @@ const DELETE: Param = Param::optional(
     ])),
 );
 
+/// What an endpoint may have.
+const OPTIONS: [Param; 18] = [
+    PORT,
+    REGION,
+    FINGERPRINT,
+    PATH_STYLE,
+    PUT_RATE_LIMIT,
+    PROVIDER_QUIRKS,
+    RATE_IN,
+    BURST_IN,
+    RATE_OUT,
+    BURST_OUT,
+    STRICT,
+    REQUEST_TIMEOUT,
+    CONNECT_TIMEOUT,
+    MAX_CONNECTIONS,
+    LIST_CONCURRENCY,
+    DELETE_CONCURRENCY,
+    UPLOAD_CONCURRENCY,
+    STORAGE_CLASS,
+];
+const NEW: [Param; 22] = joined(&[
+    &[
+        ID,
+        Param::required("endpoint", "Host name or address.", HOST),
+        Param::required("access-key", "Access key.", ACCESS_KEY),
+        Param::required("secret-key", "Secret key.", SECRET_KEY),
+    ],
+    &OPTIONS,
+]);
+const CHANGED: [Param; 24] = joined(&[
+    &[
+        ID,
+        Param::optional("endpoint", "Host name or address.", HOST),
+        Param::optional("access-key", "Access key.", ACCESS_KEY),
+        Param::optional("secret-key", "Secret key.", SECRET_KEY),
+        DELETE,
+        DIGEST,
+    ],
+    &OPTIONS,
+]);
+
 const AUDIT: Access = Access::Privileges {
     path: "/system/s3-endpoint/{id}",
     any: &[Privilege::SysAudit],
@@ -139,30 +181,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Method::POST,
         "/config/s3",
         "Add an S3 endpoint.",
-        &[
-            ID,
-            Param::required("endpoint", "Host name or address.", HOST),
-            Param::required("access-key", "Access key.", ACCESS_KEY),
-            Param::required("secret-key", "Secret key.", SECRET_KEY),
-            PORT,
-            REGION,
-            FINGERPRINT,
-            PATH_STYLE,
-            PUT_RATE_LIMIT,
-            PROVIDER_QUIRKS,
-            RATE_IN,
-            BURST_IN,
-            RATE_OUT,
-            BURST_OUT,
-            STRICT,
-            REQUEST_TIMEOUT,
-            CONNECT_TIMEOUT,
-            MAX_CONNECTIONS,
-            LIST_CONCURRENCY,
-            DELETE_CONCURRENCY,
-            UPLOAD_CONCURRENCY,
-            STORAGE_CLASS,
-        ],
+        &NEW,
         Access::Privileges {
             path: "/system/s3-endpoint",
             any: &[Privilege::SysModify],
@@ -181,32 +200,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Method::PUT,
         "/config/s3/{id}",
         "Change an S3 endpoint.",
-        &[
-            ID,
-            Param::optional("endpoint", "Host name or address.", HOST),
-            Param::optional("access-key", "Access key.", ACCESS_KEY),
-            Param::optional("secret-key", "Secret key.", SECRET_KEY),
-            PORT,
-            REGION,
-            FINGERPRINT,
-            PATH_STYLE,
-            PUT_RATE_LIMIT,
-            PROVIDER_QUIRKS,
-            RATE_IN,
-            BURST_IN,
-            RATE_OUT,
-            BURST_OUT,
-            STRICT,
-            REQUEST_TIMEOUT,
-            CONNECT_TIMEOUT,
-            MAX_CONNECTIONS,
-            LIST_CONCURRENCY,
-            DELETE_CONCURRENCY,
-            UPLOAD_CONCURRENCY,
-            STORAGE_CLASS,
-            DELETE,
-            DIGEST,
-        ],
+        &CHANGED,
         MODIFY,
         |call| Box::pin(update(call)),
     ),

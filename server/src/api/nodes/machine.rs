@@ -216,7 +216,9 @@ fn parse_uptime(text: &str) -> u64 {
     seconds.parse().unwrap_or_default()
 }
 
-fn parse_loadavg(text: &str) -> [f64; 3] {
+/// What is in `/proc/loadavg`: the averages of one, five and fifteen minutes.
+#[must_use]
+pub fn parse_loadavg(text: &str) -> [f64; 3] {
     let mut loads = text
         .split_ascii_whitespace()
         .map(|word| word.parse().unwrap_or_default());

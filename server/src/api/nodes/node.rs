@@ -1,5 +1,8 @@
 //! The machine: who it is, how it does, its time.
 
+use std::io;
+use std::path::Path;
+
 use api_types::access::Privilege;
 use hyper::Method;
 use jiff::Timestamp;
@@ -15,7 +18,9 @@ use crate::api::target::refused;
 use crate::instance::instance_id;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
+use crate::rest::endpoint::Param;
 use crate::rest::error::RestError;
+use crate::rest::schema::{Schema, Text};
 use crate::rest::table::{Access, Endpoint};
 use crate::task::node_name;
 
@@ -23,6 +28,19 @@ const FROM_STATUS: Access = Access::Privileges {
     path: "/system/status",
     any: &[Privilege::SysAudit],
 };
+
+const ZONE: Schema = Schema::Text(Text {
+    form: "time zone",
+    check: |text| {
+        jiff::tz::db()
+            .get(text)
+            .map(|_| ())
+            .map_err(|_| "there is no such time zone".to_owned())
+    },
+    max_len: 64,
+});
+const LOCALTIME: &str = "/etc/localtime";
+const ZONES: &str = "/usr/share/zoneinfo";
 
 /// The endpoints of this module.
 pub const ENDPOINTS: &[Endpoint] = &[
@@ -57,6 +75,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
         &[NODE],
         Access::Anybody,
         |call| Box::pin(time(call)),
+    ),
+    entry(
+        Method::PUT,
+        "/nodes/{node}/time",
+        "Set the time zone, if the server may.",
+        &[NODE, Param::required("timezone", "Name of the zone.", ZONE)],
+        Access::Privileges {
+            path: "/system/time",
+            any: &[Privilege::SysModify],
+        },
+        |call| Box::pin(set_zone(call)),
     ),
     entry(
         Method::GET,
@@ -111,6 +140,29 @@ async fn time(call: Call) -> Result<Answer, RestError> {
     }))
 }
 
+async fn set_zone(call: Call) -> Result<Answer, RestError> {
+    let zone = call.params.text("timezone").unwrap_or_default();
+    point_at(&Path::new(ZONES).join(zone), Path::new(LOCALTIME)).map_err(|error| {
+        RestError::bad_request(format!(
+            "failed to set {LOCALTIME}: {error}; the server runs without the rights to configure \
+             the machine, use 'timedatectl set-timezone {zone}' as root"
+        ))
+    })?;
+    Ok(Answer::null())
+}
+
+/// Makes `link` a symbolic link to `target`, in one step.
+fn point_at(target: &Path, link: &Path) -> io::Result<()> {
+    let temporary = link.with_extension(format!("tmp_{}", std::process::id()));
+    std::os::unix::fs::symlink(target, &temporary)?;
+    let renamed = std::fs::rename(&temporary, link);
+    if renamed.is_err() {
+        // The first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    renamed
+}
+
 async fn subscription(call: Call) -> Result<Answer, RestError> {
     let mut answer = json!({ "status": "notfound", "message": "There is no subscription key" });
     if has_any(&call, &[], &[Privilege::SysAudit])
@@ -120,4 +172,21 @@ async fn subscription(call: Call) -> Result<Answer, RestError> {
         members.insert("serverid".to_owned(), id.into());
     }
     Answer::of(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_pointed_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("localtime");
+        for target in ["a", "b"] {
+            point_at(Path::new(target), &link).unwrap();
+            assert_eq!(std::fs::read_link(&link).unwrap(), Path::new(target));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(point_at(Path::new("a"), Path::new("/proc/none/localtime")).is_err());
+    }
 }

@@ -103,7 +103,7 @@ async fn datastores_that_cannot_be() {
         ("name=store2&path=/x&keep-last=0", "'keep-last'"),
         (
             "name=store2&path=/x&backing-device=0a",
-            "additional properties",
+            "removable datastores are not supported",
         ),
         (
             "name=store2&path=/x&backend=type%3Ds3,client%3Dnone,bucket%3Dbucket",

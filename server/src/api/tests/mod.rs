@@ -3,8 +3,12 @@
 mod changes;
 mod config;
 mod contents;
+mod entries;
+mod figures;
 mod files;
 mod nodes;
+mod relocate;
 mod s3;
+mod spec;
 mod work;
 mod world;

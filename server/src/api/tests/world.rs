@@ -235,7 +235,7 @@ impl World {
     /// Waits for a task, whose id is `upid`; how it ended.
     pub async fn end(&self, upid: &Value) -> String {
         let upid: Upid = upid.as_str().unwrap().parse().unwrap();
-        for _ in 0..600 {
+        for _ in 0..12_000 {
             if !self.server.tasks.is_running(&upid) {
                 return self.server.tasks.end(&upid).status.to_string();
             }

@@ -3,6 +3,7 @@
 //! [`CalendarEvent`] parses (`parse.rs`) and tells its next time (`next.rs`); both are pure: the
 //! time zone is an argument.
 
+mod duration;
 mod next;
 mod parse;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 
 use std::fmt;
 
+pub use duration::DailyDuration;
 pub use parse::CalendarError;
 
 /// A set of days and times.

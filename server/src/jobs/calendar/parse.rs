@@ -73,7 +73,7 @@ impl FromStr for CalendarEvent {
 }
 
 /// What is left to read.
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     rest: &'a str,
 }
 
@@ -96,7 +96,41 @@ const fn limits(name: &'static str, min: i16, max: i16) -> Limits {
     Limits { name, min, max }
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    /// Nothing of the text is read.
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { rest: text.trim() }
+    }
+
+    /// `[weekdays] hour[:minute]-hour[:minute]`: the days, and the minutes where it begins and ends.
+    pub(super) fn daily_duration(mut self) -> Result<(u8, i16, i16)> {
+        let weekdays = self.weekdays()?;
+        self.spaces();
+        let start = self.minute_of_day()?;
+        self.spaces();
+        self.expect("-")?;
+        self.spaces();
+        let at = self.rest;
+        let end = self.minute_of_day()?;
+        if end < start {
+            return error(at, "it ends before it begins");
+        }
+        if !self.rest.is_empty() {
+            return error(self.rest, "trailing text");
+        }
+        Ok((weekdays, start, end))
+    }
+
+    fn minute_of_day(&mut self) -> Result<i16> {
+        let hour = self.number(HOUR)?;
+        let minute = if self.take(":") {
+            self.number(MINUTE)?
+        } else {
+            0
+        };
+        Ok(hour * 60 + minute)
+    }
+
     fn event(mut self, text: &str, utc: bool) -> Result<CalendarEvent> {
         if self.rest.is_empty() {
             return error("", "it is empty");

@@ -1,0 +1,218 @@
+//! A connection that keeps to the rule that counts for it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Connection, Flow, Shaped};
+
+type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The connection, and what keeps it from going on.
+pub struct LimitedStream<S> {
+    inner: S,
+    connection: Arc<Connection>,
+    chosen: Option<Arc<Shaped>>,
+    reading: Option<Pause>,
+    writing: Option<Pause>,
+}
+
+impl<S> LimitedStream<S> {
+    /// `inner`, kept to what counts for `connection`.
+    pub fn new(inner: S, connection: Arc<Connection>) -> Self {
+        Self {
+            chosen: connection.shaped(),
+            inner,
+            connection,
+            reading: None,
+            writing: None,
+        }
+    }
+
+    fn chosen(&mut self) -> Option<Arc<Shaped>> {
+        if self.connection.is_outdated() {
+            self.chosen = self.connection.shaped();
+        }
+        self.chosen.clone()
+    }
+
+    /// Waits until nothing is owed in a direction.
+    fn poll_turn(
+        &mut self,
+        context: &mut Context<'_>,
+        flow: impl Fn(&Shaped) -> &Flow,
+        pause: impl Fn(&mut Self) -> &mut Option<Pause>,
+    ) -> Poll<Option<Arc<Shaped>>> {
+        loop {
+            if let Some(waiting) = pause(self) {
+                ready!(waiting.as_mut().poll(context));
+                *pause(self) = None;
+            }
+            let Some(shaped) = self.chosen() else {
+                return Poll::Ready(None);
+            };
+            let env = &self.connection.control.env;
+            let Some(wait) = flow(&shaped).wait(env) else {
+                return Poll::Ready(Some(shaped));
+            };
+            let env = env.clone();
+            *pause(self) = Some(Box::pin(async move { env.sleep(wait).await }));
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let turn = this.poll_turn(context, |rule| &rule.incoming, |this| &mut this.reading);
+        let shaped = ready!(turn);
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
+        if let Some(shaped) = shaped {
+            let count = buffer.filled().len() - before;
+            let env = &this.connection.control.env;
+            shaped.incoming.transferred(env, count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let turn = this.poll_turn(context, |rule| &rule.outgoing, |this| &mut this.writing);
+        let shaped = ready!(turn);
+        let count = ready!(Pin::new(&mut this.inner).poll_write(context, data))?;
+        if let Some(shaped) = shaped {
+            let env = &this.connection.control.env;
+            shaped.outgoing.transferred(env, count);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use s3_client::env::Env;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::config::ConfigFile;
+    use crate::traffic::TrafficControl;
+
+    fn control(dir: &Path, env: &Env) -> Arc<TrafficControl> {
+        let file = ConfigFile::new(dir, env.clone());
+        Arc::new(TrafficControl::new(file, env.clone()))
+    }
+
+    fn rules(dir: &Path, text: &str) {
+        std::fs::write(dir.join("traffic-control.cfg"), text).unwrap();
+    }
+
+    /// Seconds that it takes to send and to receive so much through a connection from there.
+    async fn seconds(control: &Arc<TrafficControl>, env: &Env, peer: &str) -> (u64, u64) {
+        let connection = Connection::new(control, peer.parse().unwrap());
+        let (here, mut there) = tokio::io::duplex(1000);
+        let mut stream = LimitedStream::new(here, connection);
+        let begun = env.now();
+        let receive = async {
+            let mut buffer = [0; 500];
+            for _ in 0..20 {
+                there.read_exact(&mut buffer).await.unwrap();
+            }
+        };
+        let send = async {
+            for _ in 0..20 {
+                stream.write_all(&[7; 500]).await.unwrap();
+            }
+        };
+        tokio::join!(send, receive);
+        let sent = env.now();
+        let send = async {
+            for _ in 0..20 {
+                there.write_all(&[7; 500]).await.unwrap();
+            }
+        };
+        let receive = async {
+            let mut buffer = [0; 500];
+            for _ in 0..20 {
+                stream.read_exact(&mut buffer).await.unwrap();
+            }
+        };
+        tokio::join!(send, receive);
+        (
+            sent.saturating_duration_since(begun).as_secs(),
+            env.now().saturating_duration_since(sent).as_secs(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_keep_to_the_rule_of_their_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::seeded(1, 1_768_464_930);
+        let control = control(dir.path(), &env);
+        control.reload();
+        assert_eq!(seconds(&control, &env, "10.0.0.1").await, (0, 0));
+        rules(
+            dir.path(),
+            "rule: slow\n\tnetwork 10.0.0.0/8\n\trate-in 2000 B\n\trate-out 1000 B\n",
+        );
+        control.reload();
+        assert_eq!(seconds(&control, &env, "192.0.2.1").await, (0, 0));
+        // The first second's worth is there at once.
+        let (sent, received) = seconds(&control, &env, "10.0.0.1").await;
+        assert!(
+            (8..=9).contains(&sent) && (3..=4).contains(&received),
+            "{sent} {received}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_connection_follows_new_rules_and_its_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::seeded(1, 1_768_464_930);
+        let control = control(dir.path(), &env);
+        let connection = Connection::new(&control, "10.0.0.1".parse().unwrap());
+        let (here, _there) = tokio::io::duplex(1 << 20);
+        let mut stream = LimitedStream::new(here, Arc::clone(&connection));
+        let write = async |stream: &mut LimitedStream<_>| {
+            let begun = env.now();
+            for _ in 0..2 {
+                stream.write_all(&[0; 5000]).await.unwrap();
+            }
+            env.now().saturating_duration_since(begun)
+        };
+        assert_eq!(write(&mut stream).await, Duration::ZERO);
+        rules(
+            dir.path(),
+            "rule: slow\n\tnetwork 10.0.0.0/8\n\trate-out 1000 B\n\tusers a@pbs\n",
+        );
+        control.reload();
+        assert_eq!(write(&mut stream).await, Duration::ZERO, "nobody's yet");
+        connection.belongs_to(&"a@pbs!token".parse().unwrap());
+        assert!(write(&mut stream).await >= Duration::from_secs(3));
+    }
+}
