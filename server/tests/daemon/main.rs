@@ -5,6 +5,10 @@
 
 mod access;
 mod backup;
+mod clients;
 mod connections;
+mod interrupted;
+mod kinds;
 mod life;
+mod recordings;
 mod support;
