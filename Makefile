@@ -40,8 +40,8 @@ TARGET ?=
 ROUNDS ?= 50
 SEED ?= 1
 
-.PHONY: help demo test mutants bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
-	deny deb deb-test ci setup setup-deb minio cargo-deny
+.PHONY: help demo tour test mutants bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
+	deny deb deb-test ci setup setup-deb minio interop-venv cargo-deny
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,7 +54,10 @@ endif
 	cargo build --locked --workspace --bins --examples
 	@S3='$(S3)' scripts/demo "$$(cargo metadata --no-deps --format-version 1 | jq -r .target_directory)/debug"
 
-test: setup minio ## all tests
+tour: setup ## the tour of the README, command by command
+	@scripts/tour
+
+test: setup minio interop-venv ## all tests
 	cargo test --locked --workspace
 
 # MUTANTS="name name" for some of them.
@@ -142,6 +145,9 @@ minio: ## install MinIO if it is missing
 		echo "installing MinIO $(MINIO_VERSION)"; \
 		go install github.com/minio/minio@$(MINIO_VERSION); \
 	fi
+
+interop-venv: setup
+	@scripts/interop-venv
 
 cargo-deny:
 	@cargo deny --version > /dev/null 2>&1 || \

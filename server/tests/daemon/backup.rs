@@ -10,25 +10,25 @@ use protocol_client::rest::Rest;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::{Daemon, noise};
+use crate::support::{Daemon, noise, scratch};
 
-const MIB: usize = 1024 * 1024;
+pub const MIB: usize = 1024 * 1024;
 
-fn address(daemon: &Daemon) -> SocketAddr {
+pub fn address(daemon: &Daemon) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], daemon.port))
 }
 
-async fn by_password(daemon: &Daemon) -> Rest {
+pub async fn by_password(daemon: &Daemon) -> Rest {
     let rest = Rest::new(address(daemon));
     rest.login("admin@pbs", &daemon.password).await.unwrap()
 }
 
-fn by_token(daemon: &Daemon) -> Rest {
+pub fn by_token(daemon: &Daemon) -> Rest {
     let (id, secret) = daemon.token.split_once(':').unwrap();
     Rest::new(address(daemon)).with_token(id, secret)
 }
 
-async fn call(rest: &Rest, method: Method, path: &str, body: Option<Value>) -> Value {
+pub async fn call(rest: &Rest, method: Method, path: &str, body: Option<Value>) -> Value {
     let path = format!("/api2/json/{path}");
     let answer = rest.request(method, &path, body).await.unwrap();
     answer
@@ -37,22 +37,38 @@ async fn call(rest: &Rest, method: Method, path: &str, body: Option<Value>) -> V
 }
 
 /// Waits until a task has ended well.
-async fn done(rest: &Rest, upid: &Value) {
+pub async fn done(rest: &Rest, upid: &Value) {
+    let end = end_of(rest, upid).await;
+    assert_eq!(end, "OK", "{}", log_of(rest, upid).await);
+}
+
+/// Waits until a task has ended; how it did.
+pub async fn end_of(rest: &Rest, upid: &Value) -> String {
     let upid = upid.as_str().unwrap();
     let status = format!("nodes/localhost/tasks/{upid}/status");
-    for _ in 0..600 {
+    for _ in 0..1200 {
         let state = call(rest, Method::GET, &status, None).await;
         if state["status"] == "stopped" {
-            assert_eq!(state["exitstatus"], "OK", "{upid}");
-            return;
+            return state["exitstatus"].as_str().unwrap().to_owned();
         }
         sleep(Duration::from_millis(100)).await;
     }
     panic!("{upid} does not end");
 }
 
+/// The lines of a task's log.
+pub async fn log_of(rest: &Rest, upid: &Value) -> String {
+    let upid = upid.as_str().unwrap();
+    let path = format!("/api2/json/nodes/localhost/tasks/{upid}/log?limit=0");
+    let answer = rest.request(Method::GET, &path, None).await.unwrap();
+    let log = answer.json().unwrap();
+    let lines = log["data"].as_array().unwrap().iter();
+    let lines: Vec<_> = lines.map(|line| line["t"].as_str().unwrap()).collect();
+    lines.join("\n")
+}
+
 /// One snapshot: an image, a stream and a blob.
-async fn back_up(rest: &Rest, store: &str, id: &str, time: i64, seed: u64) -> Vec<Vec<u8>> {
+pub async fn back_up(rest: &Rest, store: &str, id: &str, time: i64, seed: u64) -> Vec<Vec<u8>> {
     let query = format!("store={store}&backup-type=host&backup-id={id}&backup-time={time}");
     let session = rest.backup(&query).await.unwrap();
     let dir: BackupDir = format!("host/{id}/{}", timestamp(time)).parse().unwrap();
@@ -70,13 +86,13 @@ async fn back_up(rest: &Rest, store: &str, id: &str, time: i64, seed: u64) -> Ve
     vec![image, stream, blob]
 }
 
-fn timestamp(time: i64) -> String {
+pub fn timestamp(time: i64) -> String {
     api_types::names::BackupTime::from_secs(time)
         .unwrap()
         .to_string()
 }
 
-async fn check(rest: &Rest, store: &str, id: &str, time: i64, expected: &[Vec<u8>]) {
+pub async fn check(rest: &Rest, store: &str, id: &str, time: i64, expected: &[Vec<u8>]) {
     let query = format!("store={store}&backup-type=host&backup-id={id}&backup-time={time}");
     let reader = rest.reader(&query).await.unwrap();
     assert_eq!(reader.manifest().await.unwrap().files().len(), 3);
@@ -95,7 +111,7 @@ async fn check(rest: &Rest, store: &str, id: &str, time: i64, expected: &[Vec<u8
 }
 
 async fn backups_come_back(store: &'static str) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut daemon = Daemon::start(dir.path());
     let (first, token) = (by_password(&daemon).await, by_token(&daemon));
     let start = 1_790_000_000;

@@ -5,10 +5,15 @@
 
 mod access;
 mod backup;
+mod clients;
 mod connections;
 mod frames;
 mod hostile;
+mod interrupted;
+mod kinds;
+mod life;
 mod life;
 mod memory;
+mod recordings;
 mod revoked;
 mod support;

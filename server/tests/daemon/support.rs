@@ -1,17 +1,21 @@
 //! The daemon as a process, and a client without any cleverness.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use serde_json::Value;
+use tempfile::TempDir;
 
-/// A running `coffer-server --dev`. Killed on drop.
+/// A process. Killed on drop.
+struct Process(Child);
+
+/// A running `coffer-server --dev`.
 pub struct Daemon {
-    process: Child,
+    process: Process,
     pub port: u16,
     pub password: String,
     pub fingerprint: String,
@@ -19,11 +23,47 @@ pub struct Daemon {
     pub token: String,
 }
 
-impl Drop for Daemon {
+impl Drop for Process {
     fn drop(&mut self) {
         // Both fail only when the process is gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running `coffer-server`, on an installation that is there.
+pub struct Installed {
+    _process: Process,
+    port: u16,
+}
+
+impl Installed {
+    /// Below `dir`, where the configuration is already.
+    pub fn start(dir: &Path) -> Self {
+        let mut process = bare_command()
+            .env("COFFER_LOG", "warn,server::daemon=info")
+            .args(["--listen", "127.0.0.1:0", "--dir"])
+            .arg(dir)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let port = lines.by_ref().find_map(|line| {
+            let line = line.unwrap();
+            eprintln!("{line}");
+            let (_, after) = line.split_once("listening on 127.0.0.1:")?;
+            after.split(',').next()?.parse().ok()
+        });
+        // It may go on to write.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            _process: Process(process),
+            port: port.unwrap(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 }
 
@@ -42,6 +82,16 @@ impl Answer {
 }
 
 pub fn command(dir: &Path) -> Command {
+    let mut command = bare_command();
+    command
+        .env("COFFER_LOG", "warn")
+        .args(["--shutdown-time", "5", "--dev"])
+        .arg(dir);
+    command
+}
+
+/// Without anything of the caller's environment.
+fn bare_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coffer-server"));
     for variable in [
         "DIR",
@@ -53,17 +103,20 @@ pub fn command(dir: &Path) -> Command {
     ] {
         command.env_remove(format!("COFFER_{variable}"));
     }
+    command.env_remove("NOTIFY_SOCKET");
     command
-        .env_remove("NOTIFY_SOCKET")
-        .env("COFFER_LOG", "warn")
-        .args(["--shutdown-time", "5", "--dev"])
-        .arg(dir);
-    command
+}
+
+/// A directory in memory where there is one: the 65536 directories of a datastore take minutes to
+/// make and remove on a busy disk.
+pub fn scratch() -> TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    memory.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// A directory in which the datastore `local` is there already, as far as the configuration knows:
 /// the 65536 directories of a real one take their time.
-pub fn quick_dir() -> tempfile::TempDir {
+pub fn quick_dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config");
     std::fs::create_dir(&config).unwrap();
@@ -109,7 +162,7 @@ impl Daemon {
         let pieces: Vec<_> = repository.split(':').collect();
         assert_eq!((pieces[0], pieces[2]), ("admin@pbs@127.0.0.1", "dev"));
         Self {
-            process,
+            process: Process(process),
             port: pieces[1].parse().unwrap(),
             password: value("PBS_PASSWORD"),
             fingerprint: value("PBS_FINGERPRINT"),
@@ -119,7 +172,7 @@ impl Daemon {
 
     /// Most bytes that it ever had resident.
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.process.id());
+        let path = format!("/proc/{}/status", self.process.0.id());
         let text = std::fs::read_to_string(path).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.unwrap().trim().trim_end_matches(" kB");
@@ -195,18 +248,18 @@ impl Daemon {
     }
 
     pub fn signal(&self, signal: &str) {
-        let pid = self.process.id().to_string();
+        let pid = self.process.0.id().to_string();
         let status = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(status.success());
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        self.process.wait().unwrap()
+        self.process.0.wait().unwrap()
     }
 
     /// A figure of the process's memory in bytes, by its name in `/proc`.
     pub fn memory(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
         let status = status.unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -215,7 +268,7 @@ impl Daemon {
 
     /// Open files of the process.
     pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))
             .unwrap()
             .count()
     }
