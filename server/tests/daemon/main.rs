@@ -12,7 +12,6 @@ mod hostile;
 mod interrupted;
 mod kinds;
 mod life;
-mod life;
 mod memory;
 mod recordings;
 mod revoked;
