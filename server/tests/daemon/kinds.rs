@@ -37,7 +37,8 @@ impl Machine {
             // No more than one block, and not a whole one.
             pipe: noise(3, 300_001),
             payload: (10..18)
-                .map(|seed| noise(seed, 400_000 + 7 * seed as usize))
+                .zip(400_000..)
+                .map(|(seed, len)| noise(seed, len))
                 .collect(),
             metadata: vec![b"names and times ".repeat(9000), noise(20, 70_000)],
             config: b"cores: 2\nname: tried\n".to_vec(),
