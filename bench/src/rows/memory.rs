@@ -130,7 +130,12 @@ fn write_indexes(base: &Path, corpus: Corpus) -> Result<Written> {
 async fn child(task: Task) -> Result<Needed> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let task = serde_json::to_string(&children::Task::Collection(task))?;
-    let run = move || Command::new(program).arg("--child").arg(task).output();
+    // As the service has it (`debian/coffer-server.service`).
+    let run = move || {
+        let mut command = Command::new(program);
+        command.env("MALLOC_ARENA_MAX", "2");
+        command.arg("--child").arg(task).output()
+    };
     let output = tokio::task::spawn_blocking(run)
         .await?
         .context("cannot run this program again")?;
