@@ -18,7 +18,7 @@ pub async fn respond(
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Response<AnswerBody>> {
-    if method != Method::GET {
+    if ![Method::GET, Method::HEAD].contains(method) {
         return None;
     }
     Some(match path {

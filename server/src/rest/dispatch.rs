@@ -8,7 +8,7 @@ use api_types::auth::Authid;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::answer::{Answer, AnswerBody, empty};
@@ -88,6 +88,7 @@ where
             auth_id: None,
         };
     }
+    let is_head = request.method() == Method::HEAD;
     let mut who = Who::default();
     let monitored = {
         let (method, path) = (request.method(), request.uri().path());
@@ -106,6 +107,7 @@ where
     if let Some(rest) = wait.checked_sub(passed).filter(|rest| !rest.is_zero()) {
         server.env.sleep(rest).await;
     }
+    let response = if is_head { head(response) } else { response };
     // Until now a bad request has counted as unproven.
     Answered {
         response,
@@ -119,6 +121,15 @@ struct Who {
     auth_id: Option<Authid>,
     /// There until they have proven who they are.
     attempt: Option<Attempt>,
+}
+
+/// The answer to HEAD, which by HTTP/2 must not have a body that is sent.
+fn head(response: Response<AnswerBody>) -> Response<AnswerBody> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, empty())
 }
 
 /// Answers a request for an endpoint.

@@ -110,6 +110,16 @@ async fn credentials_come_before_everything_and_refusals_take_their_time() {
     assert_eq!(got.json()["data"]["version"], "4.2");
 }
 
+/// Over HTTP/2 a body would break the stream.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_head_has_no_body() {
+    let world = world().await;
+    for (path, status) in [("/healthz", 200), ("/api2/json/version", 404)] {
+        let got = world.ask(Method::HEAD, path, "").await;
+        assert_eq!((got.status, &*got.body), (status, ""), "{path}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn paths_that_are_not_there() {
     let world = world().await;
