@@ -12,8 +12,8 @@ use openssl::sha::{Sha256, sha256};
 use serde::{Deserialize, Serialize};
 
 /// Plain bytes of each chunk.
-#[expect(clippy::cast_possible_truncation, reason = "4 MiB")]
-pub const CHUNK: usize = FIXED_CHUNK_SIZE as usize;
+pub const CHUNK: usize = 4 << 20;
+const _: () = assert!(CHUNK as u64 == FIXED_CHUNK_SIZE);
 /// Bytes at the end of an incompressible chunk that make it different.
 const TAIL: usize = 16;
 /// Different beginnings of incompressible chunks.
@@ -137,7 +137,7 @@ impl Base {
 
 /// Words from a vocabulary of its own.
 fn text_chunk(number: usize) -> Result<Chunk> {
-    let mut numbers = Numbers((number as u64) << 32 | 0x7e87);
+    let mut numbers = Numbers(((number as u64) << 32) | 0x7e87);
     let mut plain = Vec::with_capacity(CHUNK + 32);
     while plain.len() < CHUNK {
         let bits = numbers.next();

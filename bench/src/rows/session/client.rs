@@ -19,7 +19,7 @@ use protocol_client::connection::{Body, Connection};
 use protocol_client::rest::connect_tls;
 use s3_client::env::Env;
 
-use crate::world::load::Load;
+use crate::world::load::{CHUNK, Load};
 
 /// The archive.
 const IMAGE: &str = "drive-scsi0.img.fidx";
@@ -98,7 +98,7 @@ pub async fn back_up(
     for part in digests.chunks(APPENDED) {
         let placed: Vec<_> = part
             .iter()
-            .zip((offset..).step_by(CHUNK_STEP))
+            .zip((offset..).step_by(CHUNK))
             .map(|(digest, offset)| (offset, *digest))
             .collect();
         offset += placed.len() as u64 * FIXED_CHUNK_SIZE;
@@ -119,9 +119,6 @@ pub async fn back_up(
         finish: env.now() - begun - upload,
     })
 }
-
-#[expect(clippy::cast_possible_truncation, reason = "4 MiB")]
-const CHUNK_STEP: usize = FIXED_CHUNK_SIZE as usize;
 
 /// Reads all chunks of the image, each checked against its digest.
 pub async fn restore(target: &Target<'_>) -> Result<Duration> {
