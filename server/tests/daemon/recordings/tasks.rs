@@ -16,7 +16,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("queued notification (id=", "there are no notifications yet"),
     (
         "Chunk cache: hits ",
-        "the mark works another way, without that cache",
+        "an index that was just moved is counted once",
     ),
     (
         "marked ",
