@@ -73,6 +73,12 @@ impl Subcommand for NodeCommand {
             .into_iter()
             .filter(|option| option.get_id() != OTHER[0])
             .collect();
+        let properties = options(PARAMS, &OTHER).into_iter();
+        // The name is taken: by the proxy of this very command.
+        let properties = properties.map(|option| match option.get_id().as_str() {
+            "http-proxy" => option.long("node-http-proxy"),
+            _ => option,
+        });
         command
             .about("The configuration of the machine")
             .subcommand_required(true)
@@ -80,7 +86,7 @@ impl Subcommand for NodeCommand {
             .subcommand(
                 Command::new("update")
                     .about("Change it")
-                    .args(options(PARAMS, &OTHER))
+                    .args(properties)
                     .args(special),
             )
     }
