@@ -205,7 +205,10 @@ async fn check(store: &Store) {
         (store.plain, "root.pxar.didx"),
         (store.split, "root.mpxar.didx"),
     ] {
-        for (path, member) in expected.iter().filter(|it| it.1["kind"] == "f") {
+        // Of two hundred small ones in a directory, some will do.
+        let some = |path: &str| !path.starts_with("many/") || path.ends_with("7.txt");
+        let files = expected.iter().filter(|it| it.1["kind"] == "f");
+        for (path, member) in files.filter(|it| some(it.0)) {
             let (kind, content) = store
                 .download(snapshot, (&format!("/{path}"), Some(archive)), "")
                 .await;

@@ -1,6 +1,8 @@
 //! Zip. Its directory is at the end, so all names are in memory until then.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
@@ -17,20 +19,61 @@ const ENTRY: usize = 512;
 const LARGE: u64 = 0xf000_0000;
 
 pub struct Packer<W: Write> {
-    zip: ZipWriter<StreamWriter<W>>,
+    /// Dropped before the file.
+    given_up: GivenUp,
+    zip: ZipWriter<StreamWriter<Output<W>>>,
     directory: usize,
+}
+
+/// Keeps a file that is dropped in the middle from getting the end of a whole one.
+#[derive(Default)]
+struct GivenUp(Rc<Cell<bool>>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
+}
+
+struct Output<W> {
+    out: W,
+    given_up: Rc<Cell<bool>>,
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.given_up.get() {
+            return Ok(bytes.len());
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 impl<W: Write> Packer<W> {
     pub fn new(out: W) -> Self {
+        let given_up = GivenUp::default();
+        let out = Output {
+            out,
+            given_up: Rc::clone(&given_up.0),
+        };
         Self {
+            given_up,
             zip: ZipWriter::new_stream(out),
             directory: 0,
         }
     }
 
     pub fn finish(self) -> Result<()> {
-        self.zip.finish()?.into_inner().flush()?;
+        let Self {
+            given_up: _until_the_end,
+            zip,
+            ..
+        } = self;
+        zip.finish()?.into_inner().flush()?;
         Ok(())
     }
 
