@@ -169,8 +169,7 @@ const SPECIFIED: &[(&str, &str, &str)] = &[
     (
         "GET",
         "/admin/datastore/s/catalog",
-        // And archive-name, which comes with the reading of pxar archives.
-        "ns backup-type backup-id backup-time filepath",
+        "ns backup-type backup-id backup-time filepath archive-name",
     ),
     (
         "POST",
@@ -369,11 +368,6 @@ const ABSENT: &[(&str, &str, &str)] = &[
         "GET",
         "/config/remote/r/scan/s/groups",
         "needs the client side of sync",
-    ),
-    (
-        "GET",
-        "/admin/datastore/s/pxar-file-download",
-        "needs the reading of pxar archives",
     ),
 ];
 
