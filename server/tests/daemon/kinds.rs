@@ -36,9 +36,7 @@ impl Machine {
             disk: [noise(1, 9 * MIB), vec![0; 8 * MIB], noise(2, 512)].concat(),
             // No more than one block, and not a whole one.
             pipe: noise(3, 300_001),
-            payload: (10..18)
-                .map(|seed| noise(seed, 400_000 + 7 * seed as usize))
-                .collect(),
+            payload: (10..18).map(|seed| noise(seed, 400_321)).collect(),
             metadata: vec![b"names and times ".repeat(9000), noise(20, 70_000)],
             config: b"cores: 2\nname: tried\n".to_vec(),
         }
