@@ -9,8 +9,8 @@ use protocol_client::rest::Rest;
 use protocol_client::{Archive, Backup};
 use serde_json::{Value, json};
 
-use crate::backup::{MIB, by_password, call, done, timestamp};
-use crate::support::{Daemon, noise, scratch};
+use crate::backup::{MIB, by_password, call, done, noise, timestamp};
+use crate::support::{Daemon, scratch};
 
 const START: i64 = 1_790_000_000;
 const DISK: &str = "drive-scsi0.img.fidx";
@@ -36,10 +36,7 @@ impl Machine {
             disk: [noise(1, 9 * MIB), vec![0; 8 * MIB], noise(2, 512)].concat(),
             // No more than one block, and not a whole one.
             pipe: noise(3, 300_001),
-            payload: (10..18)
-                .zip(400_000..)
-                .map(|(seed, len)| noise(seed, len))
-                .collect(),
+            payload: (10..18).map(|seed| noise(seed, 400_321)).collect(),
             metadata: vec![b"names and times ".repeat(9000), noise(20, 70_000)],
             config: b"cores: 2\nname: tried\n".to_vec(),
         }

@@ -67,10 +67,7 @@ impl Stored {
             Body::None => return Bytes::new(),
         };
         let body = match exchange.path() {
-            "speedtest" => (0_u32..)
-                .take(length / 4)
-                .flat_map(u32::to_le_bytes)
-                .collect(),
+            "speedtest" => (0_u32..).flat_map(u32::to_le_bytes).take(length).collect(),
             "blob" => {
                 let name = exchange.parameter("file-name").unwrap();
                 if name == "index.json.blob" {
