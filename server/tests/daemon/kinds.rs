@@ -9,8 +9,8 @@ use protocol_client::rest::Rest;
 use protocol_client::{Archive, Backup};
 use serde_json::{Value, json};
 
-use crate::backup::{MIB, by_password, call, done, noise, timestamp};
-use crate::support::{Daemon, scratch};
+use crate::backup::{MIB, by_password, call, done, timestamp};
+use crate::support::{Daemon, noise, scratch};
 
 const START: i64 = 1_790_000_000;
 const DISK: &str = "drive-scsi0.img.fidx";
