@@ -18,9 +18,11 @@ async fn backed_up(world: &World, dir: &str, chunks: &[&[u8]]) {
     running.disconnect().await.1.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn only_named_chunks_are_given() {
+    // The check of access times needs a second that passes for the file system too.
     let world = World::filesystem().await;
+    tokio::time::pause();
     backed_up(&world, DIR, &[b"one", b"two"]).await;
     backed_up(&world, OTHER, &[b"three"]).await;
     let running = world.reader(DIR).await;
