@@ -189,17 +189,16 @@ where
     B::Error: Into<anyhow::Error>,
 {
     let found = Table::global().find(request.method(), path);
-    if let Some(peer) = peer
-        && !is_open(&found)
-    {
-        who.attempt = Some(server.attempts.begin(peer.ip()).await);
-    }
+    let unproven = peer.filter(|_| !is_open(&found));
     let is_public = matches!(&found, Found::Endpoint(endpoint, _) if is_world(endpoint));
     let auth_id = if is_public {
         Call::NOBODY
             .parse()
             .map_err(|error| RestError::bad_request(format!("{error}")))?
     } else {
+        if let Some(peer) = unproven {
+            who.attempt = Some(server.attempts.begin(peer.ip()).await);
+        }
         let auth_id = server
             .access
             .authenticate(request.method(), request.headers())
@@ -216,6 +215,10 @@ where
     };
     check_access(server, endpoint, &in_path, &auth_id)?;
     let call = prepare(server, request, endpoint, &in_path, peer, auth_id).await?;
+    if is_public && let Some(peer) = unproven {
+        // Not before the body is there: who never sends it would take the turns of others.
+        who.attempt = Some(server.attempts.begin(peer.ip()).await);
+    }
     // In a task of its own: a client that hangs up does not stop it half-way, and a panic is an
     // error like others.
     let handled = tokio::spawn((endpoint.handler)(call)).await;
