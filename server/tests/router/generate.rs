@@ -238,6 +238,10 @@ impl Case {
         format!("{} {}", self.endpoint.method, self.endpoint.path)
     }
 
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     pub fn is_extjs(&self) -> bool {
         self.format == "extjs"
     }

@@ -120,6 +120,11 @@ async fn check(world: &World, case: &Case, tally: &RefCell<Tally>) -> Result<(),
         matches!(status, 200 | 400 | 401 | 403 | 404 | 414 | 501),
         "{status}: {shown}"
     );
+    if case.is_head() {
+        // No endpoint is asked by it, and no answer to it has a body.
+        ensure!(got.body.is_empty(), "{status}: {shown}");
+        return unchanged(world, false);
+    }
     let answer = outcome(case, &got)?;
     if case.who != Who::Admin && answer.is_ok() {
         let told = world::SECRETS
@@ -154,6 +159,11 @@ async fn check(world: &World, case: &Case, tally: &RefCell<Tally>) -> Result<(),
             tally.done.insert(case.endpoint());
         }
     }
+    unchanged(world, may_change)
+}
+
+/// Nothing else has changed than may have been asked for; that is put back.
+fn unchanged(world: &World, may_change: bool) -> Result<(), String> {
     let changed = world.changes();
     ensure!(
         changed.outside.is_empty(),
