@@ -1,0 +1,1 @@
+//! A whole backup: every archive of the command line, and the manifest.

@@ -1,0 +1,1 @@
+//! Encryption keys: where they lie, and who may read them.

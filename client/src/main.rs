@@ -1,0 +1,3 @@
+//! The program `coffer-client`; see the library.
+
+fn main() {}

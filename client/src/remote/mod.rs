@@ -1,0 +1,1 @@
+//! The server: repository, TLS, login, REST calls, the upgrade to a session.

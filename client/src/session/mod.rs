@@ -1,0 +1,1 @@
+//! Backup and reader sessions (`backup-protocol.md`).
