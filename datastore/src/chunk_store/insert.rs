@@ -121,17 +121,20 @@ where
     if stored_size == 0 {
         return Ok(Decision::ReplaceEmpty);
     }
-    if stored_size == new_size {
-        return Ok(Decision::Keep);
-    }
     if !new.is_encrypted() {
+        // ◆ The digest of a plain chunk has been compared with its bytes. An encrypted one is taken
+        // at its word, so one with this digest is forged; nor does damage stay.
+        let is_plain = |kind: BlobKind| !kind.is_encrypted();
+        let credible = stored_kind().ok().flatten().is_some_and(is_plain);
         // The smaller of two valid encodings of the same bytes stays.
-        let keep = stored_size < new_size;
-        return Ok(if keep {
+        return Ok(if credible && stored_size <= new_size {
             Decision::Keep
         } else {
             Decision::Replace
         });
+    }
+    if stored_size == new_size {
+        return Ok(Decision::Keep);
     }
     Ok(match stored_kind()? {
         Some(BlobKind::Plain | BlobKind::PlainZstd) => {
@@ -176,7 +179,9 @@ mod tests {
     fn equal_sizes_keep_and_empty_files_are_replaced_whatever_the_coding() {
         for new in [Plain, PlainZstd, Encrypted, EncryptedZstd] {
             for stored in [Plain, PlainZstd, Encrypted, EncryptedZstd] {
-                assert_eq!(case(new, 50, Some(stored), 50), Decision::Keep);
+                if new.is_encrypted() || !stored.is_encrypted() {
+                    assert_eq!(case(new, 50, Some(stored), 50), Decision::Keep);
+                }
                 assert_eq!(case(new, 50, Some(stored), 0), Decision::ReplaceEmpty);
             }
         }
@@ -187,6 +192,17 @@ mod tests {
         for new in [Plain, PlainZstd] {
             assert_eq!(case(new, 50, Some(Plain), 49), Decision::Keep);
             assert_eq!(case(new, 50, Some(Plain), 51), Decision::Replace);
+        }
+    }
+
+    #[test]
+    fn plain_chunks_replace_what_cannot_be_theirs() {
+        for new in [Plain, PlainZstd] {
+            for stored in [Some(Encrypted), Some(EncryptedZstd), None] {
+                for size in [49, 50, 51] {
+                    assert_eq!(case(new, 50, stored, size), Decision::Replace);
+                }
+            }
         }
     }
 

@@ -49,6 +49,13 @@ struct RemoteFile {
     list_date: Option<i64>,
 }
 
+impl RemoteFile {
+    /// The snapshot it is in, by its path below the datastore.
+    fn snapshot(&self) -> &str {
+        self.relative.rsplit_once('/').map_or("", |(dir, _)| dir)
+    }
+}
+
 impl DataStore {
     /// Lists the metadata objects and marks what the local walk has not read.
     pub(super) async fn mirror_check(
@@ -67,10 +74,9 @@ impl DataStore {
             if file.is_index && self.is_read(marker, &file).await {
                 continue;
             }
-            let snapshot = file.relative.rsplit_once('/').map_or("", |(dir, _)| dir);
-            let orphan = !finished.contains(snapshot)
+            let orphan = !finished.contains(file.snapshot())
                 && age(&file).is_some_and(|age| age >= grace_millis)
-                && self.is_abandoned(snapshot);
+                && self.is_abandoned(file.snapshot());
             if orphan {
                 report.orphans.push(file.relative);
             } else if file.is_index {
@@ -80,22 +86,23 @@ impl DataStore {
         let mut fetched = stream::iter(unread)
             .map(|index| async move {
                 let object = get_listed(client, &index.object.key, index.object.size).await?;
-                Ok::<_, Error>((index.relative, object))
+                Ok::<_, Error>((index, object))
             })
             .buffer_unordered(PARALLEL_GETS);
-        while let Some((relative, object)) = fetched.try_next().await? {
+        let mut apart = 0_u64;
+        while let Some((index, object)) = fetched.try_next().await? {
             check_abort(task)?;
             // Gone meanwhile: a removal that began after our listing.
             let Some(object) = object else { continue };
-            marker.mark_bytes(Path::new(&relative), object.body)?;
-            report.marked_from_bucket.push(relative);
+            marker.mark_bytes(Path::new(&index.relative), object.body)?;
+            apart += u64::from(self.is_apart(&index).await);
+            report.marked_from_bucket.push(index.relative);
         }
         drop(fetched);
-        if !report.marked_from_bucket.is_empty() {
+        if apart > 0 {
             task.warn(&format!(
-                "{} index files are in the bucket but not, or differently, in the local tree; \
-                 their chunks are kept. Run 's3-refresh' to repair the local tree",
-                report.marked_from_bucket.len()
+                "{apart} index files are in the bucket but not, or differently, in the local tree; \
+                 their chunks are kept. Run 's3-refresh' to repair the local tree"
             ));
         }
         Ok(report)
@@ -134,22 +141,39 @@ impl DataStore {
         }
     }
 
+    /// Whether an index that the walk did not see is still not in the local tree. One of a session
+    /// that was, or is, at work beside the walk gets there by itself: not worth a warning.
+    async fn is_apart(&self, index: &RemoteFile) -> bool {
+        let local = self.base.join(&index.relative);
+        let expected = index.object.etag.as_ref().and_then(ETag::md5);
+        let same = self.env.blocking(move || {
+            let state = std::fs::metadata(&local).ok().map(|it| FileState::of(&it));
+            state.is_some_and(|state| match expected {
+                Some(md5) => md5_of_file(&local, state) == Some(md5),
+                None => true,
+            })
+        });
+        !same.await && self.is_free(index.snapshot())
+    }
+
     /// Whether no process holds the snapshot's lock and it has no local directory.
     fn is_abandoned(&self, snapshot: &str) -> bool {
+        !self.base.join(snapshot).exists() && self.is_free(snapshot)
+    }
+
+    /// Whether no process holds the snapshot's lock.
+    fn is_free(&self, snapshot: &str) -> bool {
         let Ok(path) = snapshot.parse::<SnapshotPath>() else {
             return false;
         };
-        if self.base.join(snapshot).exists() {
+        let Ok(lock) = self.locks.snapshot_exclusive(&path.ns, &path.dir) else {
             return false;
+        };
+        if !self.base.join(snapshot).exists() {
+            // Nothing else refers to that snapshot: leave no lock file behind.
+            let _ = lock.remove();
         }
-        match self.locks.snapshot_exclusive(&path.ns, &path.dir) {
-            Ok(lock) => {
-                // Nothing else refers to that snapshot: leave no lock file behind.
-                let _ = lock.remove();
-                true
-            }
-            Err(_) => false,
-        }
+        true
     }
 }
 
@@ -193,10 +217,7 @@ async fn list_files(
         }
     }
     // What belongs to a finished snapshot is no leftover, and only its indexes matter.
-    files.retain(|file| {
-        let snapshot = file.relative.rsplit_once('/').map_or("", |(dir, _)| dir);
-        file.is_index || !finished.contains(snapshot)
-    });
+    files.retain(|file| file.is_index || !finished.contains(file.snapshot()));
     Ok((files, finished))
 }
 
