@@ -42,6 +42,10 @@ impl MoveGroup {
 
     /// Does it.
     pub async fn run(&self, task: &dyn TaskContext, store: &Arc<DataStore>) -> Result<()> {
+        task.log(&format!(
+            "moving group '{}' from '{}' to '{}'",
+            self.group, self.ns, self.target_ns
+        ));
         let moved = store
             .move_group(task, &self.ns, &self.group, &self.target_ns, self.merge)
             .await?;

@@ -145,6 +145,8 @@ impl GroupMove<'_> {
             }
             return Err(error);
         }
+        let old = store.snapshots().group_path(from, self.group);
+        task.log(&format!("removing backup group {old:?}"));
         if store
             .remove_group_if_empty(self.route.client, from, self.group)
             .await?

@@ -108,6 +108,12 @@ impl DataStore {
             self.local(move |snapshots| snapshots.namespaces(&from, depth))
                 .await?
         };
+        task.log(&format!(
+            "moving namespace '{}' -> '{}': {} namespace(s)",
+            options.from,
+            options.to,
+            levels.len()
+        ));
         // All of them before the first is made: nothing is left half-way for a rule's sake.
         let targets: Vec<_> = levels
             .iter()
