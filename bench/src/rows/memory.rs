@@ -134,6 +134,8 @@ async fn child(task: Task) -> Result<Needed> {
     let run = move || {
         let mut command = Command::new(program);
         command.env("MALLOC_ARENA_MAX", "2");
+        command.env("MALLOC_MMAP_THRESHOLD_", "262144");
+        command.env("MALLOC_TRIM_THRESHOLD_", "262144");
         command.arg("--child").arg(task).output()
     };
     let output = tokio::task::spawn_blocking(run)
