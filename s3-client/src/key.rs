@@ -176,15 +176,15 @@ impl ListPrefix {
     }
 }
 
-impl From<DirPrefix> for ListPrefix {
-    fn from(dir: DirPrefix) -> Self {
-        Self(dir.0)
-    }
-}
-
 impl From<&DirPrefix> for ListPrefix {
     fn from(dir: &DirPrefix) -> Self {
         Self(dir.0.clone())
+    }
+}
+
+impl From<DirPrefix> for ListPrefix {
+    fn from(dir: DirPrefix) -> Self {
+        Self::from(&dir)
     }
 }
 
