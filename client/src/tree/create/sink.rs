@@ -1,0 +1,68 @@
+//! Where the payload of an archive in two parts goes, and the previous one.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use api_types::digest::Digest;
+use pxar::ReadAt;
+
+/// Takes the bytes of a payload stream, `X.ppxar`.
+pub trait PayloadSink: Write {
+    /// A file begins at this byte of the stream, which comes next
+    /// ([`PayloadChunker::suggest`](crate::tree::chunker::PayloadChunker::suggest)).
+    fn suggest_boundary(&mut self, position: u64);
+
+    /// Ends the chunk that was begun, if any, and appends these chunks, which the server has from
+    /// the previous backup.
+    ///
+    /// # Errors
+    /// If the index cannot take them.
+    fn inject(&mut self, chunks: &[ReusedChunk]) -> io::Result<()>;
+}
+
+impl<S: PayloadSink + ?Sized> PayloadSink for &mut S {
+    fn suggest_boundary(&mut self, position: u64) {
+        (**self).suggest_boundary(position);
+    }
+
+    fn inject(&mut self, chunks: &[ReusedChunk]) -> io::Result<()> {
+        (**self).inject(chunks)
+    }
+}
+
+/// A chunk of the previous backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReusedChunk {
+    /// Its digest.
+    pub digest: Digest,
+    /// How long it is.
+    pub size: u64,
+}
+
+/// The archive of the previous backup, in two parts.
+#[derive(Clone)]
+pub struct Previous {
+    /// All of its `X.mpxar`.
+    pub metadata: Arc<dyn ReadAt + Send + Sync>,
+    /// The index of its `X.ppxar`.
+    pub payload: Vec<PreviousChunk>,
+}
+
+impl fmt::Debug for Previous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Previous")
+            .field("metadata", &self.metadata.size())
+            .field("payload", &self.payload.len())
+            .finish()
+    }
+}
+
+/// An entry of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousChunk {
+    /// Where the chunk ends in the stream.
+    pub end: u64,
+    /// Its digest.
+    pub digest: Digest,
+}
