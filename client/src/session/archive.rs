@@ -15,6 +15,8 @@ use super::reader::{ReaderSession, Wanted};
 
 /// Chunks that were read in a row before it is taken for granted that this goes on.
 const STREAK: u64 = 2;
+/// Most chunks that are fetched ahead, however small they are.
+const MOST_AHEAD: u64 = 64;
 
 /// An archive. Reading blocks, and is for threads outside of the runtime. Clones share nothing but
 /// the chunks: each knows where it is being read.
@@ -41,6 +43,8 @@ struct Place {
     chunk: Option<Current>,
     /// Chunks that were read in a row.
     streak: u64,
+    /// The first chunk that was not fetched ahead in this row.
+    next: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -119,23 +123,19 @@ impl Archive {
     /// Reads a chunk, and begins to fetch those that will be read next.
     fn read<'a>(&self, place: &'a mut Place, number: u64) -> io::Result<&'a Current> {
         let before = place.chunk.as_ref().map(|current| current.number);
-        place.streak = match before {
-            Some(before) if before + 1 == number => place.streak + 1,
-            _ => 0,
-        };
+        if before.is_some_and(|before| before + 1 == number) {
+            place.streak += 1;
+        } else {
+            (place.streak, place.next) = (0, number);
+        }
         let info = self.info(number).map_err(io::Error::other)?;
         let info = info.ok_or(io::ErrorKind::UnexpectedEof)?;
         let chunk = self.source.session.chunk(self.wanted(&info));
-        let ahead = if self.streaming {
-            u64::MAX
-        } else {
-            place.streak.saturating_sub(STREAK)
-        };
-        self.fetch_ahead(number, ahead).map_err(io::Error::other)?;
+        self.fetch_ahead(place, &info, number)
+            .map_err(io::Error::other)?;
         let data = self.source.session.handle().block_on(chunk);
-        let data = data.map_err(|error| {
-            io::Error::other(format!("{}: {error:#}", self.source.name))
-        })?;
+        let data = data
+            .map_err(|error| io::Error::other(format!("{}: {error:#}", self.source.name)))?;
         Ok(place.chunk.insert(Current {
             number,
             range: info.range,
@@ -144,16 +144,25 @@ impl Archive {
     }
 
     /// Begins to fetch chunks behind this one, as many as make sense.
-    fn fetch_ahead(&self, number: u64, most: u64) -> Result<(), FormatError> {
-        let mut room = self.source.session.ahead();
-        for next in (number..).skip(1).take(usize::try_from(most).unwrap_or(usize::MAX)) {
-            let Some(info) = self.info(next)? else { break };
-            let Some(left) = room.checked_sub(info.size()) else {
-                break;
-            };
-            room = left;
+    fn fetch_ahead(
+        &self,
+        place: &mut Place,
+        current: &ChunkReadInfo,
+        number: u64,
+    ) -> Result<(), FormatError> {
+        let most = if self.streaming {
+            MOST_AHEAD
+        } else {
+            place.streak.saturating_sub(STREAK).min(MOST_AHEAD)
+        };
+        place.next = place.next.max(number + 1);
+        while place.next <= number + most
+            && let Some(info) = self.info(place.next)?
+            && info.range.end - current.range.end <= self.source.session.ahead()
+        {
             // Its task runs whether somebody waits or not.
             drop(self.source.session.chunk(self.wanted(&info)));
+            place.next += 1;
         }
         Ok(())
     }

@@ -104,7 +104,7 @@ impl PayloadSink for ChunkedStream<PayloadChunker> {
         self.end_chunk()?;
         self.cut.inject(chunks.iter().map(|chunk| chunk.size).sum());
         for chunk in chunks {
-            self.sink.reuse(chunk.digest, chunk.size)?;
+            self.sink.append(chunk.digest, chunk.size)?;
         }
         Ok(())
     }

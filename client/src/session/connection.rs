@@ -6,8 +6,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::header::CONTENT_TYPE;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use serde_json::Value;
+
+use crate::remote::Refused;
 
 /// Longest answer that is no file: an error's text, a number.
 const MAX_ANSWER: usize = 64 << 10;
@@ -27,16 +29,6 @@ pub enum Body {
     Json(Value),
     /// An upload.
     Raw(Bytes),
-}
-
-/// The server said no.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message} ({status})")]
-pub struct Refused {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its words.
-    pub message: String,
 }
 
 impl Connection {
@@ -87,8 +79,7 @@ impl Connection {
             return Ok(response);
         }
         let text = read(response, MAX_ANSWER).await?;
-        let message = String::from_utf8_lossy(&text).trim().to_owned();
-        Err(Refused { status, message }.into())
+        Err(Refused::new(status, &text).into())
     }
 }
 

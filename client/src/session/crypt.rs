@@ -44,6 +44,12 @@ impl Crypt {
         self.mode
     }
 
+    /// The key, if one is used.
+    #[must_use]
+    pub fn key(&self) -> Option<Arc<CryptConfig>> {
+        self.key.clone()
+    }
+
     /// What signs the manifest.
     #[must_use]
     pub fn signer(&self) -> Option<&CryptConfig> {

@@ -10,6 +10,7 @@
 //! The thread waits when there is too much in memory, or too long a queue.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub struct ChunkSink {
 #[derive(Debug)]
 enum Queued {
     New(Task<Result<Stored>>),
-    Reused { digest: Digest, size: u64 },
+    Known { digest: Digest, size: u64 },
     End,
 }
 
@@ -79,12 +80,36 @@ pub struct Statistics {
     pub sent: u64,
     /// These bytes, as they were sent.
     pub encoded: u64,
-    /// Bytes in chunks that were taken from the last backup without a look at them.
-    pub injected: u64,
-    /// These chunks.
-    pub injected_chunks: u64,
     /// From the first chunk to the last.
     pub duration: Duration,
+}
+
+/// Whoever made the chunks stopped early, and knows why.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("reading it was given up")]
+struct GivenUp;
+
+/// Waits for those who make the chunks and for the uploads of them; the first error that says why
+/// something failed is the error of both.
+pub async fn both<T, U>(
+    producer: impl Future<Output = Result<T>>,
+    upload: impl Future<Output = Result<U>>,
+) -> Result<(T, U)> {
+    let (mut producer, mut upload) = (pin!(producer), pin!(upload));
+    let (produced, uploaded) = tokio::select! {
+        produced = &mut producer => (produced, upload.await),
+        uploaded = &mut upload => match uploaded {
+            // There is no use in waiting for a thread that may read a pipe.
+            Err(error) if !error.is::<GivenUp>() => return Err(error),
+            uploaded => (producer.await, uploaded),
+        },
+    };
+    match (produced, uploaded) {
+        (Ok(produced), Ok(uploaded)) => Ok((produced, uploaded)),
+        (Err(error), Ok(_)) => Err(error),
+        (Err(error), Err(given_up)) if given_up.is::<GivenUp>() => Err(error),
+        (_, Err(error)) => Err(error),
+    }
 }
 
 #[derive(Debug)]
@@ -141,9 +166,15 @@ impl ChunkSink {
         self.enqueue(Queued::New(Task::spawn(&self.handle, task)))
     }
 
-    /// Appends a chunk that the server has.
-    pub fn reuse(&self, digest: Digest, size: u64) -> io::Result<()> {
-        self.enqueue(Queued::Reused { digest, size })
+    /// Appends a chunk that the server has, or that was stored here before.
+    pub fn append(&self, digest: Digest, size: u64) -> io::Result<()> {
+        self.enqueue(Queued::Known { digest, size })
+    }
+
+    /// The digest that a chunk has here.
+    #[must_use]
+    pub fn digest(&self, data: &[u8]) -> Digest {
+        self.writer.session.crypt.digest(data)
     }
 
     /// That was the last chunk.
@@ -236,14 +267,12 @@ async fn write_index(
                 index.statistics.encoded += stored.encoded.unwrap_or(0);
                 index.add(stored.digest, stored.size).await
             }
-            Some(Queued::Reused { digest, size }) => {
-                index.statistics.injected += size;
-                index.statistics.injected_chunks += 1;
+            Some(Queued::Known { digest, size }) => {
                 writer.progress.add(size, size, 0);
                 index.add(digest, size).await
             }
             Some(Queued::End) => break,
-            None => bail!("{name}: reading it was given up"),
+            None => bail!(GivenUp),
         }
         .with_context(uploading)?;
     }
