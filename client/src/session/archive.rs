@@ -11,6 +11,7 @@ use datastore::format::FormatError;
 use datastore::format::index::{AnyIndexReader, ChunkReadInfo, IndexFile as _};
 use pxar::ReadAt;
 
+use super::progress::Progress;
 use super::reader::{ReaderSession, Wanted};
 
 /// Chunks that were read in a row before it is taken for granted that this goes on.
@@ -25,6 +26,8 @@ pub struct Archive {
     source: Arc<Source>,
     /// Whether it will be read to its end.
     streaming: bool,
+    /// Where what is read is counted.
+    progress: Option<Arc<Progress>>,
     place: Mutex<Place>,
 }
 
@@ -59,6 +62,7 @@ impl Clone for Archive {
         Self {
             source: Arc::clone(&self.source),
             streaming: self.streaming,
+            progress: self.progress.clone(),
             place: Mutex::default(),
         }
     }
@@ -79,6 +83,7 @@ impl Archive {
                 encrypted,
             }),
             streaming: false,
+            progress: None,
             place: Mutex::default(),
         }
     }
@@ -87,6 +92,13 @@ impl Archive {
     #[must_use]
     pub fn streaming(mut self) -> Self {
         self.streaming = true;
+        self
+    }
+
+    /// Counts what is read.
+    #[must_use]
+    pub fn counted(mut self, progress: &Arc<Progress>) -> Self {
+        self.progress = Some(Arc::clone(progress));
         self
     }
 
@@ -136,6 +148,9 @@ impl Archive {
         let data = self.source.session.handle().block_on(chunk);
         let data = data
             .map_err(|error| io::Error::other(format!("{}: {error:#}", self.source.name)))?;
+        if let Some(progress) = &self.progress {
+            progress.add(data.len() as u64, 0, 0);
+        }
         Ok(place.chunk.insert(Current {
             number,
             range: info.range,

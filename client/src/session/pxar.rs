@@ -7,6 +7,7 @@ use api_types::names::ArchiveName;
 use pxar::{Accessor, At, Decoder};
 
 use super::archive::Archive;
+use super::progress::Progress;
 use super::reader::ReaderSession;
 
 /// An archive of files.
@@ -34,12 +35,10 @@ impl ReaderSession {
     /// Opens an archive by its name, `root.pxar`, whether it is in one part or in two.
     pub async fn pxar(&self, name: &ArchiveName) -> Result<PxarArchive> {
         let (metadata, payload) = split_names(name)?;
-        let is_split = self.manifest().lookup_file(metadata.as_str()).is_some();
-        if is_split && self.manifest().lookup_file(name.as_str()).is_none_or(|file| file.filename == metadata || file.filename == payload) {
-            let (archive, payload) = (self.archive(&metadata).await?, self.archive(&payload).await?);
+        if self.manifest().lookup_file(metadata.as_str()).is_some() {
             return Ok(PxarArchive {
-                archive,
-                payload: Some(payload),
+                archive: self.archive(&metadata).await?,
+                payload: Some(self.archive(&payload).await?),
             });
         }
         Ok(PxarArchive {
@@ -56,9 +55,21 @@ impl PxarArchive {
         Accessor::open(Arc::new(self.archive.clone()), payload)
     }
 
-    /// For all of it, in its own order. Blocks.
-    pub fn decoder(&self) -> Result<Decoder<At<Archive>>, pxar::Error> {
-        let stream = |archive: &Archive| At::new(archive.clone().streaming());
+    /// For its entries in its own order; `all` of them will be read, or some. Blocks.
+    pub fn decoder(&self, all: bool) -> Result<Decoder<At<Archive>>, pxar::Error> {
+        let stream = |archive: &Archive| {
+            let archive = archive.clone();
+            At::new(if all { archive.streaming() } else { archive })
+        };
         Decoder::new(stream(&self.archive), self.payload.as_ref().map(stream))
+    }
+
+    /// Counts what is read.
+    #[must_use]
+    pub fn counted(self, progress: &Arc<Progress>) -> Self {
+        Self {
+            archive: self.archive.counted(progress),
+            payload: self.payload.map(|payload| payload.counted(progress)),
+        }
     }
 }

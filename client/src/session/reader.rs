@@ -140,6 +140,16 @@ impl ReaderSession {
         content.with_context(|| format!("failed to read {name}"))
     }
 
+    /// The log of the client that made the backup, which no manifest lists.
+    pub async fn client_log(&self) -> Result<Vec<u8>> {
+        let name = ArchiveName::CLIENT_LOG;
+        let target = format!("download?file-name={name}");
+        let raw = self.0.connection.download(&target, MAX_BLOB_ENCODED).await;
+        let blob = DataBlob::from_bytes(raw.with_context(|| format!("failed to read {name}"))?)?;
+        blob.verify_crc()?;
+        Ok(blob.decode(self.0.key.as_deref(), MAX_BLOB_PLAIN)?)
+    }
+
     /// An archive of chunks.
     pub async fn archive(&self, name: &ArchiveName) -> Result<Archive> {
         let file = self.file(name)?;
