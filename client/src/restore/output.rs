@@ -51,11 +51,10 @@ impl Output {
             Ok(metadata) => metadata.file_type(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-                return Ok(Self {
-                    sparse: true,
-                    created: Some(path.to_owned()),
-                    ..Self::to(file)
-                });
+                let mut output = Self::to(file);
+                output.sparse = true;
+                output.created = Some(path.to_owned());
+                return Ok(output);
             }
             Err(error) => return Err(error.into()),
         };

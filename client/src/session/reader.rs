@@ -8,7 +8,6 @@ use api_types::names::{ArchiveName, BackupDir, BackupNamespace};
 use api_types::status::CryptMode;
 use bytes::Bytes;
 use datastore::env::Env;
-use datastore::format::index::IndexFile as _;
 use datastore::format::{
     CryptConfig, DataBlob, FileInfo, MAX_BLOB_PLAIN, MAX_CHUNK_ENCODED, MAX_CHUNK_PLAIN, Manifest,
 };
