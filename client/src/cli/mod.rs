@@ -241,7 +241,13 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
-        for line in ["", "snapshot", "prune", "forget vm/100", "task list --limit x"] {
+        for line in [
+            "",
+            "snapshot",
+            "prune",
+            "forget vm/100",
+            "task list --limit x",
+        ] {
             assert!(parse(&format!("coffer-client {line}")).is_err(), "{line}");
         }
     }

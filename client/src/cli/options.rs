@@ -31,7 +31,9 @@ impl RepositoryOptions {
     /// Whether there is one.
     #[must_use]
     pub fn is_given(&self) -> bool {
-        self.repository.as_ref().is_some_and(|text| !text.is_empty())
+        self.repository
+            .as_ref()
+            .is_some_and(|text| !text.is_empty())
     }
 
     /// The server, logged in to.

@@ -12,7 +12,10 @@ pub fn local_time(secs: i64) -> String {
 
 fn in_zone(secs: i64, zone: TimeZone) -> String {
     match Timestamp::from_second(secs) {
-        Ok(time) => time.to_zoned(zone).strftime("%a %b %e %H:%M:%S %Y").to_string(),
+        Ok(time) => time
+            .to_zoned(zone)
+            .strftime("%a %b %e %H:%M:%S %Y")
+            .to_string(),
         Err(_) => secs.to_string(),
     }
 }

@@ -109,7 +109,11 @@ mod tests {
             ("size", Align::Right),
         ]);
         table.row(["client.log.blob".into(), String::new(), String::new()]);
-        table.row(["drive-scsi0.img.fidx".into(), "none".into(), "33554432".into()]);
+        table.row([
+            "drive-scsi0.img.fidx".into(),
+            "none".into(),
+            "33554432".into(),
+        ]);
         let expected = "\
 ┌──────────────────────┬────────────┬──────────┐
 │ filename             │ crypt-mode │     size │

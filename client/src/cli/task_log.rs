@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn a_upid_is_one_component_of_a_path() {
         let path = task_path("UPID:vm:0:0:0:0:prune:a\\x3a:x@pbs:", "/log");
-        assert!(path.starts_with("/nodes/localhost/tasks/UPID%3Avm%3A"), "{path}");
+        assert!(
+            path.starts_with("/nodes/localhost/tasks/UPID%3Avm%3A"),
+            "{path}"
+        );
         assert!(path.ends_with("%3A/log"), "{path}");
     }
 }

@@ -95,10 +95,7 @@ impl KeyOptions {
     }
 }
 
-fn named(
-    path: (&str, Option<&PathBuf>),
-    fd: (&str, Option<u32>),
-) -> Result<Option<Source>> {
+fn named(path: (&str, Option<&PathBuf>), fd: (&str, Option<u32>)) -> Result<Option<Source>> {
     match (path.1, fd.1) {
         (Some(_), Some(_)) => bail!("{} and {} exclude each other", path.0, fd.0),
         (Some(path), None) => Ok(Some(Source::Path(path.clone()))),
@@ -141,12 +138,32 @@ mod tests {
         for (keyfile, crypt_mode, dirs, expected) in [
             (None, None, &empty, Ok((CryptMode::None, None))),
             (None, None, &full, Ok((CryptMode::Encrypt, Some(true)))),
-            (named.clone(), None, &full, Ok((CryptMode::Encrypt, Some(false)))),
-            (named.clone(), sign, &empty, Ok((CryptMode::SignOnly, Some(false)))),
+            (
+                named.clone(),
+                None,
+                &full,
+                Ok((CryptMode::Encrypt, Some(false))),
+            ),
+            (
+                named.clone(),
+                sign,
+                &empty,
+                Ok((CryptMode::SignOnly, Some(false))),
+            ),
             (None, sign, &full, Ok((CryptMode::SignOnly, Some(true)))),
-            (None, Some(CryptMode::None), &full, Ok((CryptMode::None, None))),
+            (
+                None,
+                Some(CryptMode::None),
+                &full,
+                Ok((CryptMode::None, None)),
+            ),
             (None, encrypt, &empty, Err("needs a key")),
-            (named.clone(), Some(CryptMode::None), &full, Err("needs no key")),
+            (
+                named.clone(),
+                Some(CryptMode::None),
+                &full,
+                Err("needs no key"),
+            ),
         ] {
             let case = format!("{keyfile:?} {crypt_mode:?}");
             let options = KeyOptions {

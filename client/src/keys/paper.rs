@@ -49,12 +49,7 @@ fn of_text(subject: Option<&str>, framed: &str, code: &QrCode) -> String {
     page
 }
 
-fn of_html(
-    subject: Option<&str>,
-    framed: &str,
-    code: &QrCode,
-    key: &KeyConfig,
-) -> Result<String> {
+fn of_html(subject: Option<&str>, framed: &str, code: &QrCode, key: &KeyConfig) -> Result<String> {
     let title = subject.unwrap_or("Backup key");
     let code = code.render::<svg::Color>().min_dimensions(320, 320).build();
     // What stands before the picture's own element has no place within a page.
@@ -103,7 +98,10 @@ mod tests {
     #[test]
     fn what_is_typed_from_paper_is_the_key() {
         let page = page(&key(), Some("Server 7"), Form::Text).unwrap();
-        assert!(page.starts_with("Subject: Server 7\n\n-----BEGIN"), "{page}");
+        assert!(
+            page.starts_with("Subject: Server 7\n\n-----BEGIN"),
+            "{page}"
+        );
         assert!(page.contains('█'), "{page}");
         let start = page.find(BEGIN).unwrap();
         let end = page.find(END).unwrap() + END.len();

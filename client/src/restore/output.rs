@@ -12,7 +12,7 @@ use super::options::Target;
 
 /// Zeros are recognised in pieces of this size.
 const PIECE: usize = 64 << 10;
-const ZEROS: [u8; PIECE] = [0; PIECE];
+static ZEROS: [u8; PIECE] = [0; PIECE];
 
 /// What is written to, from the first byte to the last. A file that was made for this is removed
 /// unless [`Output::finish`] is reached.
@@ -31,9 +31,8 @@ impl Output {
     pub(super) fn open(target: &Target, overwrite: bool, size: u64) -> Result<Self> {
         match target {
             Target::Stdout => Ok(Self::to(io::stdout().as_fd().try_clone_to_owned()?.into())),
-            Target::Path(path) => {
-                Self::open_path(path, overwrite, size).with_context(|| format!("cannot write {target}"))
-            }
+            Target::Path(path) => Self::open_path(path, overwrite, size)
+                .with_context(|| format!("cannot write {target}")),
         }
     }
 
@@ -58,7 +57,10 @@ impl Output {
             }
             Err(error) => return Err(error.into()),
         };
-        ensure!(!kind.is_dir(), "it is a directory, and this goes into a file");
+        ensure!(
+            !kind.is_dir(),
+            "it is a directory, and this goes into a file"
+        );
         let mut file = OpenOptions::new();
         file.write(true);
         if kind.is_block_device() {

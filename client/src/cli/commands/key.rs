@@ -105,7 +105,10 @@ pub struct ProtectedKeyArguments {
 impl ProtectedKeyArguments {
     fn create(&self, dirs: &Dirs) -> Result<()> {
         let path = path_or_default(self.path.clone(), dirs)?;
-        anyhow::ensure!(!path.exists(), "{path:?} exists: it is not replaced by a new key");
+        anyhow::ensure!(
+            !path.exists(),
+            "{path:?} exists: it is not replaced by a new key"
+        );
         let env = Env::system();
         let mut key = [0; 32];
         openssl::rand::rand_bytes(&mut key).context("there are no random numbers for a key")?;
@@ -124,7 +127,9 @@ impl ProtectedKeyArguments {
         let passphrase = self.new_passphrase(&[NEW], "New Password")?;
         let hint = self.hint.clone();
         let kdf = self.kdf.into();
-        let config = file.config().protect(&crypt, kdf, &passphrase, hint, &Env::system())?;
+        let config = file
+            .config()
+            .protect(&crypt, kdf, &passphrase, hint, &Env::system())?;
         let written = write_private(&path, &config.to_json()?);
         written.with_context(|| format!("failed to write the key to {path:?}"))
     }
@@ -138,9 +143,15 @@ impl ProtectedKeyArguments {
 }
 
 fn create_master_key() -> Result<()> {
-    let (private, public) = (Path::new("master-private.pem"), Path::new("master-public.pem"));
+    let (private, public) = (
+        Path::new("master-private.pem"),
+        Path::new("master-public.pem"),
+    );
     for path in [private, public] {
-        anyhow::ensure!(!path.exists(), "{path:?} exists: it is not replaced by a new key");
+        anyhow::ensure!(
+            !path.exists(),
+            "{path:?} exists: it is not replaced by a new key"
+        );
     }
     let passphrase = passphrase::new(&[OF_MASTER], "Master Key Password")?;
     let (public_pem, private_pem) = master::create(&passphrase)?;

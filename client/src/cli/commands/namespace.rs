@@ -53,7 +53,9 @@ impl NamespaceArguments {
         };
         let remote = self.repository.connect().await?;
         let parameters = json!({ "parent": parent.to_string(), "name": name.as_str() });
-        let created = remote.post(&store_path(&remote, "namespace"), &parameters).await;
+        let created = remote
+            .post(&store_path(&remote, "namespace"), &parameters)
+            .await;
         created.with_context(|| format!("failed to make namespace {}", self.ns))?;
         Ok(())
     }
@@ -115,7 +117,9 @@ impl DeleteArguments {
         if self.delete_groups {
             parameters["delete-groups"] = true.into();
         }
-        let removed = remote.delete(&store_path(&remote, "namespace"), &parameters).await;
+        let removed = remote
+            .delete(&store_path(&remote, "namespace"), &parameters)
+            .await;
         removed.with_context(|| format!("failed to remove namespace {ns}"))?;
         Ok(())
     }
@@ -158,7 +162,9 @@ impl MoveArguments {
         if self.no_merge {
             parameters["merge-groups"] = false.into();
         }
-        let upid = remote.post(&store_path(&remote, "move-namespace"), &parameters).await?;
+        let upid = remote
+            .post(&store_path(&remote, "move-namespace"), &parameters)
+            .await?;
         let upid = upid.as_str().context("the server has started no task")?;
         follow(&remote, upid, Lines::Text, &Env::system()).await
     }

@@ -59,7 +59,9 @@ pub struct PruneArguments {
 impl PruneArguments {
     pub(crate) async fn run(&self) -> Result<()> {
         let group = self.group.as_ref().or(self.of_group.as_ref());
-        let mut parameters = group.map(|group| self.ns.of_group(group)).unwrap_or_default();
+        let mut parameters = group
+            .map(|group| self.ns.of_group(group))
+            .unwrap_or_default();
         let keep = KeepOptions {
             keep_last: self.keep_last,
             keep_hourly: self.keep_hourly,
@@ -86,7 +88,8 @@ impl PruneArguments {
         if self.quiet {
             return Ok(());
         }
-        self.output.print(&list, || Ok(of_decisions(parsed(&list)?)))
+        self.output
+            .print(&list, || Ok(of_decisions(parsed(&list)?)))
     }
 }
 
@@ -125,7 +128,11 @@ mod tests {
             json!({ "backup-type": "host", "backup-id": "split", "backup-time": time,
                     "keep": keep, "protected": protected })
         };
-        let list = json!([item(30, true, false), item(10, false, false), item(20, true, true)]);
+        let list = json!([
+            item(30, true, false),
+            item(10, false, false),
+            item(20, true, true)
+        ]);
         let text = of_decisions(parsed(&list).unwrap());
         let actions: Vec<_> = text.lines().skip(3).step_by(2).collect();
         for (line, action) in actions.iter().zip(["remove", "protected", "keep"]) {

@@ -11,9 +11,7 @@ use datastore::format::{DataBlob, MAX_BLOB_PLAIN};
 use serde_json::{Map, Value};
 
 use crate::cli::flags::boolean;
-use crate::cli::options::{
-    CryptArguments, NamespaceOptions, RepositoryOptions, get, store_path,
-};
+use crate::cli::options::{CryptArguments, NamespaceOptions, RepositoryOptions, get, store_path};
 use crate::cli::output::{OutputOptions, parsed};
 use crate::cli::show::bytes;
 use crate::cli::table::{Align, Table};
@@ -117,7 +115,8 @@ impl ListArguments {
             None => self.ns.add_to(&mut parameters),
         }
         let list = get(&remote, "snapshots", &parameters).await?;
-        self.output.print(&list, || Ok(of_snapshots(parsed(&list)?)))
+        self.output
+            .print(&list, || Ok(of_snapshots(parsed(&list)?)))
     }
 }
 
@@ -136,7 +135,10 @@ fn of_snapshots(mut snapshots: Vec<SnapshotListItem>) -> String {
         let mut files: Vec<_> = files.collect();
         files.sort_unstable();
         let protected = if item.protected { "yes" } else { "" };
-        let verified = item.verification.as_ref().map(|last| last.state.to_string());
+        let verified = item
+            .verification
+            .as_ref()
+            .map(|last| last.state.to_string());
         table.row([
             item.dir().to_string(),
             item.size.map(bytes).unwrap_or_default(),
@@ -177,7 +179,9 @@ fn of_files(mut files: Vec<BackupContent>) -> String {
     for file in files {
         table.row([
             file.filename.to_string(),
-            file.crypt_mode.map(|mode| mode.to_string()).unwrap_or_default(),
+            file.crypt_mode
+                .map(|mode| mode.to_string())
+                .unwrap_or_default(),
             file.size.map(|size| size.to_string()).unwrap_or_default(),
         ]);
     }
@@ -292,7 +296,10 @@ impl UploadLogArguments {
         let data = data.with_context(|| format!("failed to add the log to {snapshot}"))?;
         let answer = serde_json::json!({ "data": data });
         self.output.print(&answer, || {
-            Ok(format!("Result: {}", serde_json::to_string_pretty(&answer)?))
+            Ok(format!(
+                "Result: {}",
+                serde_json::to_string_pretty(&answer)?
+            ))
         })
     }
 
@@ -303,7 +310,12 @@ impl UploadLogArguments {
             Some(key) if keys.mode == CryptMode::Encrypt => Some(key.open()?),
             _ => None,
         };
-        Ok(DataBlob::encode(&log, crypt.as_deref(), true, &Env::system())?)
+        Ok(DataBlob::encode(
+            &log,
+            crypt.as_deref(),
+            true,
+            &Env::system(),
+        )?)
     }
 }
 
@@ -334,10 +346,16 @@ mod tests {
         ]);
         let text = of_snapshots(parsed(&list).unwrap());
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[3].starts_with("│ ct/1/1970-01-01T00:00:01Z"), "{text}");
+        assert!(
+            lines[3].starts_with("│ ct/1/1970-01-01T00:00:01Z"),
+            "{text}"
+        );
         assert!(lines[5].contains("│ 2 KiB │ a.conf b.img │ yes "), "{text}");
         assert!(lines[5].contains("a note"), "{text}");
         let files = of_files(parsed(&list[0]["files"]).unwrap());
-        assert!(files.find("a.conf.blob") < files.find("b.img.fidx"), "{files}");
+        assert!(
+            files.find("a.conf.blob") < files.find("b.img.fidx"),
+            "{files}"
+        );
     }
 }

@@ -104,7 +104,12 @@ fn of_tasks(list: &Value) -> String {
             Some(_) => text(task, "status"),
             None => "running".to_owned(),
         };
-        table.row([time("starttime"), time("endtime"), text(task, "upid"), status]);
+        table.row([
+            time("starttime"),
+            time("endtime"),
+            text(task, "upid"),
+            status,
+        ]);
     }
     table.render()
 }
