@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use api_types::names::{ArchiveName, BackupDir};
-use datastore::format::index::{AnyIndexReader, IndexFile as _};
 use datastore::format::catalog::CatalogWriter;
+use datastore::format::index::{AnyIndexReader, IndexFile as _};
 
 use super::run::Backup;
 use super::spec::Spec;
 use super::text;
-use crate::session::upload::both;
 use crate::session::chunked::ChunkedStream;
 use crate::session::task::Task;
+use crate::session::upload::both;
 use crate::session::{IndexKind, Progress, ReaderSession, Report, Uploaded, split_names};
 use crate::tree::chunker::{ChunkSize, Chunker, PayloadChunker};
 use crate::tree::create::{Previous, PreviousChunk, Summary, create_split, create_unified};
@@ -103,7 +103,8 @@ impl Backup<'_> {
         let ((), uploaded) = both(produced, done).await?;
         self.manifest.add_file(uploaded.info)?;
         let size = text::bytes(uploaded.statistics.size);
-        self.report.info(&format!("Uploaded backup catalog ({size})"));
+        self.report
+            .info(&format!("Uploaded backup catalog ({size})"));
         Ok(())
     }
 
@@ -122,8 +123,12 @@ impl Backup<'_> {
         let reused = previous.is_some();
         let progress = self.progress(&payload);
         let session = &self.session;
-        let first = session.upload(&metadata, IndexKind::Dynamic, &progress).await?;
-        let second = session.upload(&payload, IndexKind::Dynamic, &progress).await?;
+        let first = session
+            .upload(&metadata, IndexKind::Dynamic, &progress)
+            .await?;
+        let second = session
+            .upload(&payload, IndexKind::Dynamic, &progress)
+            .await?;
         let size = self.options.chunk_size;
         let mut tree = ChunkedStream::new(Chunker::new(size), size, first.sink);
         let mut contents = ChunkedStream::new(PayloadChunker::new(size), size, second.sink);

@@ -79,7 +79,10 @@ pub async fn run(
 
 fn client_name() -> String {
     let name = nix::unistd::gethostname();
-    name.map_or_else(|_| "?".to_owned(), |name| name.to_string_lossy().into_owned())
+    name.map_or_else(
+        |_| "?".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 fn tell_plan(remote: &Remote, options: &Options, report: &dyn Report) -> u64 {
@@ -229,8 +232,9 @@ impl Backup<'_> {
         if let Some(master) = &self.options.protection.master {
             let name = ArchiveName::RSA_KEY.parse()?;
             let repository = self.remote.repository();
-            self.report
-                .info(&format!("Upload RSA encoded key to '{repository}' as {name}"));
+            self.report.info(&format!(
+                "Upload RSA encoded key to '{repository}' as {name}"
+            ));
             let encrypted = master.encrypted.clone();
             let info = self.session.encoded_blob(&name, encrypted).await?;
             self.manifest.add_file(info)?;

@@ -183,7 +183,10 @@ mod tests {
         assert_eq!(spec.name().as_str(), "drive-scsi0.img.fidx");
         assert_eq!(spec.kind(), Kind::Image);
         assert_eq!(spec.source(), Path::new("/dev/disk/by-path/pci-0:1"));
-        assert_eq!(spec.to_string(), "drive-scsi0.img:/dev/disk/by-path/pci-0:1");
+        assert_eq!(
+            spec.to_string(),
+            "drive-scsi0.img:/dev/disk/by-path/pci-0:1"
+        );
     }
 
     #[test]
@@ -218,8 +221,14 @@ mod tests {
             (vec![format!("a.img:{path}")], "is not a file, block device"),
             (vec!["a.pxar:/dev/null".to_owned()], "is not a directory"),
             (vec![format!("a.conf:{path}/none")], "No such file"),
-            (vec!["a.img:-".to_owned(), "b.conf:-".to_owned()], "only one"),
-            (vec![format!("a.pxar:{path}"), "a.pxar:/".to_owned()], "twice"),
+            (
+                vec!["a.img:-".to_owned(), "b.conf:-".to_owned()],
+                "only one",
+            ),
+            (
+                vec![format!("a.pxar:{path}"), "a.pxar:/".to_owned()],
+                "twice",
+            ),
             (vec!["client.log:-".to_owned()], "upload-log"),
         ] {
             let bad: Vec<_> = bad.iter().map(String::as_str).collect();

@@ -12,7 +12,7 @@ use super::options::Target;
 
 /// Zeros are recognised in pieces of this size.
 const PIECE: usize = 64 << 10;
-const ZEROS: [u8; PIECE] = [0; PIECE];
+static ZEROS: [u8; PIECE] = [0; PIECE];
 
 /// What is written to, from the first byte to the last. A file that was made for this is removed
 /// unless [`Output::finish`] is reached.
@@ -31,9 +31,8 @@ impl Output {
     pub(super) fn open(target: &Target, overwrite: bool, size: u64) -> Result<Self> {
         match target {
             Target::Stdout => Ok(Self::to(io::stdout().as_fd().try_clone_to_owned()?.into())),
-            Target::Path(path) => {
-                Self::open_path(path, overwrite, size).with_context(|| format!("cannot write {target}"))
-            }
+            Target::Path(path) => Self::open_path(path, overwrite, size)
+                .with_context(|| format!("cannot write {target}")),
         }
     }
 
@@ -51,15 +50,17 @@ impl Output {
             Ok(metadata) => metadata.file_type(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-                return Ok(Self {
-                    sparse: true,
-                    created: Some(path.to_owned()),
-                    ..Self::to(file)
-                });
+                let mut output = Self::to(file);
+                output.sparse = true;
+                output.created = Some(path.to_owned());
+                return Ok(output);
             }
             Err(error) => return Err(error.into()),
         };
-        ensure!(!kind.is_dir(), "it is a directory, and this goes into a file");
+        ensure!(
+            !kind.is_dir(),
+            "it is a directory, and this goes into a file"
+        );
         let mut file = OpenOptions::new();
         file.write(true);
         if kind.is_block_device() {

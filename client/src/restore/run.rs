@@ -44,7 +44,9 @@ pub async fn run(
         report.info(&format!("Using encryption key from '{source}'.."));
         report.info(&format!("Fingerprint: {}", key.fingerprint().short_id()));
     }
-    let limiter = options.rate.map(|rate| Limiter::new(env, rate, options.burst));
+    let limiter = options
+        .rate
+        .map(|rate| Limiter::new(env, rate, options.burst));
     let (ns, dir, key) = (&options.ns, &options.dir, options.key.clone());
     let reader = ReaderSession::open(remote, ns, dir, key, limiter, env).await?;
     let restore = Restore {
@@ -79,7 +81,12 @@ impl Restore<'_> {
     /// An archive in two parts is not one stream.
     fn one_part(&self, name: &ArchiveName) -> Result<()> {
         let (metadata, payload) = crate::session::split_names(name)?;
-        if self.reader.manifest().lookup_file(metadata.as_str()).is_some() {
+        if self
+            .reader
+            .manifest()
+            .lookup_file(metadata.as_str())
+            .is_some()
+        {
             bail!(
                 "{} is stored in two parts; restore it into a directory, or one after the other: \
                  {} and {}",

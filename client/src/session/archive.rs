@@ -146,8 +146,8 @@ impl Archive {
         self.fetch_ahead(place, &info, number)
             .map_err(io::Error::other)?;
         let data = self.source.session.handle().block_on(chunk);
-        let data = data
-            .map_err(|error| io::Error::other(format!("{}: {error:#}", self.source.name)))?;
+        let data =
+            data.map_err(|error| io::Error::other(format!("{}: {error:#}", self.source.name)))?;
         if let Some(progress) = &self.progress {
             progress.add(data.len() as u64, 0, 0);
         }

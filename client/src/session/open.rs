@@ -43,7 +43,10 @@ pub(super) async fn connect(
     query: Vec<(&'static str, String)>,
     env: &Env,
 ) -> Result<Connection> {
-    let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let query: Vec<_> = query
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let mut pauses = PAUSES.iter();
     loop {
         let error = match remote.upgrade(path, &query, protocol).await {

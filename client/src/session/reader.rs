@@ -8,7 +8,6 @@ use api_types::names::{ArchiveName, BackupDir, BackupNamespace};
 use api_types::status::CryptMode;
 use bytes::Bytes;
 use datastore::env::Env;
-use datastore::format::index::IndexFile as _;
 use datastore::format::{
     CryptConfig, DataBlob, FileInfo, MAX_BLOB_PLAIN, MAX_CHUNK_ENCODED, MAX_CHUNK_PLAIN, Manifest,
 };
@@ -122,7 +121,11 @@ impl ReaderSession {
         let file = self.file(name)?;
         let target = format!("download?file-name={name}");
         let read = async {
-            let raw = self.0.connection.download(&target, MAX_BLOB_ENCODED).await?;
+            let raw = self
+                .0
+                .connection
+                .download(&target, MAX_BLOB_ENCODED)
+                .await?;
             self.0.limit(&raw).await;
             let blob = DataBlob::from_bytes(raw)?;
             ensure!(
@@ -188,7 +191,9 @@ impl ReaderSession {
                 }
                 fetched
             });
-            task.map(|fetched| fetched.map_err(Arc::new)).boxed().shared()
+            task.map(|fetched| fetched.map_err(Arc::new))
+                .boxed()
+                .shared()
         };
         self.0.cache.get(&wanted.digest, wanted.size, make)
     }
@@ -235,7 +240,13 @@ impl Inner {
 fn decode(raw: &Bytes, wanted: &Wanted, key: Option<&CryptConfig>) -> Result<Bytes> {
     let blob = DataBlob::from_bytes(raw.clone())?;
     blob.verify_crc()?;
-    let is = |encrypted| if encrypted { "encrypted" } else { "not encrypted" };
+    let is = |encrypted| {
+        if encrypted {
+            "encrypted"
+        } else {
+            "not encrypted"
+        }
+    };
     ensure!(
         blob.is_encrypted() == wanted.encrypted,
         "it is {}, its archive is {}",

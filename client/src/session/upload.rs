@@ -184,7 +184,7 @@ impl ChunkSink {
 
     fn enqueue(&self, entry: Queued) -> io::Result<()> {
         let sent = self.queue.blocking_send(entry);
-        sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload has failed"))
+        sent.map_err(|_| io::Error::other("the upload has failed"))
     }
 }
 
