@@ -53,9 +53,8 @@ impl Login {
     }
 
     fn set(&self, new: Credentials) {
-        let mut credentials = self.credentials.lock();
-        let credentials = credentials.as_mut();
-        *credentials.unwrap_or_else(|poisoned| poisoned.get_mut()) = new;
+        let credentials = self.credentials.lock();
+        *credentials.unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// Whether a refusal may only mean that a ticket from before has lost its worth.
@@ -74,7 +73,7 @@ impl Login {
             let value = HeaderValue::from_str(&value);
             let mut value = value.context("a credential has characters that no header may have")?;
             value.set_sensitive(true);
-            Ok((name, value))
+            anyhow::Ok((name, value))
         };
         Ok(match self.credentials() {
             Credentials::None => Vec::new(),

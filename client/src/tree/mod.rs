@@ -20,5 +20,6 @@ pub mod extract;
 pub mod mount;
 pub mod observer;
 pub mod pattern;
+mod sys;
 
 pub use error::Error;

@@ -1,4 +1,14 @@
-//! Where archives are cut into chunks (`pxar.md` §10).
+//! Where archives are cut into chunks (`pxar.md` §10): always as upstream does, so that what is
+//! backed up again is found again.
+
+mod payload;
+mod rolling;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use payload::PayloadChunker;
+pub use rolling::Chunker;
 
 /// How large chunks are on average: a power of two between 64 KiB and 4 MiB. The smallest ones
 /// have a quarter of it, the largest four times as much.
@@ -24,63 +34,20 @@ impl ChunkSize {
         self.0 as usize
     }
 
-    /// The longest chunk in bytes.
+    /// The length of the shortest chunk, but for the last one of a stream and suggested ones.
+    #[must_use]
+    pub fn min(self) -> usize {
+        self.average() / 4
+    }
+
+    /// The length of the longest chunk.
     #[must_use]
     pub fn max(self) -> usize {
         4 * self.average()
     }
-}
 
-/// Cuts by content: unified archives, `mpxar`, catalogs.
-#[derive(Clone, Debug)]
-pub struct Chunker {
-    size: ChunkSize,
-}
-
-impl Chunker {
-    /// At the beginning of a stream.
-    #[must_use]
-    pub fn new(size: ChunkSize) -> Self {
-        Self { size }
-    }
-
-    /// Looks at the next bytes of the stream; how many of them belong to the chunk that ends with
-    /// them, or 0 if it does not end here. After a cut, go on with the rest of `bytes`.
-    pub fn scan(&mut self, bytes: &[u8]) -> usize {
-        let _ = (self.size, bytes);
-        0
-    }
-}
-
-/// Cuts a payload stream (`ppxar`): where files begin if possible, otherwise by content.
-#[derive(Clone, Debug)]
-pub struct PayloadChunker {
-    chunker: Chunker,
-}
-
-impl PayloadChunker {
-    /// At the beginning of a stream.
-    #[must_use]
-    pub fn new(size: ChunkSize) -> Self {
-        Self {
-            chunker: Chunker::new(size),
-        }
-    }
-
-    /// A file begins at this byte of the stream, counted from its beginning, injected chunks
-    /// included. Told in ascending order, before the file's bytes are scanned.
-    pub fn suggest(&mut self, position: u64) {
-        let _ = position;
-    }
-
-    /// As [`Chunker::scan`].
-    pub fn scan(&mut self, bytes: &[u8]) -> usize {
-        self.chunker.scan(bytes)
-    }
-
-    /// The chunk, if one has begun, ends here, and chunks of this length together follow that are
-    /// not scanned.
-    pub fn inject(&mut self, length: u64) {
-        let _ = length;
+    /// The bits of the hash that say whether to cut.
+    fn mask(self) -> u32 {
+        2 * self.0 - 1
     }
 }
