@@ -72,7 +72,11 @@ impl Client {
 
     /// With something on standard input.
     pub fn fed<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Ran {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -110,7 +114,10 @@ impl Client {
         let time = (START + number).to_string();
         let fixed = ["backup", "--backup-type", "host", "--backup-id", id];
         let fixed = fixed.into_iter().chain(["--backup-time", &time]);
-        fixed.chain(arguments.iter().copied()).map(str::to_owned).collect()
+        fixed
+            .chain(arguments.iter().copied())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Restores into something of this name, which is not there yet.
@@ -121,7 +128,8 @@ impl Client {
 
     /// What a restore writes to standard output.
     pub fn read(&self, id: &str, number: i64, archive: &str, more: &[&str]) -> Vec<u8> {
-        self.ok(&restore_line(id, number, archive, "-", more)).stdout
+        self.ok(&restore_line(id, number, archive, "-", more))
+            .stdout
     }
 
     /// All snapshots: whether they are finished, by name.
@@ -150,7 +158,11 @@ impl Client {
 pub fn restore_line(id: &str, number: i64, archive: &str, to: &str, more: &[&str]) -> Vec<String> {
     let snapshot = snapshot(id, number);
     let fixed = ["restore", &snapshot, archive, to];
-    fixed.iter().chain(more).map(|&part| part.to_owned()).collect()
+    fixed
+        .iter()
+        .chain(more)
+        .map(|&part| part.to_owned())
+        .collect()
 }
 
 /// The name of a snapshot.

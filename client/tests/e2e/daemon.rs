@@ -49,7 +49,14 @@ fn program() -> PathBuf {
 impl Daemon {
     fn start(dir: &Path) -> Self {
         let mut command = Command::new(program());
-        for variable in ["DIR", "CONFIG_DIR", "STATE_DIR", "LOG_DIR", "RUN_DIR", "LISTEN"] {
+        for variable in [
+            "DIR",
+            "CONFIG_DIR",
+            "STATE_DIR",
+            "LOG_DIR",
+            "RUN_DIR",
+            "LISTEN",
+        ] {
             command.env_remove(format!("COFFER_{variable}"));
         }
         let mut process = command

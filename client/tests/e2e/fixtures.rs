@@ -50,7 +50,12 @@ impl Samples {
     }
 
     fn key(&self, name: &str) -> String {
-        self.fixtures.join("keys").join(name).to_str().unwrap().to_owned()
+        self.fixtures
+            .join("keys")
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     fn store(&self) -> PathBuf {
@@ -181,7 +186,7 @@ fn ours_are_cut_as_the_real_ones() {
         ),
         (
             "split2",
-            "host/split",
+            "ct/101",
             0,
             vec![spec("root.pxar", "dir")],
             vec!["--change-detection-mode", "data"],
@@ -227,5 +232,5 @@ fn ours_are_cut_as_the_real_ones() {
         sha256(&client.ok(&line).stdout)
     };
     let ours = samples.snapshots("host/split2").remove(0);
-    assert_eq!(payload(&ours), payload(&samples.snapshots("host/split")[0]));
+    assert_eq!(payload(&ours), payload(&samples.snapshots("ct/101")[0]));
 }

@@ -50,7 +50,12 @@ fn begun(client: &Client, number: i64, specs: &[String], stage: &str) -> Child {
     let mut said = Vec::new();
     let mut byte = [0];
     while !String::from_utf8_lossy(&said).contains(stage) {
-        assert_eq!(stderr.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&said));
+        assert_eq!(
+            stderr.read(&mut byte).unwrap(),
+            1,
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
         said.push(byte[0]);
     }
     child
@@ -58,7 +63,9 @@ fn begun(client: &Client, number: i64, specs: &[String], stage: &str) -> Child {
 
 fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
-    let sent = std::process::Command::new("kill").args([name, &pid]).status();
+    let sent = std::process::Command::new("kill")
+        .args([name, &pid])
+        .status();
     assert!(sent.unwrap().success());
 }
 
@@ -86,7 +93,11 @@ fn a_client_that_is_killed_leaves_nothing() {
         assert_eq!(client.snapshots().len(), 1);
         let second = client.read("half", number, "second.img", &[]);
         assert!(second == std::fs::read(dir.path().join("second")).unwrap());
-        client.ok(&["snapshot", "forget", &crate::client::snapshot("half", number)]);
+        client.ok(&[
+            "snapshot",
+            "forget",
+            &crate::client::snapshot("half", number),
+        ]);
     }
 }
 
@@ -112,7 +123,10 @@ fn a_server_that_is_killed_is_missed() {
     }
     for store in STORES {
         let client = Client::new(&world, store);
-        let finished = client.snapshots().into_iter().filter(|(_, finished)| *finished);
+        let finished = client
+            .snapshots()
+            .into_iter()
+            .filter(|(_, finished)| *finished);
         assert_eq!(finished.count(), 0);
         client.back_up("half", 10, &lines);
         let second = client.read("half", 10, "second.img", &[]);

@@ -42,7 +42,10 @@ impl Machine {
 
     fn line<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         let specs = self.specs.iter().map(String::as_str);
-        specs.chain(["--keyfile", &self.key]).chain(more.iter().copied()).collect()
+        specs
+            .chain(["--keyfile", &self.key])
+            .chain(more.iter().copied())
+            .collect()
     }
 
     /// Restores everything with a key, and compares.
@@ -87,23 +90,31 @@ fn encrypted(store: &str, kdf: &str) {
             let reused = "from previous snapshot for unchanged files";
             assert!(ran.stderr.contains(reused), "{ran}");
         }
-        machine.check(&client, &id, number, &expected, &["--keyfile", &machine.key]);
+        machine.check(
+            &client,
+            &id,
+            number,
+            &expected,
+            &["--keyfile", &machine.key],
+        );
     }
     if store == "local" {
         assert!(!stored_in_clear(&world.store(), &id, "secret: yes"));
     }
     // Without its key, and with another one.
     let to = machine.path("never");
-    let restore = |archive: &str, more: &[&str]| {
-        restore_line(&id, 2, archive, to.to_str().unwrap(), more)
-    };
+    let restore =
+        |archive: &str, more: &[&str]| restore_line(&id, 2, archive, to.to_str().unwrap(), more);
     for archive in ["root.pxar", "disk.img", "machine.conf"] {
         client.fails(&restore(archive, &[]), &["is encrypted", "--keyfile"]);
     }
     let other = machine.path("other-key");
     let other = other.to_str().unwrap();
     client.ok(&["key", "create", other, "--kdf", "none"]);
-    client.fails(&restore("root.pxar", &["--keyfile", other]), &["signed with key"]);
+    client.fails(
+        &restore("root.pxar", &["--keyfile", other]),
+        &["signed with key"],
+    );
     assert!(!to.exists() || std::fs::read_dir(&to).unwrap().next().is_none());
     if kdf != "none" {
         let wrong = client.with("PBS_ENCRYPTION_PASSWORD", "wrong password");
@@ -113,7 +124,11 @@ fn encrypted(store: &str, kdf: &str) {
     // Another key uses nothing of what this one encrypted, and says so.
     let client = Client::new(&world, store);
     let specs: Vec<_> = machine.specs.iter().map(String::as_str).collect();
-    let line = [&specs[..], &["--keyfile", other, "--change-detection-mode", "metadata"]].concat();
+    let line = [
+        &specs[..],
+        &["--keyfile", other, "--change-detection-mode", "metadata"],
+    ]
+    .concat();
     let ran = client.back_up(&id, 3, &line);
     assert!(ran.stderr.contains("the last backup is not used"), "{ran}");
     let expected = read(&machine.path("root"));
@@ -140,14 +155,29 @@ fn signed_only() {
     let expected = read(&machine.path("root"));
     // Anybody may read it; whoever has the key sees whether it was changed.
     machine.check(&client, "signed", 0, &expected, &[]);
-    machine.check(&client, "signed", 0, &expected, &["--keyfile", &machine.key]);
+    machine.check(
+        &client,
+        "signed",
+        0,
+        &expected,
+        &["--keyfile", &machine.key],
+    );
     let manifest = client.read("signed", 0, "index.json", &[]);
     let manifest = String::from_utf8(manifest).unwrap();
-    assert!(manifest.contains(r#""crypt-mode": "sign-only""#), "{manifest}");
+    assert!(
+        manifest.contains(r#""crypt-mode": "sign-only""#),
+        "{manifest}"
+    );
     // Plain chunks are not what an encrypted backup is made of, nor the other way round.
     let line = machine.line(&["--change-detection-mode", "metadata"]);
     client.back_up("signed", 1, &line);
-    machine.check(&client, "signed", 1, &expected, &["--keyfile", &machine.key]);
+    machine.check(
+        &client,
+        "signed",
+        1,
+        &expected,
+        &["--keyfile", &machine.key],
+    );
     let specs: Vec<_> = machine.specs.iter().map(String::as_str).collect();
     let line = [&specs[..], &["--change-detection-mode", "metadata"]].concat();
     client.back_up("signed", 2, &line);
@@ -163,7 +193,11 @@ fn a_master_key_opens_what_its_owner_did_not_encrypt() {
     let public = client.home.path().join("master-public.pem");
     let private = client.home.path().join("master-private.pem");
     let public = public.to_str().unwrap();
-    client.back_up("master", 0, &machine.line(&["--master-pubkey-file", public]));
+    client.back_up(
+        "master",
+        0,
+        &machine.line(&["--master-pubkey-file", public]),
+    );
     // The key itself is lost.
     std::fs::remove_file(&machine.key).unwrap();
     let stored = client.read("master", 0, "rsa-encrypted.key", &[]);
@@ -173,5 +207,11 @@ fn a_master_key_opens_what_its_owner_did_not_encrypt() {
     let (config, _) = opened.unwrap();
     std::fs::write(&machine.key, config.to_json().unwrap()).unwrap();
     let expected = read(&machine.path("root"));
-    machine.check(&client, "master", 0, &expected, &["--keyfile", &machine.key]);
+    machine.check(
+        &client,
+        "master",
+        0,
+        &expected,
+        &["--keyfile", &machine.key],
+    );
 }

@@ -69,7 +69,10 @@ fn images_files_and_pipes_come_back() {
         let ran = client.back_up(&id, 1, &specs[..3]);
         let line = "disk.img: had to backup 4 MiB of 20.012 MiB";
         assert!(ran.stderr.contains(line), "{ran}");
-        assert!(ran.stderr.contains("Downloading previous manifest"), "{ran}");
+        assert!(
+            ran.stderr.contains("Downloading previous manifest"),
+            "{ran}"
+        );
         let target = dir.path().join("restored");
         client.restore(&id, 1, "disk.img", &target, &[]);
         assert!(std::fs::read(&target).unwrap() == image);
@@ -82,7 +85,9 @@ fn images_files_and_pipes_come_back() {
         let manifest = client.read(&id, 1, "index.json", &[]);
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
         let names = manifest["files"].as_array().unwrap().iter();
-        let names: Vec<_> = names.map(|file| file["filename"].as_str().unwrap()).collect();
+        let names: Vec<_> = names
+            .map(|file| file["filename"].as_str().unwrap())
+            .collect();
         assert_eq!(
             names,
             ["disk.img.fidx", "machine.conf.blob", "boot.log.blob"]

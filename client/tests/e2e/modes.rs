@@ -28,8 +28,16 @@ fn in_mode(store: &str, mode: &str, more: &[&str]) {
         client.restore(&id, number, "root.pxar", &target, &[]);
         assert_same(&read(&target), &expected);
     }
-    let part = if mode == "legacy" { "root.pxar" } else { "root.ppxar" };
-    assert!(lines[0].contains(&format!("{part}: had to backup ")), "{}", lines[0]);
+    let part = if mode == "legacy" {
+        "root.pxar"
+    } else {
+        "root.ppxar"
+    };
+    assert!(
+        lines[0].contains(&format!("{part}: had to backup ")),
+        "{}",
+        lines[0]
+    );
     let again = match mode {
         // All is read, and found to be there.
         "legacy" | "data" => format!("{part}: had to backup 0 B of "),
@@ -40,7 +48,11 @@ fn in_mode(store: &str, mode: &str, more: &[&str]) {
         let unchanged = " - 0 changed or non-reusable files with 0 B data";
         assert!(lines[1].contains(unchanged), "{}", lines[1]);
         let reused = "from previous snapshot for unchanged files";
-        assert!(lines[1].contains(reused) && lines[2].contains(reused), "{}", lines[2]);
+        assert!(
+            lines[1].contains(reused) && lines[2].contains(reused),
+            "{}",
+            lines[2]
+        );
     }
     one_file(&client, &id, dir.path());
 }
@@ -50,7 +62,10 @@ fn one_file(client: &Client, id: &str, dir: &Path) {
     let target = dir.join("single");
     client.restore(id, 2, "root.pxar", &target, &["--pattern", "/many/10?"]);
     let found = read(&target);
-    let files: Vec<_> = found.keys().filter(|path| path.starts_with("many/")).collect();
+    let files: Vec<_> = found
+        .keys()
+        .filter(|path| path.starts_with("many/"))
+        .collect();
     assert_eq!(files.len(), 11, "the directory and ten files: {files:?}");
 }
 

@@ -23,7 +23,10 @@ pub struct File {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
-    Bytes { size: u64, sum: [u8; 32] },
+    Bytes {
+        size: u64,
+        sum: [u8; 32],
+    },
     Link(PathBuf),
     /// Another name of what was here first.
     Same(PathBuf),
@@ -44,7 +47,9 @@ pub fn read(root: &Path) -> Tree {
         let kind = metadata.file_type();
         if kind.is_dir() {
             let entries = std::fs::read_dir(&full).unwrap();
-            let mut paths: Vec<_> = entries.map(|entry| path.join(entry.unwrap().file_name())).collect();
+            let mut paths: Vec<_> = entries
+                .map(|entry| path.join(entry.unwrap().file_name()))
+                .collect();
             paths.sort();
             open.extend(paths.into_iter().rev());
         }
@@ -84,8 +89,15 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 64 << 10];
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
     let kept = |name: &&[u8]| {
-        let starts = ["user.", "trusted.", "system.posix_acl_", "security.capability"];
-        starts.iter().any(|start| name.starts_with(start.as_bytes()))
+        let starts = [
+            "user.",
+            "trusted.",
+            "system.posix_acl_",
+            "security.capability",
+        ];
+        starts
+            .iter()
+            .any(|start| name.starts_with(start.as_bytes()))
     };
     let names = names[..length].split(|byte| *byte == 0);
     let value = |name: &[u8]| {
@@ -114,7 +126,11 @@ pub fn assert_same(found: &Tree, expected: &Tree) {
         assert_eq!(other, Some(file), "'{}' differs", path.display());
     }
     for path in found.keys() {
-        assert!(expected.contains_key(path), "'{}' is too much", path.display());
+        assert!(
+            expected.contains_key(path),
+            "'{}' is too much",
+            path.display()
+        );
     }
 }
 
