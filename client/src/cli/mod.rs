@@ -6,6 +6,7 @@ mod commands;
 mod flags;
 mod options;
 mod output;
+mod progress;
 mod show;
 mod table;
 mod task_log;
@@ -17,7 +18,10 @@ use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use commands::{datastore, group, key, login, namespace, prune, snapshot, task, version};
+use commands::{
+    backup, benchmark, catalog, datastore, diff, group, key, login, mount, namespace, prune,
+    restore, snapshot, task, version,
+};
 
 /// Back up and restore a machine
 #[derive(Debug, Parser)]
@@ -36,8 +40,17 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Back up directories, images and files
+    Backup(Box<backup::BackupArguments>),
+    /// Measure how fast this machine and the server are
+    Benchmark(benchmark::BenchmarkArguments),
+    /// The files in the archives of a snapshot
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Give a group to another owner
     ChangeOwner(group::ChangeOwnerArguments),
+    /// Show what differs between the archives of two snapshots
+    Diff(diff::DiffArguments),
     /// Remove the chunks that no snapshot needs
     GarbageCollect(datastore::GarbageCollectArguments),
     /// Groups of snapshots
@@ -52,11 +65,17 @@ pub enum Command {
     Login(login::LoginArguments),
     /// Forget a login
     Logout(login::LogoutArguments),
+    /// Make an image a block device; not available, see the message
+    Map(mount::MapArguments),
+    /// Mount an archive of files, read only
+    Mount(mount::MountArguments),
     /// Namespaces
     #[command(subcommand)]
     Namespace(namespace::NamespaceCommand),
     /// Remove the snapshots of a group that no rule keeps
     Prune(Box<prune::PruneArguments>),
+    /// Restore an archive
+    Restore(Box<restore::RestoreArguments>),
     /// Snapshots
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
@@ -65,6 +84,8 @@ pub enum Command {
     /// Worker tasks of the server
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Undo `map`; not available, see the message
+    Unmap(mount::UnmapArguments),
     /// Show the versions of client and server
     Version(version::VersionArguments),
     /// As `snapshot files`
@@ -82,15 +103,22 @@ pub enum Command {
 }
 
 impl Command {
-    async fn run(&self) -> Result<()> {
-        match self {
+    async fn run(&self) -> Result<Outcome> {
+        let done = match self {
+            Self::Backup(arguments) => return arguments.run().await,
+            Self::Restore(arguments) => return arguments.run().await,
+            Self::Benchmark(arguments) => arguments.run().await,
+            Self::Catalog(command) => command.run().await,
             Self::ChangeOwner(arguments) => arguments.run().await,
+            Self::Diff(arguments) => arguments.run().await,
             Self::GarbageCollect(arguments) => arguments.run().await,
             Self::Group(command) => command.run().await,
             Self::Key(command) => command.run(),
             Self::List(arguments) => arguments.run().await,
             Self::Login(arguments) => arguments.run().await,
             Self::Logout(arguments) => arguments.run(),
+            Self::Map(_) | Self::Unmap(_) => mount::no_block_devices(),
+            Self::Mount(arguments) => arguments.run().await,
             Self::Namespace(command) => command.run().await,
             Self::Prune(arguments) => arguments.run().await,
             Self::Snapshot(command) => command.run().await,
@@ -101,7 +129,8 @@ impl Command {
             Self::Forget(arguments) => arguments.forget().await,
             Self::Snapshots(arguments) => arguments.run().await,
             Self::UploadLog(arguments) => arguments.run().await,
-        }
+        };
+        done.map(|()| Outcome::Done)
     }
 }
 
@@ -112,17 +141,28 @@ pub enum Outcome {
     Done,
     /// The command has failed.
     Failed,
+    /// The backup or restore is done, but for single files; each was named.
+    Incomplete,
     /// Ended by a signal, by its number.
     Interrupted(u8),
 }
 
 impl Outcome {
-    /// 0, 1, and 128 + the signal, as shells have it. 2 means that the command line is wrong.
+    /// Of work that has had problems with so many files.
+    const fn with_problems(count: u64) -> Self {
+        match count {
+            0 => Self::Done,
+            _ => Self::Incomplete,
+        }
+    }
+
+    /// 0, 1, 3, and 128 + the signal, as shells have it. 2 means that the command line is wrong.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Incomplete => 3,
             Self::Interrupted(signal) => 128 + signal,
         }
     }
@@ -157,7 +197,7 @@ fn perform(command: &Command) -> Result<Outcome> {
         let mut terminate = signal(SignalKind::terminate())?;
         // What is dropped here ends in order: a session that is not finished leaves nothing behind.
         tokio::select! {
-            result = command.run() => result.map(|()| Outcome::Done),
+            result = command.run() => result,
             _ = interrupt.recv() => Ok(interrupted(SignalKind::interrupt())),
             _ = terminate.recv() => Ok(interrupted(SignalKind::terminate())),
         }
@@ -221,6 +261,22 @@ mod tests {
             "snapshot files vm/100/2026-11-22T08:34:18Z",
             "files vm/100/2026-11-22T08:34:18Z",
             "upload-log vm/100/2026-11-22T08:34:18Z client.log",
+            "backup root.pxar:dir conf.conf:pct.conf --backup-id plain --backup-type host",
+            "backup root.pxar:dir --backup-id split --change-detection-mode=metadata",
+            "backup root.pxar:small --keyfile k --crypt-mode sign-only --ns ns1",
+            "backup a.pxar:/ --exclude /tmp --exclude *.o --include-dev /a --include-dev /b",
+            "backup a.img:/dev/vda --rate 10MB --burst 20MB --backup-time 7 --master-pubkey-file m",
+            "backup a.pxar:/ --all-file-systems true --entries-max 7 --chunk-size 1024",
+            "restore host/split/2026-11-22T08:34:16Z root.pxar dir --pattern **/many/f00*",
+            "restore vm/100/2026-11-22T08:34:18Z index.json -",
+            "restore host/a root.pxar . --allow-existing-dirs --overwrite --ignore-acls true",
+            "catalog dump host/plain/2026-11-22T08:34:13Z",
+            "catalog shell host/plain/2026-11-22T08:34:13Z root.pxar",
+            "mount host/plain/2026-11-22T08:34:13Z root.pxar /mnt --verbose",
+            "map host/plain/2026-11-22T08:34:13Z disk.img",
+            "unmap /dev/loop0",
+            "diff host/a/2026-11-22T08:34:13Z host/a/2026-11-22T08:34:14Z root.pxar --color never",
+            "benchmark --output-format json",
             "status",
             "prune host/split --keep-last 1 --dry-run",
             "prune host/split --keep-last 1 --dry-run true --ns a",
@@ -256,6 +312,8 @@ mod tests {
     fn codes_are_those_of_shells() {
         assert_eq!(Outcome::Done.code(), 0);
         assert_eq!(Outcome::Failed.code(), 1);
+        assert_eq!(Outcome::with_problems(0), Outcome::Done);
+        assert_eq!(Outcome::with_problems(7).code(), 3);
         assert_eq!(interrupted(SignalKind::interrupt()).code(), 130);
         assert_eq!(interrupted(SignalKind::terminate()).code(), 143);
     }

@@ -1,16 +1,22 @@
 //! Options that several commands have.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use api_types::names::{BackupDir, BackupGroup, BackupNamespace};
-use api_types::status::{CryptMode, SnapshotListItem};
+use api_types::ParseError;
+use api_types::names::{ArchiveName, BackupDir, BackupGroup, BackupNamespace};
+use api_types::status::{BackupContent, CryptMode, SnapshotListItem};
 use clap::Args;
+use datastore::env::Env;
+use datastore::format::CryptConfig;
 use serde_json::{Map, Value};
 
 use super::output::parsed;
-use crate::keys::KeyOptions;
+use crate::keys::{KeyOptions, Source};
+use crate::remote::dirs::Dirs;
 use crate::remote::{ConnectOptions, Remote, Repository};
+use crate::session::ReaderSession;
 
 /// Which server and which datastore.
 #[derive(Clone, Debug, Args)]
@@ -133,6 +139,80 @@ impl SnapshotOrGroup {
         newest
             .map(SnapshotListItem::dir)
             .with_context(|| format!("{group} has no finished snapshot"))
+    }
+}
+
+/// An archive by the name that users have for it.
+pub fn archive_name(text: &str) -> Result<ArchiveName, ParseError> {
+    ArchiveName::from_client_name(text)
+}
+
+/// A key that was opened.
+#[derive(Clone, Debug)]
+pub struct OpenKey {
+    /// The key.
+    pub crypt: Arc<CryptConfig>,
+    /// Where it is from.
+    pub source: String,
+}
+
+/// The key for a snapshot; none is opened, and no password is asked for, if it needs none.
+pub async fn key_for(
+    options: &KeyOptions,
+    remote: &Remote,
+    ns: &NamespaceOptions,
+    snapshot: &BackupDir,
+) -> Result<Option<OpenKey>> {
+    let Some(key) = options.for_restore(&Dirs::of_user())? else {
+        return Ok(None);
+    };
+    let files = get(remote, "files", &ns.of_snapshot(snapshot)).await?;
+    let files: Vec<BackupContent> = parsed(&files)?;
+    let has = |mode| files.iter().any(|file| file.crypt_mode == Some(mode));
+    let named = !matches!(key.source(), Source::Default(_));
+    // Who names a key wants its signature checked.
+    if !has(CryptMode::Encrypt) && !(named && has(CryptMode::SignOnly)) {
+        return Ok(None);
+    }
+    // It may ask for a password, and derive a key from it.
+    let open = move || {
+        Ok(OpenKey {
+            crypt: key.open()?,
+            source: key.source().label(),
+        })
+    };
+    Env::system().blocking(open).await.map(Some)
+}
+
+/// A snapshot to be read.
+#[derive(Clone, Debug, Args)]
+pub struct ReadArguments {
+    /// The snapshot, TYPE/ID/TIME, or a group, TYPE/ID, for its newest one
+    pub snapshot: SnapshotOrGroup,
+    /// Which key.
+    #[command(flatten)]
+    pub key: KeyArguments,
+    /// Where.
+    #[command(flatten)]
+    pub repository: RepositoryOptions,
+    /// In which namespace.
+    #[command(flatten)]
+    pub ns: NamespaceOptions,
+}
+
+impl ReadArguments {
+    /// Opens it.
+    pub async fn open(&self) -> Result<ReaderSession> {
+        let remote = self.repository.connect().await?;
+        let dir = self.snapshot.resolve(&remote, &self.ns).await?;
+        self.open_other(&remote, &dir).await
+    }
+
+    /// Opens another snapshot that is in the same place.
+    pub async fn open_other(&self, remote: &Remote, dir: &BackupDir) -> Result<ReaderSession> {
+        let key = key_for(&KeyOptions::from(&self.key), remote, &self.ns, dir).await?;
+        let key = key.map(|key| key.crypt);
+        ReaderSession::open(remote, &self.ns.ns, dir, key, None, &Env::system()).await
     }
 }
 

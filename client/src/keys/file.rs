@@ -41,6 +41,17 @@ impl Source {
     }
 }
 
+impl Source {
+    /// How a message names it, without quotes.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Path(path) | Self::Default(path) => path.display().to_string(),
+            Self::Fd(number) => format!("file descriptor {number}"),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

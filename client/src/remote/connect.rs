@@ -58,7 +58,7 @@ impl ConnectOptions {
         Ok(Self {
             fingerprint: fingerprint.transpose().context(variable)?,
             dirs: Dirs::of_user(),
-            interactive: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+            interactive: std::io::stdin().is_terminal(),
             ..Self::with_password(PasswordSource::Environment)
         })
     }
@@ -149,7 +149,9 @@ impl Connector {
         match judge(&seen, given, known.as_ref()) {
             Verdict::Accept => {}
             Verdict::Reject(why) => bail!(why),
-            Verdict::Ask(fingerprint, why) if self.options.interactive => {
+            Verdict::Ask(fingerprint, why)
+                if self.options.interactive && std::io::stderr().is_terminal() =>
+            {
                 self.ask(fingerprint, why).await?;
             }
             Verdict::Ask(fingerprint, why) => {
