@@ -5,7 +5,7 @@ mod image;
 mod options;
 mod run;
 pub mod spec;
-pub(crate) mod text;
+pub mod text;
 
 pub use options::{ChangeDetection, MasterKey, Options, Protection};
 pub use run::{Outcome, run};

@@ -9,12 +9,12 @@ use crate::session::{Statistics, progress::per_second};
 use crate::tree::create::Reuse;
 
 /// A number of bytes.
-pub(crate) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     ByteSize::from_bytes(count).to_string()
 }
 
 /// A snapshot, with its namespace if it is in one.
-pub(crate) fn snapshot(ns: &BackupNamespace, dir: &BackupDir) -> String {
+pub fn snapshot(ns: &BackupNamespace, dir: &BackupDir) -> String {
     match ns.is_root() {
         true => dir.to_string(),
         false => format!("[{ns}]:{dir}"),
@@ -22,7 +22,7 @@ pub(crate) fn snapshot(ns: &BackupNamespace, dir: &BackupDir) -> String {
 }
 
 /// A time as the C library prints it, in the local time zone.
-pub(crate) fn local_time(secs: i64) -> String {
+pub fn local_time(secs: i64) -> String {
     match jiff::Timestamp::from_second(secs) {
         Ok(time) => {
             let local = time.to_zoned(jiff::tz::TimeZone::system());
@@ -33,12 +33,12 @@ pub(crate) fn local_time(secs: i64) -> String {
 }
 
 /// How much of a duration, for a line that ends with it.
-pub(crate) fn seconds(duration: Duration) -> String {
+pub fn seconds(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64())
 }
 
 /// What uploading an archive took.
-pub(crate) fn upload(name: &str, statistics: &Statistics) -> Vec<String> {
+pub fn upload(name: &str, statistics: &Statistics) -> Vec<String> {
     let Statistics {
         size,
         sent,
@@ -66,7 +66,7 @@ pub(crate) fn upload(name: &str, statistics: &Statistics) -> Vec<String> {
 }
 
 /// What was taken over from the last backup. `files` are all, with further names of them.
-pub(crate) fn reuse(reuse: &Reuse, files: u64, hard_links: u64) -> Vec<String> {
+pub fn reuse(reuse: &Reuse, files: u64, hard_links: u64) -> Vec<String> {
     vec![
         "Change detection summary:".to_owned(),
         format!(" - {files} total files ({hard_links} hardlinks)"),

@@ -82,14 +82,14 @@ impl IndexKind {
 }
 
 impl BackupSession {
-    /// Opens a session; tries again if the server cannot be reached.
+    /// Opens a session.
     pub async fn open(remote: &Remote, request: BackupRequest<'_>, env: &Env) -> Result<Self> {
         let mut query = open::query(remote, request.ns, request.dir);
         query.push(("benchmark", "false".to_owned()));
         if request.no_cache {
             query.push(("no-cache", "true".to_owned()));
         }
-        let connection = open::connect(remote, "/backup", PROTOCOL, query, env)
+        let connection = open::connect(remote, "/backup", PROTOCOL, query)
             .await
             .with_context(|| format!("failed to start a backup of {}", request.dir))?;
         Ok(Self(Arc::new(Shared {

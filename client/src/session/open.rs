@@ -1,20 +1,10 @@
 //! Opening sessions.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use api_types::names::{BackupDir, BackupNamespace};
-use datastore::env::Env;
 
 use super::connection::Connection;
 use crate::remote::Remote;
-
-/// Pauses before further attempts.
-const PAUSES: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(3),
-    Duration::from_secs(9),
-];
 
 /// The parameters of any session.
 pub(super) fn query(
@@ -35,34 +25,17 @@ pub(super) fn query(
     query
 }
 
-/// Upgrades a connection; tries again where the server was not reached, not where it refused.
+/// Upgrades a connection; [`Remote`] tries again where the server is not reached.
 pub(super) async fn connect(
     remote: &Remote,
     path: &str,
     protocol: &str,
     query: Vec<(&'static str, String)>,
-    env: &Env,
 ) -> Result<Connection> {
     let query: Vec<_> = query
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
-    let mut pauses = PAUSES.iter();
-    loop {
-        let error = match remote.upgrade(path, &query, protocol).await {
-            Ok(requests) => return Ok(Connection::new(requests)),
-            Err(error) => error,
-        };
-        match pauses.next().filter(|_| unreachable(&error)) {
-            Some(pause) => env.sleep(*pause + env.jitter(*pause)).await,
-            None => return Err(error),
-        }
-    }
-}
-
-/// Whether no answer came.
-fn unreachable(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.is::<std::io::Error>() || cause.is::<hyper::Error>())
+    let requests = remote.upgrade(path, &query, protocol).await?;
+    Ok(Connection::new(requests))
 }

@@ -70,7 +70,7 @@ impl ReaderSession {
         env: &Env,
     ) -> Result<Self> {
         let query = open::query(remote, ns, dir);
-        let connection = open::connect(remote, "/reader", PROTOCOL, query, env)
+        let connection = open::connect(remote, "/reader", PROTOCOL, query)
             .await
             .with_context(|| format!("failed to open snapshot {dir}"))?;
         let read = async {
@@ -112,6 +112,7 @@ impl ReaderSession {
         manifest.lookup_file(name.as_str()).with_context(|| {
             let names = manifest.files().iter();
             let names: Vec<_> = names.map(|file| file.filename.client_name()).collect();
+            let name = name.client_name();
             format!("the snapshot has no '{name}', only: {}", names.join(", "))
         })
     }

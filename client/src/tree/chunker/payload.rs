@@ -16,6 +16,10 @@ pub struct PayloadChunker {
 }
 
 impl PayloadChunker {
+    /// How long the pieces should be that are scanned, but for the last one: with such, upstream's
+    /// chunks of the same files come out.
+    pub const PIECE: usize = 4 << 20;
+
     /// At the beginning of a stream.
     #[must_use]
     pub fn new(size: ChunkSize) -> Self {

@@ -1,15 +1,32 @@
 //! A directory to an archive (`pxar.md` §9).
 
+mod archive;
+mod file_system;
+mod found;
+mod metadata;
+mod names;
 mod options;
+mod report;
+mod reuse;
+mod siblings;
 mod sink;
+mod walk;
 
-use std::io::Write;
+use std::io::{Sink, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use datastore::format::catalog::CatalogWriter;
+use pxar::{Accessor, Encoder};
 
 use super::Error;
-use super::observer::Observer;
+use super::observer::{Observer, Problem};
+use super::sys::open::raise_limit;
+use archive::{Archiver, pattern_lines};
+use report::Reporter;
+use reuse::Reuser;
+use sink::Unified;
+use walk::Walker;
 
 pub use options::{CreateOptions, DEFAULT_ENTRIES_MAX, Devices};
 pub use sink::{PayloadSink, Previous, PreviousChunk, ReusedChunk};
@@ -68,8 +85,20 @@ pub fn create_unified<W: Write, C: Write>(
     catalog: Option<&mut CatalogWriter<C>>,
     observer: &dyn Observer,
 ) -> Result<Summary, Error> {
-    let _ = (root, options, archive, catalog, observer);
-    Ok(Summary::default())
+    raise_limit();
+    let reporter = Reporter::new(observer);
+    let mut walker = Walker::open(root, options, None, &reporter)?;
+    let encoder = Encoder::unified(Unified(archive), walker.root())?;
+    let mut archiver = Archiver::new(encoder, catalog, root, &reporter)?;
+    while let Some(found) = walker.next()? {
+        archiver.store(found, None)?;
+    }
+    archiver.note_patterns(options)?;
+    let summary = archiver.finish()?;
+    Ok(Summary {
+        reuse: Reuse::default(),
+        ..summary
+    })
 }
 
 /// Writes the tree at `root` as an archive in two parts (`X.mpxar` and `X.ppxar`): change detection
@@ -85,6 +114,51 @@ pub fn create_split<W: Write, P: PayloadSink>(
     previous: Option<Previous>,
     observer: &dyn Observer,
 ) -> Result<Summary, Error> {
-    let _ = (root, options, metadata, payload, previous, observer);
-    Ok(Summary::default())
+    raise_limit();
+    let reporter = Reporter::new(observer);
+    let accessor = match &previous {
+        None => None,
+        Some(previous) => match Accessor::open(Arc::clone(&previous.metadata), None) {
+            Ok(accessor) => Some(accessor),
+            Err(source) => {
+                reporter.problem(b"", &Problem::Previous { source });
+                None
+            }
+        },
+    };
+    let mut reuser = match (previous, &accessor) {
+        (Some(previous), Some(_)) => Reuser::new(previous),
+        _ => None,
+    };
+    let mut walker = Walker::open(root, options, accessor.as_ref(), &reporter)?;
+    let prelude = prelude(options);
+    let encoder = Encoder::split(metadata, payload, prelude.as_deref(), walker.root())?;
+    let catalog = None::<&mut CatalogWriter<Sink>>;
+    let mut archiver = Archiver::new(encoder, catalog, root, &reporter)?;
+    while let Some(found) = walker.next()? {
+        match &mut reuser {
+            None => archiver.store(found, None)?,
+            Some(reuser) => reuser.take(found, &mut archiver)?,
+        }
+    }
+    if let Some(reuser) = &mut reuser {
+        reuser.end_run(&mut archiver)?;
+    }
+    let summary = archiver.finish()?;
+    Ok(match reuser {
+        Some(_) => summary,
+        None => Summary {
+            reuse: Reuse::default(),
+            ..summary
+        },
+    })
+}
+
+/// What an archive in two parts has of the patterns of the command line (`pxar.md` §3.3).
+fn prelude(options: &CreateOptions) -> Option<Vec<u8>> {
+    let lines = pattern_lines(options)?;
+    // It is text; other names cannot be in it.
+    let lines = String::from_utf8_lossy(&lines);
+    let prelude = serde_json::json!({ "exclude-patterns": lines });
+    Some(prelude.to_string().into_bytes())
 }

@@ -15,7 +15,7 @@ pub struct CreateOptions {
     pub exclude: Vec<Pattern>,
     /// Which file systems, beside the one of the root.
     pub devices: Devices,
-    /// Leaves out the content of directories `lost+found`, `--skip-lost-and-found`.
+    /// Leaves out directories named `lost+found`, `--skip-lost-and-found`.
     pub skip_lost_and_found: bool,
     /// How many files there may be, `--entries-max`.
     pub entries_max: u64,

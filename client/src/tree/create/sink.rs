@@ -66,3 +66,24 @@ pub struct PreviousChunk {
     /// Its digest.
     pub digest: Digest,
 }
+
+/// An archive in one part, which has no payload of its own.
+pub(super) struct Unified<W>(pub W);
+
+impl<W: Write> Write for Unified<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write> PayloadSink for Unified<W> {
+    fn suggest_boundary(&mut self, _position: u64) {}
+
+    fn inject(&mut self, _chunks: &[ReusedChunk]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

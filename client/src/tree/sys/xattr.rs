@@ -66,6 +66,12 @@ impl<'a> Handle<'a> {
     }
 }
 
+impl AsFd for Handle<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd
+    }
+}
+
 /// Reads attributes; keeps its memory from file to file.
 #[derive(Debug)]
 pub struct Reader {

@@ -1,0 +1,5 @@
+//! Trees of files to archives and back, on the real file system.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+mod fixtures;
