@@ -8,6 +8,7 @@ mod options;
 mod output;
 mod progress;
 mod show;
+mod spelling;
 mod table;
 mod task_log;
 
@@ -88,18 +89,6 @@ pub enum Command {
     Unmap(mount::UnmapArguments),
     /// Show the versions of client and server
     Version(version::VersionArguments),
-    /// As `snapshot files`
-    #[command(hide = true)]
-    Files(snapshot::FilesArguments),
-    /// As `snapshot forget`
-    #[command(hide = true)]
-    Forget(snapshot::SnapshotArguments),
-    /// As `snapshot list`
-    #[command(hide = true)]
-    Snapshots(snapshot::ListArguments),
-    /// As `snapshot upload-log`
-    #[command(hide = true)]
-    UploadLog(snapshot::UploadLogArguments),
 }
 
 impl Command {
@@ -125,10 +114,6 @@ impl Command {
             Self::Status(arguments) => arguments.run().await,
             Self::Task(command) => command.run().await,
             Self::Version(arguments) => arguments.run().await,
-            Self::Files(arguments) => arguments.run().await,
-            Self::Forget(arguments) => arguments.forget().await,
-            Self::Snapshots(arguments) => arguments.run().await,
-            Self::UploadLog(arguments) => arguments.run().await,
         };
         done.map(|()| Outcome::Done)
     }
@@ -171,7 +156,7 @@ impl Outcome {
 /// Runs a command line, its program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = Cli::command();
-    let arguments = flags::normalise(&command, arguments);
+    let arguments = flags::normalise(&command, spelling::current(arguments));
     let parsed = command.try_get_matches_from(arguments);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -235,7 +220,7 @@ mod tests {
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         let arguments = line.split(' ').map(OsString::from);
         let command = Cli::command();
-        let arguments = flags::normalise(&command, arguments);
+        let arguments = flags::normalise(&command, spelling::current(arguments));
         Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
     }
 

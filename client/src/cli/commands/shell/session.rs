@@ -270,3 +270,88 @@ fn name_of(entry: &Entry) -> String {
         false => name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pxar::{Encoder, Metadata, Stat, mode};
+
+    use super::*;
+
+    /// `etc/{a.conf,sub/b.conf}`, `home/x`.
+    fn archive() -> Vec<u8> {
+        let metadata = |kind: u64| Metadata {
+            stat: Stat {
+                mode: kind | 0o644,
+                ..Stat::default()
+            },
+            ..Metadata::default()
+        };
+        let (directory, file) = (metadata(mode::DIRECTORY), metadata(mode::FILE));
+        let mut encoder = Encoder::unified(Vec::new(), &directory).unwrap();
+        let content = b"12345";
+        let mut add = |encoder: &mut Encoder<Vec<u8>>, name: &[u8]| {
+            encoder.file(name, &file, 5, &mut &content[..]).unwrap();
+        };
+        encoder.enter(b"etc", &directory).unwrap();
+        add(&mut encoder, b"a.conf");
+        encoder.enter(b"sub", &directory).unwrap();
+        add(&mut encoder, b"b.conf");
+        encoder.leave().unwrap();
+        encoder.leave().unwrap();
+        encoder.enter(b"home", &directory).unwrap();
+        add(&mut encoder, b"x");
+        encoder.leave().unwrap();
+        encoder.finish().unwrap().0
+    }
+
+    fn session() -> Session<Arc<[u8]>> {
+        Session::new(Accessor::open(archive().into(), None).unwrap())
+    }
+
+    fn perform<A: ReadAt>(session: &mut Session<A>, line: &str) -> Result<Next> {
+        session.perform(&Command::parse(line)?)
+    }
+
+    #[test]
+    fn one_walks_within_the_archive() {
+        let mut session = session();
+        assert_eq!(session.list(".").unwrap(), "etc/\nhome/");
+        perform(&mut session, "cd etc/../etc/sub").unwrap();
+        assert_eq!(session.prompt(), "/etc/sub");
+        assert_eq!(session.list("..").unwrap(), "a.conf\nsub/");
+        assert_eq!(session.list("b.conf").unwrap(), "b.conf");
+        perform(&mut session, "cd ../../../..").unwrap();
+        assert_eq!(session.prompt(), "/");
+        let stat = session.stat("/etc/a.conf").unwrap();
+        assert!(stat.contains("regular file, 5 bytes"), "{stat}");
+        assert!(stat.contains("Access: 0644"), "{stat}");
+        for line in ["cd etc/a.conf", "cd nowhere", "ls nowhere", "stat nowhere"] {
+            assert!(perform(&mut session, line).is_err(), "{line}");
+        }
+        assert_eq!(perform(&mut session, "exit").unwrap(), Next::End);
+    }
+
+    #[test]
+    fn what_is_selected_is_found_from_the_root() {
+        let mut session = session();
+        let selected = |session: &Session<Arc<[u8]>>| {
+            let found = session.find(&session.selected, &[]).unwrap();
+            lines(&found)
+        };
+        perform(&mut session, "select *.conf").unwrap();
+        assert_eq!(selected(&session), "/etc/a.conf\n/etc/sub/b.conf");
+        perform(&mut session, "clear-selected").unwrap();
+        perform(&mut session, "cd etc/sub").unwrap();
+        perform(&mut session, "select *.conf").unwrap();
+        assert_eq!(selected(&session), "/etc/sub/b.conf");
+        perform(&mut session, "select /home/x").unwrap();
+        assert_eq!(selected(&session), "/etc/sub/b.conf\n/home/x");
+        perform(&mut session, "deselect *.conf").unwrap();
+        assert_eq!(selected(&session), "/home/x");
+        assert!(perform(&mut session, "deselect *.conf").is_err());
+        perform(&mut session, "clear-selected").unwrap();
+        assert!(perform(&mut session, "restore-selected /nowhere").is_err());
+    }
+}
