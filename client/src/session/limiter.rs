@@ -12,6 +12,8 @@ pub struct Limiter {
     env: Env,
     rate: u64,
     burst: u64,
+    /// Who may begin a transfer whose length is not known before it ends.
+    turn: tokio::sync::Mutex<()>,
     /// When all that was let through would have passed at the given rate.
     even: Mutex<Instant>,
 }
@@ -22,6 +24,7 @@ impl Limiter {
     pub fn new(env: &Env, rate: u64, burst: Option<u64>) -> Self {
         let rate = rate.max(1);
         Self {
+            turn: tokio::sync::Mutex::default(),
             even: Mutex::new(env.now()),
             env: env.clone(),
             rate,
@@ -35,6 +38,18 @@ impl Limiter {
         if !wait.is_zero() {
             self.env.sleep(wait).await;
         }
+    }
+
+    /// Makes a transfer, one at a time, and waits as long as it should have taken.
+    pub async fn during<T, E>(
+        &self,
+        transfer: impl Future<Output = Result<T, E>>,
+        bytes: impl FnOnce(&T) -> u64,
+    ) -> Result<T, E> {
+        let _turn = self.turn.lock().await;
+        let transferred = transfer.await?;
+        self.pass(bytes(&transferred)).await;
+        Ok(transferred)
     }
 
     fn take(&self, bytes: u64) -> Duration {

@@ -122,12 +122,7 @@ impl ReaderSession {
         let file = self.file(name)?;
         let target = format!("download?file-name={name}");
         let read = async {
-            let raw = self
-                .0
-                .connection
-                .download(&target, MAX_BLOB_ENCODED)
-                .await?;
-            self.0.limit(&raw).await;
+            let raw = self.0.download(&target, MAX_BLOB_ENCODED).await?;
             let blob = DataBlob::from_bytes(raw)?;
             ensure!(
                 blob.raw_size() == file.size && blob.raw_csum() == *file.csum.as_bytes(),
@@ -148,7 +143,7 @@ impl ReaderSession {
     pub async fn client_log(&self) -> Result<Vec<u8>> {
         let name = ArchiveName::CLIENT_LOG;
         let target = format!("download?file-name={name}");
-        let raw = self.0.connection.download(&target, MAX_BLOB_ENCODED).await;
+        let raw = self.0.download(&target, MAX_BLOB_ENCODED).await;
         let blob = DataBlob::from_bytes(raw.with_context(|| format!("failed to read {name}"))?)?;
         blob.verify_crc()?;
         Ok(blob.decode(self.0.key.as_deref(), MAX_BLOB_PLAIN)?)
@@ -163,7 +158,7 @@ impl ReaderSession {
         }
         let target = format!("download?file-name={name}");
         let read = async {
-            let raw = self.0.connection.download(&target, MAX_INDEX).await?;
+            let raw = self.0.download(&target, MAX_INDEX).await?;
             index_of(file, raw)
         };
         let index = read.await;
@@ -201,9 +196,12 @@ impl ReaderSession {
 }
 
 impl Inner {
-    async fn limit(&self, raw: &Bytes) {
-        if let Some(limiter) = &self.limiter {
-            limiter.pass(raw.len() as u64).await;
+    /// Downloads something of length.
+    async fn download(&self, target: &str, limit: u64) -> Result<Bytes> {
+        let download = self.connection.download(target, limit);
+        match &self.limiter {
+            Some(limiter) => limiter.during(download, |raw| raw.len() as u64).await,
+            None => download.await,
         }
     }
 
@@ -226,8 +224,7 @@ impl Inner {
         let digest = wanted.digest;
         let target = format!("chunk?digest={digest}");
         let read = async {
-            let raw = self.connection.download(&target, MAX_CHUNK_ENCODED).await?;
-            self.limit(&raw).await;
+            let raw = self.download(&target, MAX_CHUNK_ENCODED).await?;
             let inner = Arc::clone(self);
             let decode = move || decode(&raw, &wanted, inner.key.as_deref());
             self.workers.run(decode).await?

@@ -52,7 +52,7 @@ fn images_files_and_pipes_come_back() {
         for line in [
             "No previous manifest available.",
             "as disk.img.fidx",
-            "disk.img: had to backup 12",
+            "disk.img: had to backup 16.012 MiB of 20.012 MiB",
             "Upload config file",
             "Duration: ",
         ] {

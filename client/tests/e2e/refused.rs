@@ -8,7 +8,7 @@ fn wrong_ways_in() {
     let world = World::shared();
     let line = |client: &Client| client.backup_line("never", 0, &["root.pxar:/etc"]);
     let client = Client::new(&world, "local").with("PBS_PASSWORD", "wrong");
-    client.fails(&line(&client), &["authentication"]);
+    client.fails(&line(&client), &["admin@pbs", "the password is wrong"]);
     let fingerprint = vec!["ab"; 32].join(":");
     let client = Client::new(&world, "local").with("PBS_FINGERPRINT", &fingerprint);
     client.fails(&line(&client), &["fingerprint"]);
