@@ -11,8 +11,8 @@ use pxar::mode;
 
 use super::catalog::shown;
 use crate::cli::options::{
-    KeyArguments, NamespaceOptions, ReadArguments, RepositoryOptions, SnapshotOrGroup, archive_name,
-    snapshot,
+    KeyArguments, NamespaceOptions, ReadArguments, RepositoryOptions, SnapshotOrGroup,
+    archive_name, snapshot,
 };
 use crate::session::PxarArchive;
 use crate::tree::diff::{Aspects, Change, Difference, diff};

@@ -29,7 +29,13 @@ impl TaskCommand {
             Self::List(arguments) => arguments.run().await,
             Self::Log(arguments) => {
                 let remote = arguments.repository.connect().await?;
-                follow(&remote, &arguments.upid.to_string(), Lines::Whole, &Env::system()).await
+                follow(
+                    &remote,
+                    &arguments.upid.to_string(),
+                    Lines::Whole,
+                    &Env::system(),
+                )
+                .await
             }
             Self::Stop(arguments) => {
                 let remote = arguments.repository.connect().await?;

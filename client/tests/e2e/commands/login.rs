@@ -199,5 +199,8 @@ fn on_a_terminal_a_person_is_asked() {
     assert!(!answered.contains(&world.daemon.password), "{said}");
     let (code, said) = on_terminal("status", "");
     assert_eq!(code, Some(0), "{said}");
-    assert!(!said.contains("Are you sure") && !said.contains("Password"), "{said}");
+    assert!(
+        !said.contains("Are you sure") && !said.contains("Password"),
+        "{said}"
+    );
 }
