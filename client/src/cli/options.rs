@@ -142,6 +142,19 @@ impl SnapshotOrGroup {
     }
 }
 
+/// A snapshot, for the command line.
+pub fn snapshot(text: &str) -> Result<BackupDir, ParseError> {
+    match text.parse() {
+        Ok(SnapshotOrGroup::Snapshot(snapshot)) => Ok(snapshot),
+        Ok(SnapshotOrGroup::Group(_)) => Err(ParseError::new(
+            "snapshot",
+            text,
+            "this is a group; expected the form TYPE/ID/TIME, like vm/100/2022-05-02T08:11:33Z",
+        )),
+        Err(error) => Err(error),
+    }
+}
+
 /// An archive by the name that users have for it.
 pub fn archive_name(text: &str) -> Result<ArchiveName, ParseError> {
     ArchiveName::from_client_name(text)
@@ -271,6 +284,8 @@ mod tests {
         let error = "vm/100/yesterday".parse::<SnapshotOrGroup>().unwrap_err();
         assert!(error.to_string().contains("snapshot"), "{error}");
         assert!("vm".parse::<SnapshotOrGroup>().is_err());
+        let error = super::snapshot("vm/100").unwrap_err();
+        assert!(error.to_string().contains("TYPE/ID/TIME"), "{error}");
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl Inner {
             if refused {
                 // It says no more than that permission is missing.
                 error.context(format!(
-                    "{server} does not let {user} in: no such user, or the password is wrong"
+                    "authentication as {user} at {server} has failed: no such user, or the password \
+                     is wrong"
                 ))
             } else {
                 error.context(format!("failed to log in to {server} as {user}"))

@@ -15,7 +15,6 @@ pub const START: i64 = 1_790_000_000;
 
 /// A client of one datastore.
 pub struct Client {
-    repository: String,
     environment: Vec<(&'static str, String)>,
     /// Where its files of the user are, and where it is started.
     pub home: TempDir,
@@ -34,8 +33,8 @@ impl Client {
     pub fn new(world: &World, store: &str) -> Self {
         let daemon = &world.daemon;
         Self {
-            repository: format!("admin@pbs@127.0.0.1:{}:{store}", daemon.port),
             environment: vec![
+                ("PBS_REPOSITORY", format!("admin@pbs@127.0.0.1:{}:{store}", daemon.port)),
                 ("PBS_PASSWORD", daemon.password.clone()),
                 ("PBS_FINGERPRINT", daemon.fingerprint.clone()),
             ],
@@ -50,12 +49,17 @@ impl Client {
         self
     }
 
+    /// Without a variable, or without the repository.
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(other, _)| *other != name);
+        self
+    }
+
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coffer-client"));
         command
             .env_clear()
             .env("HOME", self.home.path())
-            .env("PBS_REPOSITORY", &self.repository)
             .env("TZ", "UTC")
             .envs(self.environment.iter().cloned())
             .current_dir(self.home.path())

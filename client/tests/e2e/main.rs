@@ -2,6 +2,7 @@
 //! bucket, with keys, with interruptions, and with everything that can be wrong.
 
 mod client;
+mod commands;
 mod daemon;
 mod fixtures;
 mod interrupted;

@@ -11,7 +11,8 @@ use pxar::mode;
 
 use super::catalog::shown;
 use crate::cli::options::{
-    KeyArguments, NamespaceOptions, ReadArguments, RepositoryOptions, SnapshotOrGroup, archive_name,
+    KeyArguments, NamespaceOptions, ReadArguments, RepositoryOptions, SnapshotOrGroup,
+    archive_name, snapshot,
 };
 use crate::session::PxarArchive;
 use crate::tree::diff::{Aspects, Change, Difference, diff};
@@ -35,8 +36,10 @@ pub enum Color {
 #[derive(Clone, Debug, Args)]
 pub struct DiffArguments {
     /// The older snapshot
+    #[arg(value_parser = snapshot)]
     pub prev_snapshot: BackupDir,
     /// The newer snapshot
+    #[arg(value_parser = snapshot)]
     pub snapshot: BackupDir,
     /// The archive in both, like root.pxar
     #[arg(value_parser = archive_name)]

@@ -11,7 +11,9 @@ use datastore::format::{DataBlob, MAX_BLOB_PLAIN};
 use serde_json::{Map, Value};
 
 use crate::cli::flags::boolean;
-use crate::cli::options::{CryptArguments, NamespaceOptions, RepositoryOptions, get, store_path};
+use crate::cli::options::{
+    CryptArguments, NamespaceOptions, RepositoryOptions, get, snapshot, store_path,
+};
 use crate::cli::output::{OutputOptions, parsed};
 use crate::cli::show::bytes;
 use crate::cli::table::{Align, Table};
@@ -55,6 +57,7 @@ impl SnapshotCommand {
 #[derive(Clone, Debug, Args)]
 pub struct SnapshotArguments {
     /// The snapshot: TYPE/ID/TIME
+    #[arg(value_parser = snapshot)]
     pub snapshot: BackupDir,
     /// Where.
     #[command(flatten)]

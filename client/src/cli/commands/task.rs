@@ -1,6 +1,7 @@
 //! Worker tasks of the server.
 
 use anyhow::Result;
+use api_types::upid::Upid;
 use clap::{Args, Subcommand};
 use datastore::env::Env;
 use serde_json::Value;
@@ -28,11 +29,17 @@ impl TaskCommand {
             Self::List(arguments) => arguments.run().await,
             Self::Log(arguments) => {
                 let remote = arguments.repository.connect().await?;
-                follow(&remote, &arguments.upid, Lines::Whole, &Env::system()).await
+                follow(
+                    &remote,
+                    &arguments.upid.to_string(),
+                    Lines::Whole,
+                    &Env::system(),
+                )
+                .await
             }
             Self::Stop(arguments) => {
                 let remote = arguments.repository.connect().await?;
-                let path = task_path(&arguments.upid, "");
+                let path = task_path(&arguments.upid.to_string(), "");
                 remote.delete(&path, &Value::Null).await?;
                 Ok(())
             }
@@ -44,7 +51,7 @@ impl TaskCommand {
 #[derive(Clone, Debug, Args)]
 pub struct TaskArguments {
     /// The task's id
-    pub upid: String,
+    pub upid: Upid,
     /// Where.
     #[command(flatten)]
     pub repository: RepositoryOptions,
