@@ -89,7 +89,8 @@ pub fn reuse(reuse: &Reuse, files: u64, hard_links: u64) -> Vec<String> {
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    let permille = u128::from(part) * 1000 / u128::from(whole.max(1));
+    let whole = u128::from(whole.max(1));
+    let permille = (u128::from(part) * 1000 + whole / 2) / whole;
     format!("{}.{}%", permille / 10, permille % 10)
 }
 
@@ -107,6 +108,7 @@ mod tests {
             duration: Duration::from_millis(90),
             chunks: 8,
         };
+        assert_eq!(percent(10_514, 23_078), "45.6%");
         assert_eq!(
             upload("drive-scsi0.img", &statistics),
             [

@@ -20,6 +20,7 @@ pub mod extract;
 pub mod mount;
 pub mod observer;
 pub mod pattern;
+mod report;
 mod sys;
 
 pub use error::Error;

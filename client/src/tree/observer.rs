@@ -27,6 +27,15 @@ pub enum Problem {
         #[source]
         source: io::Error,
     },
+    /// The system refused something, and will refuse of other files for the same reason.
+    #[error("cannot {action}: {source}; further files of which this is true are only counted")]
+    Denied {
+        /// What was attempted.
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// It was there when its directory was read, and is no more.
     #[error("it vanished while it was backed up")]
     Vanished,

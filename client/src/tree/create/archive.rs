@@ -12,12 +12,12 @@ use rustix::io::Errno;
 
 use super::found::{Found, FoundFile};
 use super::metadata::convert;
-use super::report::Reporter;
 use super::sink::PayloadSink;
 use super::walk::EXCLUDE_CLI;
 use super::{CreateOptions, Summary};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
+use crate::tree::report::Reporter;
 use crate::tree::sys::open::{open_for_reading, open_parent};
 
 /// Writes what a walk finds.
@@ -204,12 +204,12 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
             self.reporter.refused(&file.path, "read all of", error);
         } else if missing > 0 {
             let problem = Problem::Shrank { missing };
-            self.reporter.problem(&file.path, &problem);
+            self.reporter.problem(&file.path, problem);
         } else if fstat(content.file.as_fd())
             .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size > file.size))
         {
             let problem = Problem::Grew { size: file.size };
-            self.reporter.problem(&file.path, &problem);
+            self.reporter.problem(&file.path, problem);
         }
         Ok(written.name_at)
     }

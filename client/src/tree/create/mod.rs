@@ -6,7 +6,6 @@ mod found;
 mod metadata;
 mod names;
 mod options;
-mod report;
 mod reuse;
 mod siblings;
 mod sink;
@@ -21,9 +20,9 @@ use pxar::{Accessor, Encoder};
 
 use super::Error;
 use super::observer::{Observer, Problem};
+use super::report::Reporter;
 use super::sys::open::raise_limit;
 use archive::{Archiver, pattern_lines};
-use report::Reporter;
 use reuse::Reuser;
 use sink::Unified;
 use walk::Walker;
@@ -121,7 +120,7 @@ pub fn create_split<W: Write, P: PayloadSink>(
         Some(previous) => match Accessor::open(Arc::clone(&previous.metadata), None) {
             Ok(accessor) => Some(accessor),
             Err(source) => {
-                reporter.problem(b"", &Problem::Previous { source });
+                reporter.problem(b"", Problem::Previous { source });
                 None
             }
         },

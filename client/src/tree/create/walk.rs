@@ -14,11 +14,11 @@ use super::found::{Found, FoundFile};
 use super::metadata::MetadataReader;
 use super::names::Names;
 use super::options::{CreateOptions, Devices};
-use super::report::Reporter;
 use super::siblings::{Archive, Siblings, unchanged};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::{Pattern, Rules};
+use crate::tree::report::Reporter;
 use crate::tree::sys::open::{open_for_reading, open_path};
 use crate::tree::sys::xattr::Handle;
 
@@ -113,7 +113,7 @@ impl<'a> Walker<'a> {
         let mut buffer = Vec::new();
         let names = Names::read(&opened.file, &mut buffer).map_err(failed("read"))?;
         let metadata = reader.read(opened.handle(), &stat, &mut |problem| {
-            reporter.problem(b"", &problem);
+            reporter.problem(b"", problem);
         });
         let mut walker = Self {
             options,
@@ -190,7 +190,7 @@ impl<'a> Walker<'a> {
         }
         if self.path.len() > limits::PATH {
             let why = format!("paths of more than {} bytes cannot be stored", limits::PATH);
-            self.reporter.problem(&self.path, &Problem::Refused { why });
+            self.reporter.problem(&self.path, Problem::Refused { why });
             return Ok(None);
         }
         self.reporter.entry(&self.path);
@@ -207,7 +207,7 @@ impl<'a> Walker<'a> {
     /// Looks at the open file.
     fn look(&mut self, start: usize, opened: Opened) -> rustix::io::Result<Found> {
         let (path, reporter) = (&self.path, self.reporter);
-        let mut problem = |problem: Problem| reporter.problem(path, &problem);
+        let mut problem = |problem: Problem| reporter.problem(path, problem);
         let metadata = Box::new(
             self.reader
                 .read(opened.handle(), &opened.stat, &mut problem),
@@ -302,7 +302,7 @@ impl<'a> Walker<'a> {
             Ok(text) => text,
             Err(source) => {
                 let action = "read the patterns in";
-                self.reporter.problem(path, &Problem::Io { action, source });
+                self.reporter.problem(path, Problem::Io { action, source });
                 return;
             }
         };
@@ -311,7 +311,7 @@ impl<'a> Walker<'a> {
                 Ok(pattern) => self.excluded.push(&self.path, pattern),
                 Err((pattern, why)) => {
                     self.reporter
-                        .problem(path, &Problem::Pattern { pattern, why });
+                        .problem(path, Problem::Pattern { pattern, why });
                 }
             }
         }
@@ -345,7 +345,7 @@ impl<'a> Walker<'a> {
             Ok(value) => Some(value),
             Err(source) => {
                 self.previous = None;
-                self.reporter.problem(b"", &Problem::Previous { source });
+                self.reporter.problem(b"", Problem::Previous { source });
                 None
             }
         }

@@ -1,14 +1,25 @@
 //! An archive to a directory, a file of it to anywhere.
 
+mod attributes;
+mod content;
+mod directories;
+mod links;
 mod options;
+mod run;
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
 
-use pxar::{Accessor, Decoder, Input, ReadAt};
+use pxar::{Accessor, Body, Decoder, Entry, Inode, Input, Node, ReadAt, Step};
 
 use super::Error;
 use super::observer::Observer;
+use super::report::Reporter;
+use super::sys::open::raise_limit;
+use attributes::Attributes;
+use links::{Follow, Never};
+use run::Extractor;
 
 pub use options::{ExtractOptions, Ignore, Overwrite};
 
@@ -35,8 +46,7 @@ pub fn extract<I: Input>(
     options: &ExtractOptions,
     observer: &dyn Observer,
 ) -> Result<Summary, Error> {
-    let _ = (archive, target, options, observer);
-    Ok(Summary::default())
+    extract_tree(archive, b"", &Never, target, options, observer)
 }
 
 /// Restores what is at `path` of an archive: a directory becomes `target`, anything else is put
@@ -51,8 +61,25 @@ pub fn extract_path<A: ReadAt>(
     options: &ExtractOptions,
     observer: &dyn Observer,
 ) -> Result<Summary, Error> {
-    let _ = (archive, path, target, options, observer);
-    Ok(Summary::default())
+    let entry = find(archive, path)?;
+    if entry.is_directory() {
+        let base = names(path).join(&b'/');
+        let tree = archive.walk(&entry)?;
+        return extract_tree(tree, &base, archive, target, options, observer);
+    }
+    raise_limit();
+    let inode = resolve(archive, &entry)?;
+    let content = match &inode.body {
+        Body::File(payload) => Some(Box::new(archive.contents(payload)?) as Box<dyn Read>),
+        _ => None,
+    };
+    let reporter = Reporter::new(observer).strict(options.strict);
+    let attributes = Attributes {
+        ignore: options.ignore,
+        reporter: &reporter,
+    };
+    let extractor = Extractor::new(target, b"", None, options, &attributes, archive)?;
+    extractor.single(&entry.name, &inode, content)
 }
 
 /// Writes the content of the regular file at `path` to `out`; how many bytes.
@@ -64,6 +91,64 @@ pub fn write_file<A: ReadAt>(
     path: &Path,
     out: &mut (impl Write + ?Sized),
 ) -> Result<u64, Error> {
-    let _ = (archive, path, out);
-    Ok(0)
+    let inode = resolve(archive, &find(archive, path)?)?;
+    let Body::File(payload) = &inode.body else {
+        return Err(Error::NotA {
+            path: path.to_path_buf(),
+            wanted: "a regular file",
+        });
+    };
+    let mut content = archive.contents(payload)?;
+    io::copy(&mut content, out).map_err(|source| Error::Io {
+        action: "write the content of",
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+fn extract_tree<I: Input>(
+    mut archive: Decoder<I>,
+    base: &[u8],
+    follow: &dyn Follow,
+    target: &Path,
+    options: &ExtractOptions,
+    observer: &dyn Observer,
+) -> Result<Summary, Error> {
+    raise_limit();
+    let reporter = Reporter::new(observer).strict(options.strict);
+    let attributes = Attributes {
+        ignore: options.ignore,
+        reporter: &reporter,
+    };
+    let metadata = match archive.step()? {
+        Some(Step::Enter(Node::Inode(root))) => Some(Box::new(root.metadata)),
+        _ => None,
+    };
+    Extractor::new(target, base, metadata, options, &attributes, follow)?.run(&mut archive)
+}
+
+/// What is at a path of an archive.
+fn find<A: ReadAt>(archive: &Accessor<A>, path: &Path) -> Result<Entry, Error> {
+    let found = archive.lookup(names(path).iter().copied())?;
+    found.ok_or_else(|| Error::NotFound {
+        path: path.to_path_buf(),
+    })
+}
+
+/// The names of a path from the root, which may have a slash in front. No archive has `..`.
+fn names(path: &Path) -> Vec<&[u8]> {
+    let names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.as_bytes()),
+        Component::ParentDir => Some(&b".."[..]),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    names.collect()
+}
+
+/// The file, by whatever name it was found.
+fn resolve<A: ReadAt>(archive: &Accessor<A>, entry: &Entry) -> Result<Inode, Error> {
+    match &entry.node {
+        Node::Inode(inode) => Ok((**inode).clone()),
+        Node::Hardlink(link) => Ok(archive.follow(link)?),
+    }
 }

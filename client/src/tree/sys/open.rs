@@ -40,7 +40,7 @@ pub fn open_path(directory: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// If there is none, or the path is not one of plain names.
-pub fn open_parent<'a>(root: impl AsFd, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8])> {
+pub fn open_parent(root: impl AsFd, path: &[u8]) -> Result<(OwnedFd, &[u8])> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::DIRECTORY;
     let mut directory = openat(root, c".", flags, Mode::empty())?;
     let mut names = path.split(|byte| *byte == b'/');

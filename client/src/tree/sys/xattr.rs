@@ -3,7 +3,10 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, getxattr, listxattr, setxattr};
+use rustix::fs::{
+    XattrFlags, fgetxattr, fgetxattr_query, flistxattr, fremovexattr, fsetxattr, getxattr,
+    getxattr_query, listxattr, removexattr, setxattr,
+};
 use rustix::io::{Errno, Result};
 
 /// The longest list of names and the longest value that Linux allows.
@@ -51,6 +54,31 @@ impl<'a> Handle<'a> {
         match self.path_only {
             false => fgetxattr(self.fd, name, buffer),
             true => getxattr(self.proc_path(), name, buffer),
+        }
+    }
+
+    /// Whether it has an attribute.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
+        let size = match self.path_only {
+            false => fgetxattr_query(self.fd, name),
+            true => getxattr_query(self.proc_path(), name),
+        };
+        size.is_ok()
+    }
+
+    /// Removes an attribute, if it is there.
+    ///
+    /// # Errors
+    /// If that is not allowed.
+    pub fn remove(&self, name: &[u8]) -> Result<()> {
+        let removed = match self.path_only {
+            false => fremovexattr(self.fd, name),
+            true => removexattr(self.proc_path(), name),
+        };
+        match removed {
+            Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+            removed => removed,
         }
     }
 
