@@ -184,7 +184,8 @@ pub async fn key_for(
     let has = |mode| files.iter().any(|file| file.crypt_mode == Some(mode));
     let named = !matches!(key.source(), Source::Default(_));
     // Who names a key wants its signature checked.
-    if !has(CryptMode::Encrypt) && !(named && has(CryptMode::SignOnly)) {
+    let needed = has(CryptMode::Encrypt) || (named && has(CryptMode::SignOnly));
+    if !needed {
         return Ok(None);
     }
     // It may ask for a password, and derive a key from it.

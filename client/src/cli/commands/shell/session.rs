@@ -291,7 +291,7 @@ mod tests {
         let (directory, file) = (metadata(mode::DIRECTORY), metadata(mode::FILE));
         let mut encoder = Encoder::unified(Vec::new(), &directory).unwrap();
         let content = b"12345";
-        let mut add = |encoder: &mut Encoder<Vec<u8>>, name: &[u8]| {
+        let add = |encoder: &mut Encoder<Vec<u8>>, name: &[u8]| {
             encoder.file(name, &file, 5, &mut &content[..]).unwrap();
         };
         encoder.enter(b"etc", &directory).unwrap();
