@@ -19,6 +19,8 @@ use super::{Call, Inner};
 /// A ticket is good for two hours; upstream's client renews its own as often.
 const RENEWAL: Duration = Duration::from_secs(15 * 60);
 
+const SHORTEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// The credentials, and where they are kept.
 #[derive(Debug)]
 pub(super) struct Login {
@@ -40,7 +42,7 @@ enum Credentials {
 }
 
 impl Login {
-    pub(super) fn new(_: &Repository, options: &ConnectOptions) -> Self {
+    pub(super) fn new(options: &ConnectOptions) -> Self {
         Self {
             cache: TicketCache::new(&options.dirs),
             credentials: Mutex::new(Credentials::None),
@@ -151,14 +153,11 @@ impl Inner {
             "username": repository.user().to_string(),
             "password": password.expose(),
         });
-        self.login.set(match self.login.credentials() {
-            // An old ticket must not stand in the way of the password.
-            Credentials::Ticket { old: true, .. } => Credentials::None,
-            other => other,
-        });
         let call = Call {
             content_type: "application/json",
             body: parameters.to_string().into(),
+            // A ticket that is no longer good must not stand in the way of the password.
+            anonymous: true,
             ..Call::new(Method::POST, "/access/ticket", "")
         };
         let (response, sender) = self.respond_once(call).await?;
@@ -177,36 +176,41 @@ impl Inner {
         })
     }
 
-    /// Renews the ticket if its time has come.
-    async fn renew(&self) -> Result<()> {
+    /// How long the ticket needs no renewal yet; nothing if there is none.
+    fn fresh_for(&self) -> Option<Duration> {
         let Credentials::Ticket { ticket, .. } = self.login.credentials() else {
-            return Ok(());
+            return None;
         };
         let age = self.connector.options().env.unix_secs() - ticket.timestamp;
-        if u64::try_from(age).is_ok_and(|age| age < RENEWAL.as_secs()) {
-            return Ok(());
+        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
+        Some(RENEWAL.saturating_sub(age))
+    }
+
+    /// Gets a ticket for the one that there is.
+    pub(super) async fn renew(&self) -> Result<()> {
+        if let Credentials::Ticket { ticket, .. } = self.login.credentials() {
+            let renewed = self.ask_for_ticket(&Secret::new(ticket.ticket)).await?;
+            self.take_ticket(renewed);
         }
-        let renewed = self.ask_for_ticket(&Secret::new(ticket.ticket)).await?;
-        self.take_ticket(renewed);
         Ok(())
     }
 }
 
-/// Renews the ticket as long as anybody uses it.
+/// Renews the ticket in time, as long as anybody uses it.
 pub(super) fn renew_regularly(inner: &Arc<Inner>) {
-    if !matches!(inner.login.credentials(), Credentials::Ticket { .. }) {
-        return;
-    }
     let env = inner.connector.options().env.clone();
     let inner = Arc::downgrade(inner);
     tokio::spawn(async move {
-        loop {
-            env.sleep(RENEWAL).await;
+        while let Some(fresh_for) = inner.upgrade().and_then(|inner| inner.fresh_for()) {
+            // A command that is over at once renews nothing, and one that could not does not hurry.
+            env.sleep(fresh_for.max(SHORTEST_PAUSE)).await;
             let Some(inner) = inner.upgrade() else {
                 return;
             };
-            // It is tried again long before the ticket is over; whoever needs it then hears why.
-            let _ = inner.renew().await;
+            if inner.fresh_for() == Some(Duration::ZERO) {
+                // It is tried again long before the ticket is over; who needs it then hears why.
+                let _ = inner.renew().await;
+            }
         }
     });
 }

@@ -8,6 +8,8 @@ mod login;
 mod query;
 mod repository;
 mod secret;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod trust;
 
@@ -67,6 +69,8 @@ struct Call {
     body: Bytes,
     /// The protocol to change to.
     upgrade: Option<String>,
+    /// It carries no credentials.
+    anonymous: bool,
 }
 
 impl Remote {
@@ -74,7 +78,7 @@ impl Remote {
     pub async fn connect(repository: &Repository, options: &ConnectOptions) -> Result<Self> {
         let inner = Arc::new(Inner {
             connector: Connector::new(repository.clone(), options.clone()),
-            login: Login::new(repository, options),
+            login: Login::new(options),
             idle: Mutex::default(),
         });
         inner.keep(inner.connector.connect().await?);
@@ -213,6 +217,7 @@ impl Call {
             content_type: FORM,
             body: Bytes::new(),
             upgrade: None,
+            anonymous: false,
         }
     }
 }
@@ -298,8 +303,10 @@ impl Inner {
                 .header(CONNECTION, "upgrade")
                 .header(UPGRADE, protocol);
         }
-        for (name, value) in self.login.headers()? {
-            request = request.header(name, value);
+        if !call.anonymous {
+            for (name, value) in self.login.headers()? {
+                request = request.header(name, value);
+            }
         }
         Ok(request.body(Full::new(call.body.clone()))?)
     }

@@ -50,6 +50,9 @@ pub struct BackupArguments {
     /// Leave out what is in directories lost+found
     #[arg(long)]
     pub skip_lost_and_found: bool,
+    /// Taken for compatibility: an attribute that is too long is reported, and the work goes on
+    #[arg(long, hide = true)]
+    pub skip_e2big_xattr: bool,
     /// How many files an archive may have
     #[arg(long, value_name = "N", default_value_t = DEFAULT_ENTRIES_MAX)]
     pub entries_max: u64,
