@@ -187,7 +187,7 @@ fn signed_only() {
 #[test]
 fn a_master_key_opens_what_its_owner_did_not_encrypt() {
     let world = World::shared();
-    let client = Client::new(&world, "local").with("PBS_ENCRYPTION_PASSWORD", PASSWORD);
+    let client = Client::new(&world, "local").with("PBS_MASTER_PASSWORD", PASSWORD);
     let machine = Machine::new(&client, "none");
     client.ok(&["key", "create-master-key"]);
     let public = client.home.path().join("master-public.pem");

@@ -157,7 +157,7 @@ pub fn plant(root: &Path) {
     };
     write("etc/hosts", b"127.0.0.1 localhost\n");
     write("etc/empty", b"");
-    write("var/large", &noise(1, 9 << 20));
+    write("var/large", &noise(1, 24 << 20));
     write("var/zeros", &vec![0; 5 << 20]);
     for number in 0..300 {
         let content = noise(number, usize::try_from(number * 37).unwrap());

@@ -15,6 +15,8 @@ use client::tree::create::{
 use client::tree::observer::{Observer, Problem};
 use datastore::format::catalog::CatalogWriter;
 use openssl::sha::sha256;
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 /// Notes all problems.
 #[derive(Debug, Default)]
@@ -219,4 +221,32 @@ pub fn split(
     payload.end();
     let payload = payload.chunks;
     (Split { metadata, payload }, summary)
+}
+
+/// Where two streams differ first, since they are long.
+pub fn assert_same(ours: &[u8], theirs: &[u8]) {
+    if ours == theirs {
+        return;
+    }
+    let differ = ours.iter().zip(theirs).position(|(a, b)| a != b);
+    let around = |stream: &[u8]| {
+        let at = differ.unwrap_or_default();
+        let start = at.saturating_sub(64);
+        stream[start..(at + 64).min(stream.len())]
+            .escape_ascii()
+            .to_string()
+    };
+    assert_eq!(differ, None, "\n{}\n{}", around(ours), around(theirs));
+    assert_eq!(ours.len(), theirs.len());
+}
+
+/// Runs a number of generated cases, always the same.
+pub fn runner(cases: u32) -> TestRunner {
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    TestRunner::new_with_rng(config, rng)
 }

@@ -11,7 +11,7 @@ use pxar::{Accessor, At, Body, Decoder, Node, Place, Step};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, mknodat, utimensat};
 use tempfile::TempDir;
 
-use crate::common::{Chunks, Notes, Split, split, unified};
+use crate::common::{Chunks, Notes, Split, assert_same, split, unified};
 
 /// The inputs and the datastore, unpacked.
 struct Fixtures(TempDir);
@@ -111,23 +111,6 @@ impl Fixtures {
             payload: self.archive(group, nth, "root.ppxar"),
         }
     }
-}
-
-/// Where two streams differ first, since they are long.
-fn assert_same(ours: &[u8], theirs: &[u8]) {
-    if ours == theirs {
-        return;
-    }
-    let differ = ours.iter().zip(theirs).position(|(a, b)| a != b);
-    let around = |stream: &[u8]| {
-        let at = differ.unwrap_or_default();
-        let start = at.saturating_sub(64);
-        stream[start..(at + 64).min(stream.len())]
-            .escape_ascii()
-            .to_string()
-    };
-    assert_eq!(differ, None, "\n{}\n{}", around(ours), around(theirs));
-    assert_eq!(ours.len(), theirs.len());
 }
 
 /// All of an archive, but where in the payload contents are.

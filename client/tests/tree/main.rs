@@ -3,3 +3,6 @@
 
 mod common;
 mod fixtures;
+mod generated;
+mod hostile;
+mod round_trip;

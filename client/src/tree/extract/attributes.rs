@@ -28,8 +28,17 @@ pub struct Made<'a> {
     pub file: &'a OwnedFd,
     /// Whether that was opened to be read or written.
     pub open: bool,
-    /// Whether it has taken over access lists from its directory.
-    pub inherits: bool,
+    /// What it has taken over from its directory.
+    pub inherited: Inherited,
+}
+
+/// What new files in a directory take over from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inherited {
+    /// Access lists.
+    pub lists: bool,
+    /// Flags that were restored to it.
+    pub flags: u64,
 }
 
 impl Made<'_> {
@@ -98,7 +107,8 @@ pub struct Attributes<'a> {
 impl Attributes<'_> {
     /// What must be there before anything is in the file.
     pub fn before_content(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
-        let set = flags::set_flags(made.file, metadata.stat.flags, flags::BEFORE_CONTENT);
+        let flags = metadata.stat.flags & flags::BEFORE_CONTENT;
+        let set = flags::change_flags(made.file, flags, made.inherited.flags & !flags);
         self.check(path, "set flags", set);
     }
 
@@ -134,7 +144,8 @@ impl Attributes<'_> {
         let set = made.change_mtime(metadata.stat.mtime);
         self.check(path, "set the time of modification", set);
         if matches!(kind, mode::FILE | mode::DIRECTORY) {
-            let set = flags::set_flags(made.file, metadata.stat.flags, !flags::BEFORE_CONTENT);
+            let flags = metadata.stat.flags & !flags::BEFORE_CONTENT;
+            let set = flags::change_flags(made.file, flags, 0);
             self.check(path, "set flags", set);
         }
     }
@@ -167,7 +178,7 @@ impl Attributes<'_> {
         for (name, value) in lists {
             let set = match value {
                 Some(Some(value)) => made.handle().set(name, &value),
-                Some(None) if made.inherits => made.handle().remove(name),
+                Some(None) if made.inherited.lists => made.handle().remove(name),
                 Some(None) => Ok(()),
                 None => Err(Errno::INVAL),
             };

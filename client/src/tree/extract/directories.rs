@@ -7,10 +7,11 @@ use pxar::Metadata;
 use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 use rustix::io::Errno;
 
-use super::attributes::{Attributes, Made, passes_on_lists};
+use super::attributes::{Attributes, Inherited, Made, passes_on_lists};
 use super::options::ExtractOptions;
 use crate::tree::Error;
 use crate::tree::observer::Problem;
+use crate::tree::sys::flags::BEFORE_CONTENT;
 
 /// The directories around what is restored next, from the target on. Each is made once something is
 /// put into it.
@@ -34,8 +35,8 @@ enum State {
     Pending,
     Made {
         directory: OwnedFd,
-        /// New files in it take over access lists.
-        passes_on: bool,
+        /// What new files in it take over.
+        passes_on: Inherited,
     },
     /// Nothing can be restored into it.
     Lost,
@@ -62,7 +63,7 @@ impl<'a> Directories<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(target, flags, Mode::empty());
         let directory = directory.map_err(|error| failed("open")(error.into()))?;
-        let passes_on = passes_on_lists(&directory);
+        let passes_on = begin(&directory, metadata.as_deref(), attributes, b"", None);
         Ok(Self {
             options,
             attributes,
@@ -112,9 +113,9 @@ impl<'a> Directories<'a> {
         }
     }
 
-    /// The directory that was entered last, and whether it passes on access lists; it and those
+    /// The directory that was entered last, and what it passes on; it and those
     /// around it are made if they are not there. None if that is not possible.
-    pub fn current(&mut self) -> Option<(&OwnedFd, bool)> {
+    pub fn current(&mut self) -> Option<(&OwnedFd, Inherited)> {
         for place in 1..self.open.len() {
             let state = self.make(place);
             if let (Some(state), Some(directory)) = (state, self.open.get_mut(place)) {
@@ -155,7 +156,7 @@ impl<'a> Directories<'a> {
     fn make_in(
         &self,
         parent: &OwnedFd,
-        passes_on: bool,
+        passes_on: Inherited,
         directory: &Directory,
         path: &[u8],
     ) -> State {
@@ -186,14 +187,9 @@ impl<'a> Directories<'a> {
                 return State::Lost;
             }
         };
-        let passes_on = match existed {
-            true => passes_on_lists(&file),
-            false => passes_on,
-        };
-        if let Some(metadata) = &directory.metadata {
-            let made = as_made(&file, passes_on);
-            self.attributes.before_content(path, &made, metadata);
-        }
+        let inherited = (!existed).then_some(passes_on);
+        let metadata = directory.metadata.as_deref();
+        let passes_on = begin(&file, metadata, self.attributes, path, inherited);
         State::Made {
             directory: file,
             passes_on,
@@ -217,12 +213,33 @@ impl<'a> Directories<'a> {
     }
 }
 
-fn as_made(directory: &OwnedFd, inherits: bool) -> Made<'_> {
+/// Prepares a directory, new with what it has taken over or old; what it passes on.
+fn begin(
+    directory: &OwnedFd,
+    metadata: Option<&Metadata>,
+    attributes: &Attributes<'_>,
+    path: &[u8],
+    inherited: Option<Inherited>,
+) -> Inherited {
+    let lists = match inherited {
+        Some(inherited) => inherited.lists,
+        None => passes_on_lists(directory),
+    };
+    let Some(metadata) = metadata else {
+        return Inherited { lists, flags: 0 };
+    };
+    let made = as_made(directory, inherited.unwrap_or_default());
+    attributes.before_content(path, &made, metadata);
+    let flags = metadata.stat.flags & BEFORE_CONTENT;
+    Inherited { lists, flags }
+}
+
+fn as_made(directory: &OwnedFd, inherited: Inherited) -> Made<'_> {
     Made {
         directory,
         name: b".",
         file: directory,
         open: true,
-        inherits,
+        inherited,
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::Summary;
-use super::attributes::{Attributes, Made};
+use super::attributes::{Attributes, Inherited, Made};
 use super::content::{Failure, Filler};
 use super::directories::Directories;
 use super::links::{Follow, Restored};
@@ -180,12 +180,12 @@ impl<'a> Extractor<'a> {
             name: last_name(path),
             metadata: &inode.metadata,
         };
-        let Some((directory, inherits)) = self.directories.current() else {
+        let Some((directory, inherited)) = self.directories.current() else {
             return Ok(false);
         };
         let placer = Placer {
             directory,
-            inherits,
+            inherited,
             options: self.options,
             attributes: self.attributes,
         };
@@ -270,7 +270,7 @@ impl<'a> Extractor<'a> {
 /// Puts things into a directory.
 struct Placer<'a> {
     directory: &'a OwnedFd,
-    inherits: bool,
+    inherited: Inherited,
     options: &'a ExtractOptions,
     attributes: &'a Attributes<'a>,
 }
@@ -360,7 +360,7 @@ impl Placer<'_> {
             name: item.name,
             file,
             open,
-            inherits: self.inherits,
+            inherited: self.inherited,
         }
     }
 }

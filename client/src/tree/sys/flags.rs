@@ -48,24 +48,24 @@ pub fn fat_flags(fd: impl AsFd) -> Result<u64> {
     Ok(to_archive(&FAT, get_fat_attributes(fd)?))
 }
 
-/// Sets those of `flags` that are in `which`, and clears no others.
+/// Sets and clears flags; leaves the others as they are.
 ///
 /// # Errors
 /// If that is not allowed, or not possible there.
-pub fn set_flags(fd: impl AsFd, flags: u64, which: u64) -> Result<()> {
-    let flags = flags & which;
-    let chattr = from_archive(&CHATTR, flags);
-    if chattr != 0 {
-        let old = ioctl_getflags(&fd)?;
-        let new = old | IFlags::from_bits_retain(chattr);
+pub fn change_flags(fd: impl AsFd, set: u64, clear: u64) -> Result<()> {
+    let change = |table: &[(u64, u32)], old: u32| {
+        old & !from_archive(table, clear) | from_archive(table, set)
+    };
+    if from_archive(&CHATTR, set | clear) != 0 {
+        let old = ioctl_getflags(&fd)?.bits();
+        let new = change(&CHATTR, old);
         if new != old {
-            ioctl_setflags(&fd, new)?;
+            ioctl_setflags(&fd, IFlags::from_bits_retain(new))?;
         }
     }
-    let fat = from_archive(&FAT, flags);
-    if fat != 0 {
+    if from_archive(&FAT, set | clear) != 0 {
         let old = get_fat_attributes(&fd)?;
-        set_fat_attributes(fd, old | fat)?;
+        set_fat_attributes(fd, change(&FAT, old))?;
     }
     Ok(())
 }
