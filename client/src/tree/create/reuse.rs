@@ -93,7 +93,7 @@ impl Reuser {
         }
         let full = self.run.as_ref().is_some_and(|it| it.queue.len() >= QUEUE);
         if ends_run || full {
-            self.end_run(archiver)?;
+            self.store_run(archiver, !ends_run)?;
         }
         if let Some((start, end)) = range {
             self.last = Some(start);
@@ -118,11 +118,20 @@ impl Reuser {
         &mut self,
         archiver: &mut Archiver<'_, W, P, C>,
     ) -> Result<(), Error> {
+        self.store_run(archiver, false)
+    }
+
+    /// `goes_on` if the next file follows: the rest of the last chunk will be of use to it.
+    fn store_run<W: Write, P: PayloadSink, C: Write>(
+        &mut self,
+        archiver: &mut Archiver<'_, W, P, C>,
+        goes_on: bool,
+    ) -> Result<(), Error> {
         let Some(run) = self.run.take() else {
             return Ok(());
         };
         let cover = self.cover(&run, archiver.payload_position());
-        let base = match cover.filter(|cover| cover.is_worth_it(&run)) {
+        let base = match cover.filter(|cover| cover.is_worth_it(&run, goes_on)) {
             Some(cover) => Some(self.inject(&cover, &run, archiver)?),
             None => None,
         };
@@ -222,9 +231,10 @@ impl Reuser {
 
 impl Cover {
     /// Whether at most a tenth of what these chunks add is of no use.
-    fn is_worth_it(&self, run: &Run) -> bool {
+    fn is_worth_it(&self, run: &Run, goes_on: bool) -> bool {
         let from = self.shared.map_or(self.start, |shared| shared.used);
-        let padding = run.start.saturating_sub(from) + (self.end - run.end);
+        let behind = if goes_on { 0 } else { self.end - run.end };
+        let padding = run.start.saturating_sub(from) + behind;
         let length = run.end - run.start;
         padding.saturating_mul(10) <= length.saturating_add(padding)
     }
