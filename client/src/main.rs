@@ -1,3 +1,5 @@
 //! The program `coffer-client`; see the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    client::cli::run(std::env::args_os())
+}

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Command, CommandFactory as _};
 use clap_complete::{Generator as _, Shell};
+use page::Section;
 
 /// Writes the man pages and shell completions of Coffer's programs.
 #[derive(Debug, clap::Parser)]
@@ -22,18 +23,26 @@ struct Cli {
 /// What is installed beside a program, in its own words.
 struct Program {
     command: Command,
+    section: Section,
     /// Sections after those that the command line makes.
     rest: &'static str,
 }
 
-fn programs() -> [Program; 2] {
+fn programs() -> [Program; 3] {
     [
         Program {
+            command: client::cli::Cli::command(),
+            section: Section::User,
+            rest: include_str!("../pages/coffer-client.1"),
+        },
+        Program {
             command: server::daemon::command::Cli::command(),
+            section: Section::Administration,
             rest: include_str!("../pages/coffer-server.8"),
         },
         Program {
             command: server::cli::Cli::command(),
+            section: Section::Administration,
             rest: include_str!("../pages/coffer-manager.8"),
         },
     ]
@@ -47,10 +56,12 @@ fn main() -> Result<()> {
 
 fn write_all(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)?;
-    for Program { command, rest } in programs() {
+    for program in programs() {
+        let command = program.command;
         let name = command.get_name().to_owned();
-        let text = page::of_program(command.clone(), rest)?;
-        fs::write(directory.join(format!("{name}.8")), text)?;
+        let text = page::of_program(command.clone(), program.section, program.rest)?;
+        let page = format!("{name}.{}", program.section.number());
+        fs::write(directory.join(page), text)?;
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let path = directory.join(shell.file_name(&name));
             fs::write(path, completion(shell, &command))?;
@@ -92,9 +103,10 @@ mod tests {
 
     #[test]
     fn every_command_and_option_has_its_place() {
-        for Program { command, rest } in programs() {
+        for program in programs() {
+            let command = program.command;
             let name = command.get_name().to_owned();
-            let text = page::of_program(command.clone(), rest).unwrap();
+            let text = page::of_program(command.clone(), program.section, program.rest).unwrap();
             let plain = text.replace("\\-", "-");
             let mut built = command;
             built.build();
@@ -133,8 +145,12 @@ mod tests {
             .collect();
         names.sort();
         let expected = [
+            "_coffer-client",
             "_coffer-manager",
             "_coffer-server",
+            "coffer-client.1",
+            "coffer-client.bash",
+            "coffer-client.fish",
             "coffer-manager.8",
             "coffer-manager.bash",
             "coffer-manager.fish",

@@ -5,21 +5,46 @@ use std::io;
 use clap::{ArgAction, Command};
 use clap_mangen::Man;
 
-/// The books that the pages belong to.
-const COMMANDS: &str = "System administration";
+/// The book that the pages about files belong to.
 const FILES: &str = "File formats";
 
+/// For whom a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Everybody.
+    User,
+    /// Who runs a server.
+    Administration,
+}
+
+impl Section {
+    /// The number behind the page's name.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::User => "1",
+            Self::Administration => "8",
+        }
+    }
+
+    fn book(self) -> &'static str {
+        match self {
+            Self::User => "User commands",
+            Self::Administration => "System administration",
+        }
+    }
+}
+
 /// The page of a program with all its commands; `rest` are its last sections.
-pub fn of_program(command: Command, rest: &str) -> io::Result<String> {
+pub fn of_program(command: Command, section: Section, rest: &str) -> io::Result<String> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let title = command.get_name().to_uppercase();
     let man = Man::new(command.clone())
         .title(title)
-        .section("8")
+        .section(section.number())
         .date("")
         .source(release())
-        .manual(COMMANDS);
+        .manual(section.book());
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;

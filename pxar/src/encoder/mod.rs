@@ -14,15 +14,21 @@ use crate::node::{Body, Metadata, mode};
 
 const PAYLOAD_START: u64 = 0x834c_68c2_194a_4ed2;
 const PAYLOAD_TAIL: u64 = 0x6c72_b78b_984c_81b5;
+/// Bytes of a file that are read at once.
+const BUFFER: usize = 256 << 10;
 
 /// Writes an archive while a tree is walked. Of that, only the entries of open directories are in
 /// memory.
+///
+/// It writes many small pieces; what it writes to should gather them.
 #[derive(Debug)]
-pub struct Encoder<W> {
+pub struct Encoder<W, P = W> {
     out: Counted<W>,
     /// Where contents go in an archive in two parts.
-    payload: Option<Counted<W>>,
+    payload: Option<Counted<P>>,
     open: Vec<Directory>,
+    /// What contents are copied through.
+    buffer: Vec<u8>,
 }
 
 /// A directory that did not end yet.
@@ -59,21 +65,18 @@ impl<W: Write> Encoder<W> {
     /// # Errors
     /// If it cannot be written.
     pub fn unified(out: W, root: &Metadata) -> Result<Self, Error> {
-        Self {
-            out: Counted::new(out),
-            payload: None,
-            open: Vec::new(),
-        }
-        .begin(root)
+        Self::new(Counted::new(out), None).begin(root)
     }
+}
 
+impl<W: Write, P: Write> Encoder<W, P> {
     /// Begins an archive in two parts, version 2.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn split(
         out: W,
-        payload: W,
+        payload: P,
         prelude: Option<&[u8]>,
         root: &Metadata,
     ) -> Result<Self, Error> {
@@ -83,12 +86,16 @@ impl<W: Write> Encoder<W> {
             out.item(Item::Prelude, prelude)?;
         }
         payload.header(PAYLOAD_START, 0)?;
+        Self::new(out, Some(payload)).begin(root)
+    }
+
+    fn new(out: Counted<W>, payload: Option<Counted<P>>) -> Self {
         Self {
             out,
-            payload: Some(payload),
+            payload,
             open: Vec::new(),
+            buffer: Vec::new(),
         }
-        .begin(root)
     }
 
     fn begin(mut self, root: &Metadata) -> Result<Self, Error> {
@@ -151,16 +158,14 @@ impl<W: Write> Encoder<W> {
         let at = self.name(name)?;
         let in_payload = if self.payload.is_some() { size } else { 0 };
         metadata::write_attributes(&mut self.out, metadata, mode::FILE)?;
-        let out = match &mut self.payload {
-            None => &mut self.out,
+        let missing = match &mut self.payload {
+            None => self.out.file(content, size, &mut self.buffer)?,
             Some(payload) => {
                 let reference = [payload.position.to_le_bytes(), size.to_le_bytes()];
                 self.out.item(Item::PayloadRef, &reference.concat())?;
-                payload
+                payload.file(content, size, &mut self.buffer)?
             }
         };
-        out.header(Item::Payload.code(), size)?;
-        let missing = out.content(content, size)?;
         self.add(Child {
             hash: hash_name(name),
             at,
@@ -238,6 +243,11 @@ impl<W: Write> Encoder<W> {
         self.payload.as_ref().map(|payload| payload.position)
     }
 
+    /// What the payload is written to.
+    pub fn payload_mut(&mut self) -> Option<&mut P> {
+        self.payload.as_mut().map(|payload| &mut payload.out)
+    }
+
     /// Bytes of the payload that come from elsewhere: chunks of the last backup.
     pub fn skip_payload(&mut self, bytes: u64) {
         if let Some(payload) = &mut self.payload {
@@ -249,7 +259,7 @@ impl<W: Write> Encoder<W> {
     ///
     /// # Errors
     /// If a directory is still open, or it cannot be written.
-    pub fn finish(mut self) -> Result<(W, Option<W>), Error> {
+    pub fn finish(mut self) -> Result<(W, Option<P>), Error> {
         if self.open.len() != 1 {
             return Err(Error::refused("a directory is still open"));
         }
@@ -327,7 +337,11 @@ impl<W: Write> Counted<W> {
     fn header(&mut self, code: u64, len: u64) -> Result<(), Error> {
         let full = len.checked_add(HEADER);
         let full = full.ok_or_else(|| Error::refused("a file is too large"))?;
-        self.bytes(&[code.to_le_bytes(), full.to_le_bytes()].concat())
+        let mut bytes = [0; 16];
+        let (first, second) = bytes.split_at_mut(8);
+        first.copy_from_slice(&code.to_le_bytes());
+        second.copy_from_slice(&full.to_le_bytes());
+        self.bytes(&bytes)
     }
 
     fn item(&mut self, item: Item, content: &[u8]) -> Result<(), Error> {
@@ -340,13 +354,34 @@ impl<W: Write> Counted<W> {
         self.bytes(content)
     }
 
-    /// Writes `size` bytes of `content`, then zeros; how many of those.
-    fn content(&mut self, content: impl Read, size: u64) -> Result<u64, Error> {
-        let copied = io::copy(&mut content.take(size), &mut self.out).map_err(Error::write)?;
-        let missing = size - copied;
-        let zeros = &mut io::repeat(0).take(missing);
+    /// Writes a header and `size` bytes of `content`, then zeros; how many of those.
+    fn file(
+        &mut self,
+        mut content: impl Read,
+        size: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<u64, Error> {
+        self.header(Item::Payload.code(), size)?;
+        buffer.resize(BUFFER, 0);
+        let mut left = size;
+        while left > 0 {
+            let room = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
+            match content.read(&mut buffer[..room]) {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.bytes(&buffer[..count])?;
+                    left -= count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let action = "read what goes into";
+                    return Err(Error::Io { action, source });
+                }
+            }
+        }
+        let zeros = &mut io::repeat(0).take(left);
         io::copy(zeros, &mut self.out).map_err(Error::write)?;
-        self.position += size;
-        Ok(missing)
+        self.position += left;
+        Ok(left)
     }
 }

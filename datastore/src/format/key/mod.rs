@@ -191,6 +191,23 @@ impl KeyConfig {
         Self::wrap(crypt, kdf, passphrase, iv, created, hint)
     }
 
+    /// The same key with another protection; when it was made is kept.
+    pub fn protect(
+        &self,
+        crypt: &CryptConfig,
+        kdf: Kdf,
+        passphrase: &[u8],
+        hint: Option<String>,
+        env: &Env,
+    ) -> Result<Self, FormatError> {
+        let created = self.created.clone();
+        let protected = Self::new(crypt, kdf, passphrase, hint, env)?;
+        Ok(Self {
+            created,
+            ..protected
+        })
+    }
+
     fn wrap(
         crypt: &CryptConfig,
         kdf: Option<KeyDerivation>,

@@ -1,0 +1,236 @@
+//! Directories: an archive in one part with its part of the catalog, or in two parts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use api_types::names::{ArchiveName, BackupDir};
+use datastore::format::catalog::CatalogWriter;
+use datastore::format::index::{AnyIndexReader, IndexFile as _};
+
+use super::run::Backup;
+use super::spec::Spec;
+use super::text;
+use crate::session::chunked::ChunkedStream;
+use crate::session::task::Task;
+use crate::session::upload::both;
+use crate::session::{IndexKind, Progress, ReaderSession, Report, Uploaded, split_names};
+use crate::tree::chunker::{ChunkSize, Chunker, PayloadChunker};
+use crate::tree::create::{Previous, PreviousChunk, Summary, create_split, create_unified};
+use crate::tree::observer::{Observer, Problem};
+
+type Stream = ChunkedStream<Chunker>;
+
+/// The catalog, which all archives in one part have together.
+pub(super) struct Catalog {
+    writer: CatalogWriter<Stream>,
+    done: Task<Result<Uploaded>>,
+}
+
+/// Tells the user of single files.
+struct Problems(Arc<dyn Report>);
+
+impl Observer for Problems {
+    fn problem(&self, path: &Path, problem: &Problem) {
+        let path = path.as_os_str().as_encoded_bytes().escape_ascii();
+        self.0.warn(&format!("'{path}': {problem}"));
+    }
+}
+
+impl Backup<'_> {
+    /// An archive in one part.
+    pub(super) async fn unified(&mut self, spec: &Spec) -> Result<()> {
+        let mut catalog = match self.catalog.take() {
+            Some(catalog) => catalog,
+            None => self.new_catalog().await?,
+        };
+        let name = spec.name().clone();
+        self.learn(&name).await;
+        let progress = self.progress(&name);
+        let upload = self.session.upload(&name, IndexKind::Dynamic, &progress);
+        let (upload, size) = (upload.await?, self.options.chunk_size);
+        let mut stream = ChunkedStream::new(Chunker::new(size), size, upload.sink);
+        let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
+        let observer = Problems(Arc::clone(&self.report));
+        let mut writer = catalog.writer;
+        let produced = self.env.blocking(move || {
+            writer.start_directory(name.as_str().as_bytes())?;
+            let part = Some(&mut writer);
+            let summary = create_unified(&root, &options, &mut stream, part, &observer)?;
+            writer.end_directory()?;
+            stream.finish()?;
+            anyhow::Ok((summary, writer))
+        });
+        let uploaded = async {
+            tokio::select! {
+                uploaded = upload.done => uploaded,
+                early = &mut catalog.done => Err(early.err().unwrap_or_else(|| {
+                    anyhow!("the catalog ended before its archives")
+                })),
+            }
+        };
+        let work = both(produced, uploaded);
+        let ((summary, writer), uploaded) = self.during(&progress, work).await?;
+        catalog.writer = writer;
+        self.catalog = Some(catalog);
+        self.problems += summary.problems;
+        self.add(spec.name().client_name(), &uploaded)
+    }
+
+    async fn new_catalog(&self) -> Result<Catalog> {
+        let name: ArchiveName = ArchiveName::CATALOG.parse()?;
+        let progress = Progress::new(name.client_name(), None);
+        let upload = self.session.upload(&name, IndexKind::Dynamic, &progress);
+        let (upload, size) = (upload.await?, ChunkSize::CATALOG);
+        let stream = ChunkedStream::new(Chunker::new(size), size, upload.sink);
+        // Its first bytes do not make a chunk: nothing blocks here.
+        Ok(Catalog {
+            writer: CatalogWriter::new(stream)?,
+            done: upload.done,
+        })
+    }
+
+    /// Ends the catalog, if there is one.
+    pub(super) async fn finish_catalog(&mut self) -> Result<()> {
+        let Some(catalog) = self.catalog.take() else {
+            return Ok(());
+        };
+        let Catalog { writer, done } = catalog;
+        let produced = self.env.blocking(move || {
+            writer.finish()?.finish()?;
+            anyhow::Ok(())
+        });
+        let ((), uploaded) = both(produced, done).await?;
+        self.manifest.add_file(uploaded.info)?;
+        let size = text::bytes(uploaded.statistics.size);
+        self.report
+            .info(&format!("Uploaded backup catalog ({size})"));
+        Ok(())
+    }
+
+    /// An archive in two parts; with `reuse`, what is unchanged since the last one is not read.
+    pub(super) async fn split(&mut self, spec: &Spec, reuse: bool) -> Result<()> {
+        let (metadata, payload) = split_names(spec.name())?;
+        // Held until the archive is there: it serves the old one.
+        let previous = match reuse {
+            true => self.previous(&metadata, &payload).await,
+            false => None,
+        };
+        self.learn(&metadata).await;
+        if previous.is_none() {
+            self.learn(&payload).await;
+        }
+        let reused = previous.is_some();
+        let progress = self.progress(&payload);
+        let session = &self.session;
+        let first = session
+            .upload(&metadata, IndexKind::Dynamic, &progress)
+            .await?;
+        let second = session
+            .upload(&payload, IndexKind::Dynamic, &progress)
+            .await?;
+        let size = self.options.chunk_size;
+        let mut tree = ChunkedStream::new(Chunker::new(size), size, first.sink);
+        let mut contents = ChunkedStream::new(PayloadChunker::new(size), size, second.sink);
+        let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
+        let observer = Problems(Arc::clone(&self.report));
+        let produced = self.env.blocking(move || {
+            let (tree_out, contents_out) = (&mut tree, &mut contents);
+            let summary =
+                create_split(&root, &options, tree_out, contents_out, previous, &observer)?;
+            tree.finish()?;
+            contents.finish()?;
+            anyhow::Ok(summary)
+        });
+        let uploaded = async { tokio::try_join!(first.done, second.done) };
+        let work = both(produced, uploaded);
+        let (summary, (tree, contents)) = self.during(&progress, work).await?;
+        self.problems += summary.problems;
+        if reused {
+            self.tell_reuse(&summary);
+        }
+        self.add(metadata.client_name(), &tree)?;
+        if summary.reuse.chunks > 0 {
+            let Summary { reuse, .. } = &summary;
+            let (bytes, chunks) = (text::bytes(reuse.chunk_bytes), reuse.chunks);
+            self.report.info(&format!(
+                "{}: reused {bytes} from previous snapshot for unchanged files ({chunks} chunks)",
+                payload.client_name()
+            ));
+        }
+        self.add(payload.client_name(), &contents)
+    }
+
+    fn tell_reuse(&self, summary: &Summary) {
+        let files = summary.files + summary.hard_links;
+        for line in text::reuse(&summary.reuse, files, summary.hard_links) {
+            self.report.info(&line);
+        }
+    }
+
+    /// The last backup's archive, if it is there and can be part of this one.
+    async fn previous(&self, metadata: &ArchiveName, payload: &ArchiveName) -> Option<Previous> {
+        let manifest = self.previous.as_ref()?;
+        let mut found = Vec::new();
+        for name in [metadata, payload] {
+            match manifest.lookup_file(name.as_str()) {
+                Some(file) if self.session.can_reuse(file) => found.push(file),
+                Some(_) => self.report.info(&format!(
+                    "{name} of the last backup has another encryption mode, all files are read"
+                )),
+                None => self.report.info(&format!(
+                    "Previous manifest does not contain an archive called '{name}', skipping \
+                     download.."
+                )),
+            }
+        }
+        let [_, contents] = found[..] else {
+            return None;
+        };
+        let open = async {
+            let dir = manifest.backup_dir();
+            let tree = self.old_tree(&dir, metadata).await?;
+            let payload = self.session.previous_index(contents).await?;
+            anyhow::Ok(Previous {
+                metadata: tree,
+                payload: chunks(&payload)?,
+            })
+        };
+        match open.await {
+            Ok(previous) => {
+                self.report.info(&format!(
+                    "Using previous index as metadata reference for '{metadata}'"
+                ));
+                Some(previous)
+            }
+            Err(error) => {
+                self.report.warn(&format!(
+                    "the last backup cannot be used to find unchanged files, all are read: {error:#}"
+                ));
+                None
+            }
+        }
+    }
+
+    async fn old_tree(
+        &self,
+        dir: &BackupDir,
+        name: &ArchiveName,
+    ) -> Result<Arc<dyn pxar::ReadAt + Send + Sync>> {
+        let key = self.options.protection.crypt.key();
+        let (remote, ns) = (self.remote, &self.options.ns);
+        let reader = ReaderSession::open(remote, ns, dir, key, None, &self.env).await?;
+        Ok(Arc::new(reader.archive(name).await?))
+    }
+}
+
+fn chunks(index: &AnyIndexReader) -> Result<Vec<PreviousChunk>> {
+    let entry = |entry: Result<datastore::format::ChunkReadInfo, _>| {
+        let entry = entry.context("a bad index of the last backup")?;
+        Ok(PreviousChunk {
+            end: entry.range.end,
+            digest: entry.digest,
+        })
+    };
+    index.entries().map(entry).collect()
+}

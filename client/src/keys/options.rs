@@ -1,0 +1,208 @@
+//! Which key a command line means.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use api_types::status::CryptMode;
+
+use super::file::{self, KeyFile, Source};
+use super::master::{self, MasterKey};
+use crate::remote::dirs::Dirs;
+
+/// Keys as they are given.
+#[derive(Clone, Debug, Default)]
+pub struct KeyOptions {
+    /// `--keyfile`
+    pub keyfile: Option<PathBuf>,
+    /// `--keyfd`
+    pub keyfd: Option<u32>,
+    /// `--master-pubkey-file`
+    pub master_pubkey_file: Option<PathBuf>,
+    /// `--master-pubkey-fd`
+    pub master_pubkey_fd: Option<u32>,
+    /// `--crypt-mode`
+    pub crypt_mode: Option<CryptMode>,
+}
+
+/// What a backup is protected with.
+#[derive(Debug)]
+pub struct BackupKeys {
+    /// How.
+    pub mode: CryptMode,
+    /// The key; always there unless the mode is `none`.
+    pub key: Option<KeyFile>,
+    /// Who else can read it.
+    pub master: Option<MasterKey>,
+}
+
+impl KeyOptions {
+    /// For a backup: a key that is named, or lies where it does by default, means that it is
+    /// encrypted, unless a mode is given.
+    pub fn for_backup(&self, dirs: &Dirs) -> Result<BackupKeys> {
+        let named = named(
+            ("--keyfile", self.keyfile.as_ref()),
+            ("--keyfd", self.keyfd),
+        )?;
+        if self.crypt_mode == Some(CryptMode::None) {
+            if named.is_some() {
+                bail!("--crypt-mode none needs no key: leave --keyfile and --keyfd away");
+            }
+            return Ok(BackupKeys {
+                mode: CryptMode::None,
+                key: None,
+                master: None,
+            });
+        }
+        let Some(key) = named.or_else(|| existing(file::default_path(dirs))) else {
+            return match self.crypt_mode {
+                Some(mode) => bail!(
+                    "--crypt-mode {mode} needs a key: give --keyfile, or make one by `key create`"
+                ),
+                None => Ok(BackupKeys {
+                    mode: CryptMode::None,
+                    key: None,
+                    master: self.named_master()?.map(MasterKey::read).transpose()?,
+                }),
+            };
+        };
+        let master = self.named_master()?;
+        let master = master.or_else(|| existing(master::default_path(dirs)));
+        Ok(BackupKeys {
+            mode: self.crypt_mode.unwrap_or(CryptMode::Encrypt),
+            key: Some(KeyFile::read(key)?),
+            master: master.map(MasterKey::read).transpose()?,
+        })
+    }
+
+    /// For reading: the key that is named, or lies where it does by default.
+    pub fn for_restore(&self, dirs: &Dirs) -> Result<Option<KeyFile>> {
+        let key = named(
+            ("--keyfile", self.keyfile.as_ref()),
+            ("--keyfd", self.keyfd),
+        )?;
+        if self.crypt_mode == Some(CryptMode::None) {
+            return Ok(None);
+        }
+        let key = key.or_else(|| existing(file::default_path(dirs)));
+        key.map(KeyFile::read).transpose()
+    }
+
+    fn named_master(&self) -> Result<Option<Source>> {
+        named(
+            ("--master-pubkey-file", self.master_pubkey_file.as_ref()),
+            ("--master-pubkey-fd", self.master_pubkey_fd),
+        )
+    }
+}
+
+fn named(path: (&str, Option<&PathBuf>), fd: (&str, Option<u32>)) -> Result<Option<Source>> {
+    match (path.1, fd.1) {
+        (Some(_), Some(_)) => bail!("{} and {} exclude each other", path.0, fd.0),
+        (Some(path), None) => Ok(Some(Source::Path(path.clone()))),
+        (None, fd) => Ok(fd.map(Source::Fd)),
+    }
+}
+
+fn existing(path: Option<PathBuf>) -> Option<Source> {
+    path.filter(|path| path.exists()).map(Source::Default)
+}
+
+#[cfg(test)]
+mod tests {
+    use datastore::env::Env;
+    use datastore::format::{CryptConfig, Kdf, KeyConfig};
+
+    use super::*;
+
+    fn key_file(path: &std::path::Path) {
+        let crypt = CryptConfig::new([1; 32]).unwrap();
+        let key = KeyConfig::new(&crypt, Kdf::None, b"", None, &Env::system()).unwrap();
+        std::fs::write(path, key.to_json().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_named_key_counts_before_the_default_one_and_the_mode_before_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = |name: &str| Dirs {
+            config: Some(dir.path().join(name)),
+            runtime: None,
+        };
+        let (empty, full) = (dirs("empty"), dirs("full"));
+        std::fs::create_dir(dir.path().join("full")).unwrap();
+        key_file(&dir.path().join("full/encryption-key.json"));
+        key_file(&dir.path().join("named"));
+        let named = Some(dir.path().join("named"));
+        let encrypt = Some(CryptMode::Encrypt);
+        let sign = Some(CryptMode::SignOnly);
+        // (key, mode, directory) -> mode, and whether the default key is used
+        for (keyfile, crypt_mode, dirs, expected) in [
+            (None, None, &empty, Ok((CryptMode::None, None))),
+            (None, None, &full, Ok((CryptMode::Encrypt, Some(true)))),
+            (
+                named.clone(),
+                None,
+                &full,
+                Ok((CryptMode::Encrypt, Some(false))),
+            ),
+            (
+                named.clone(),
+                sign,
+                &empty,
+                Ok((CryptMode::SignOnly, Some(false))),
+            ),
+            (None, sign, &full, Ok((CryptMode::SignOnly, Some(true)))),
+            (
+                None,
+                Some(CryptMode::None),
+                &full,
+                Ok((CryptMode::None, None)),
+            ),
+            (None, encrypt, &empty, Err("needs a key")),
+            (
+                named.clone(),
+                Some(CryptMode::None),
+                &full,
+                Err("needs no key"),
+            ),
+        ] {
+            let case = format!("{keyfile:?} {crypt_mode:?}");
+            let options = KeyOptions {
+                keyfile,
+                crypt_mode,
+                ..KeyOptions::default()
+            };
+            let found = options.for_backup(dirs);
+            match expected {
+                Ok((mode, default)) => {
+                    let found = found.unwrap();
+                    assert_eq!(found.mode, mode, "{case}");
+                    let is_default = |key: &KeyFile| matches!(key.source(), Source::Default(_));
+                    assert_eq!(found.key.as_ref().map(is_default), default, "{case}");
+                }
+                Err(reason) => {
+                    let error = found.unwrap_err().to_string();
+                    assert!(error.contains(reason), "{case}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_once_and_is_one() {
+        let both = KeyOptions {
+            keyfile: Some("/nowhere".into()),
+            keyfd: Some(3),
+            ..KeyOptions::default()
+        };
+        let error = both.for_restore(&Dirs::default()).unwrap_err().to_string();
+        assert!(error.contains("exclude each other"), "{error}");
+        let missing = KeyOptions {
+            keyfile: Some("/nowhere".into()),
+            ..KeyOptions::default()
+        };
+        let error = format!("{:#}", missing.for_restore(&Dirs::default()).unwrap_err());
+        assert!(error.contains("/nowhere"), "{error}");
+        let none = KeyOptions::default().for_restore(&Dirs::default());
+        assert!(none.unwrap().is_none());
+    }
+}

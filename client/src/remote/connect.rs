@@ -1,0 +1,239 @@
+//! Opens connections: every address of the server in turn, TLS, trust; again if nobody answered.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use api_types::digest::Fingerprint;
+use datastore::env::Env;
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::dirs::Dirs;
+use super::fingerprints::KnownServers;
+use super::repository::Repository;
+use super::secret::Secret;
+use super::trust::{self, Verdict, judge};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How to connect, and as whom.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Of the server's certificate, where no authority vouches for it.
+    pub fingerprint: Option<Fingerprint>,
+    /// The password or the token's secret; otherwise it is asked for.
+    pub password: PasswordSource,
+    /// Whether a person may be asked.
+    pub interactive: bool,
+    /// Where fingerprints and tickets are remembered.
+    pub dirs: Dirs,
+    /// Logs in although there is a ticket from before.
+    pub fresh_login: bool,
+    /// How often it is tried to connect, while nobody answers.
+    pub attempts: u32,
+    /// Clock and pauses.
+    pub env: Env,
+}
+
+/// Where a password comes from.
+#[derive(Clone, Debug)]
+pub enum PasswordSource {
+    /// `PBS_PASSWORD`, `PBS_PASSWORD_FD`, `PBS_PASSWORD_FILE`, `PBS_PASSWORD_CMD`, looked at when
+    /// it is needed.
+    Environment,
+    /// This one.
+    Given(Secret),
+}
+
+impl ConnectOptions {
+    /// As the environment says; asks where there is a terminal.
+    pub fn from_environment() -> Result<Self> {
+        let variable = "PBS_FINGERPRINT";
+        let fingerprint = std::env::var(variable).ok().filter(|text| !text.is_empty());
+        let fingerprint = fingerprint.map(|text| text.parse());
+        Ok(Self {
+            fingerprint: fingerprint.transpose().context(variable)?,
+            dirs: Dirs::of_user(),
+            interactive: std::io::stdin().is_terminal(),
+            ..Self::with_password(PasswordSource::Environment)
+        })
+    }
+
+    /// Never asks, and remembers nothing.
+    #[must_use]
+    pub fn with_password(password: PasswordSource) -> Self {
+        Self {
+            fingerprint: None,
+            password,
+            interactive: false,
+            dirs: Dirs::default(),
+            fresh_login: false,
+            attempts: 3,
+            env: Env::system(),
+        }
+    }
+
+    /// The password.
+    pub(super) async fn password(&self, repository: &Repository) -> Result<Secret> {
+        let found = match &self.password {
+            PasswordSource::Given(secret) => Some(secret.clone()),
+            PasswordSource::Environment => Secret::from_environment("PBS_PASSWORD")?,
+        };
+        if let Some(secret) = found {
+            return Ok(secret);
+        }
+        let user = repository.user();
+        if !self.interactive {
+            bail!(
+                "no password for {user} is given: set PBS_PASSWORD, PBS_PASSWORD_FILE, \
+                 PBS_PASSWORD_FD or PBS_PASSWORD_CMD, or log in once on a terminal"
+            );
+        }
+        let question = match user.is_token() {
+            true => format!("Secret of \"{user}\""),
+            false => format!("Password for \"{user}\""),
+        };
+        self.env.blocking(move || Secret::ask(&question)).await
+    }
+}
+
+/// A connection for requests one after the other.
+pub(super) type Sender = SendRequest<Full<bytes::Bytes>>;
+
+/// Makes connections to one server.
+#[derive(Debug)]
+pub(super) struct Connector {
+    repository: Repository,
+    options: ConnectOptions,
+    known: KnownServers,
+}
+
+impl Connector {
+    pub(super) fn new(repository: Repository, options: ConnectOptions) -> Self {
+        let known = KnownServers::new(&options.dirs);
+        Self {
+            repository,
+            options,
+            known,
+        }
+    }
+
+    pub(super) const fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    pub(super) const fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
+    /// A connection to the server, which was found to be the one that is meant.
+    pub(super) async fn connect(&self) -> Result<Sender> {
+        let server = self.repository.server();
+        let tcp = self
+            .open()
+            .await
+            .with_context(|| format!("failed to connect to {server}"))?;
+        let sender = self.secure(tcp).await;
+        sender.with_context(|| format!("failed to connect to {server}"))
+    }
+
+    async fn secure(&self, tcp: TcpStream) -> Result<Sender> {
+        let handshake = trust::handshake(self.repository.host(), tcp);
+        let (tls, seen) = self.in_time(handshake).await??;
+        let given = self.options.fingerprint.as_ref();
+        let known = self.known.get(&self.repository);
+        match judge(&seen, given, known.as_ref()) {
+            Verdict::Accept => {}
+            Verdict::Reject(why) => bail!(why),
+            Verdict::Ask(fingerprint, why)
+                if self.options.interactive && std::io::stderr().is_terminal() =>
+            {
+                self.ask(fingerprint, why).await?;
+            }
+            Verdict::Ask(fingerprint, why) => {
+                bail!("{why}; if it is the right one, set PBS_FINGERPRINT={fingerprint}")
+            }
+        }
+        let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
+        tokio::spawn(async move {
+            // Whoever waits for an answer hears of it.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    async fn ask(&self, fingerprint: Fingerprint, why: String) -> Result<()> {
+        let server = self.repository.server();
+        let answer = self.options.env.blocking(move || {
+            eprint!("{server}: {why}\nAre you sure you want to continue connecting? (y/n): ");
+            std::io::stderr().flush()?;
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer)?;
+            Ok::<_, std::io::Error>(answer)
+        });
+        let answer = answer.await.context("failed to ask for the fingerprint")?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            bail!("the fingerprint {fingerprint} was not accepted");
+        }
+        if let Err(error) = self.known.put(&self.repository, &fingerprint) {
+            eprintln!("The fingerprint is not remembered: {error:#}");
+        }
+        Ok(())
+    }
+
+    /// Tries all addresses, several times if need be.
+    async fn open(&self) -> Result<TcpStream> {
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 1;
+        loop {
+            let error = match self.open_once().await {
+                Ok(tcp) => return Ok(tcp),
+                Err(error) => error,
+            };
+            if attempt >= self.options.attempts {
+                return Err(error);
+            }
+            let server = self.repository.server();
+            eprintln!(
+                "No connection to {server} ({error:#}); trying again in {} s",
+                pause.as_secs()
+            );
+            self.options.env.sleep(pause).await;
+            pause *= 2;
+            attempt += 1;
+        }
+    }
+
+    async fn open_once(&self) -> Result<TcpStream> {
+        let (host, port) = (self.repository.host(), self.repository.port());
+        let addresses = self.in_time(tokio::net::lookup_host((host, port))).await?;
+        let addresses =
+            addresses.with_context(|| format!("failed to look up the address of {host:?}"))?;
+        let mut last = anyhow!("{host:?} has no address");
+        for address in addresses {
+            match self.in_time(TcpStream::connect(address)).await {
+                Ok(Ok(tcp)) => {
+                    // Only latency is lost if this fails.
+                    let _ = tcp.set_nodelay(true);
+                    return Ok(tcp);
+                }
+                Ok(Err(error)) => last = anyhow!("{address}: {error}"),
+                Err(timeout) => last = timeout.context(address),
+            }
+        }
+        Err(last)
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            result = work => Ok(result),
+            () = self.options.env.sleep(CONNECT_TIMEOUT) => {
+                bail!("no answer within {} s", CONNECT_TIMEOUT.as_secs())
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A whole restore.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use api_types::names::{ArchiveName, ArchiveType};
+use datastore::env::Env;
+use pxar::ReadAt as _;
+
+use super::options::{Options, Target};
+use super::{files, raw};
+use crate::backup::text;
+use crate::remote::Remote;
+use crate::session::progress::per_second;
+use crate::session::{Limiter, Progress, ReaderSession, Report};
+
+/// What came of a restore.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Bytes of the archive, or of the files that were wanted of it.
+    pub bytes: u64,
+    /// Files that could not be restored as they were; each was reported.
+    pub problems: u64,
+}
+
+/// A restore under way.
+struct Restore<'a> {
+    options: &'a Options,
+    reader: ReaderSession,
+    report: Arc<dyn Report>,
+    env: &'a Env,
+}
+
+/// Restores an archive.
+pub async fn run(
+    remote: &Remote,
+    options: &Options,
+    report: Arc<dyn Report>,
+    env: &Env,
+) -> Result<Outcome> {
+    if let (Some(key), Some(source)) = (&options.key, &options.key_source) {
+        report.info(&format!("Using encryption key from '{source}'.."));
+        report.info(&format!("Fingerprint: {}", key.fingerprint().short_id()));
+    }
+    let limiter = options
+        .rate
+        .map(|rate| Limiter::new(env, rate, options.burst));
+    let (ns, dir, key) = (&options.ns, &options.dir, options.key.clone());
+    let reader = ReaderSession::open(remote, ns, dir, key, limiter, env).await?;
+    let restore = Restore {
+        options,
+        reader,
+        report,
+        env,
+    };
+    let done = restore.archive().await;
+    done.with_context(|| {
+        let name = options.archive.client_name();
+        format!("failed to restore {name} to {}", options.target)
+    })
+}
+
+impl Restore<'_> {
+    async fn archive(&self) -> Result<Outcome> {
+        let name = &self.options.archive;
+        let is_files = name.client_name().ends_with(".pxar");
+        match (name.archive_type(), &self.options.target) {
+            (Some(ArchiveType::Blob), _) => self.blob(name).await,
+            (Some(_), Target::Path(path)) if is_files => self.files(name, path).await,
+            (Some(_), Target::Stdout) if is_files => {
+                self.one_part(name)?;
+                self.stream(name).await
+            }
+            (Some(_), _) => self.stream(name).await,
+            (None, _) => bail!("'{name}' is not the name of an archive"),
+        }
+    }
+
+    /// An archive in two parts is not one stream.
+    fn one_part(&self, name: &ArchiveName) -> Result<()> {
+        let (metadata, payload) = crate::session::split_names(name)?;
+        if self
+            .reader
+            .manifest()
+            .lookup_file(metadata.as_str())
+            .is_some()
+        {
+            bail!(
+                "{} is stored in two parts; restore it into a directory, or one after the other: \
+                 {} and {}",
+                name.client_name(),
+                metadata.client_name(),
+                payload.client_name()
+            );
+        }
+        Ok(())
+    }
+
+    async fn blob(&self, name: &ArchiveName) -> Result<Outcome> {
+        let content = match name.as_str() {
+            ArchiveName::MANIFEST => self.reader.manifest().to_json_pretty()?,
+            ArchiveName::CLIENT_LOG => self.reader.client_log().await?,
+            _ => self.reader.blob(name).await?,
+        };
+        let bytes = content.len() as u64;
+        let (target, overwrite) = self.output();
+        let write = move || raw::write_bytes(&content, &target, overwrite);
+        self.env.blocking(write).await?;
+        Ok(Outcome { bytes, problems: 0 })
+    }
+
+    async fn stream(&self, name: &ArchiveName) -> Result<Outcome> {
+        let archive = self.reader.archive(name).await?;
+        let size = archive.size();
+        let progress = Progress::new(name.client_name(), Some(size));
+        let archive = archive.streaming().counted(&progress);
+        let (target, overwrite) = self.output();
+        let write = move || raw::write_archive(&archive, &target, overwrite);
+        let done = self.during(&progress, write).await?;
+        self.tell(size, done.1);
+        Ok(Outcome {
+            bytes: size,
+            problems: 0,
+        })
+    }
+
+    async fn files(&self, name: &ArchiveName, target: &Path) -> Result<Outcome> {
+        let archive = self.reader.pxar(name).await?;
+        let size = files::size(&archive);
+        let progress = Progress::new(name.client_name(), Some(size));
+        let archive = archive.counted(&progress);
+        let (options, report) = (self.options.clone(), Arc::clone(&self.report));
+        let whole = options.paths.is_empty() && options.extract.patterns.is_empty();
+        let target = target.to_owned();
+        let work = move || files::restore(&archive, &options, &target, report);
+        let (summary, duration) = self.during(&progress, work).await?;
+        let bytes = if whole { size } else { summary.bytes };
+        self.tell(bytes, duration);
+        Ok(Outcome {
+            bytes,
+            problems: summary.problems,
+        })
+    }
+
+    /// Where a file goes, and whether one that is there may be overwritten.
+    fn output(&self) -> (Target, bool) {
+        let overwrite = self.options.extract.overwrite.files;
+        (self.options.target.clone(), overwrite)
+    }
+
+    /// Reports progress while a thread works; gives how long it did, too.
+    async fn during<T: Send + 'static>(
+        &self,
+        progress: &Progress,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<(T, Duration)> {
+        let start = self.env.now();
+        let work = self.env.blocking(work);
+        let done = progress.during(self.env, &*self.report, work).await?;
+        Ok((done, self.env.now() - start))
+    }
+
+    fn tell(&self, bytes: u64, duration: Duration) {
+        let time = match duration.as_millis() {
+            ..100 => "<0.1".to_owned(),
+            _ => format!("{:.1}", duration.as_secs_f64()),
+        };
+        self.report.info(&format!(
+            "restore complete ({} processed in {time}s, average {}/s)",
+            text::bytes(bytes),
+            text::bytes(per_second(bytes, duration))
+        ));
+    }
+}

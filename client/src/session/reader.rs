@@ -1,0 +1,271 @@
+//! A reader session: the files of a snapshot, each checked against the manifest.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use api_types::digest::Digest;
+use api_types::names::{ArchiveName, BackupDir, BackupNamespace};
+use api_types::status::CryptMode;
+use bytes::Bytes;
+use datastore::env::Env;
+use datastore::format::{
+    CryptConfig, DataBlob, FileInfo, MAX_BLOB_PLAIN, MAX_CHUNK_ENCODED, MAX_CHUNK_PLAIN, Manifest,
+};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::runtime::Handle;
+
+use super::archive::Archive;
+use super::cache::Cache;
+use super::connection::Connection;
+use super::crypt::chunk_digest;
+use super::files::{MAX_INDEX, MAX_MANIFEST, index_of};
+use super::limiter::Limiter;
+use super::open;
+use super::task::Task;
+use super::workers::Workers;
+use crate::remote::Remote;
+
+const PROTOCOL: &str = "proxmox-backup-reader-protocol-v1";
+/// Plain chunks that are kept, for all archives together.
+const CACHE: u64 = 96 << 20;
+/// A blob as it is stored.
+const MAX_BLOB_ENCODED: u64 = MAX_BLOB_PLAIN + 44;
+
+/// A session. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ReaderSession(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connection: Connection,
+    key: Option<Arc<CryptConfig>>,
+    manifest: Manifest,
+    workers: Workers,
+    limiter: Option<Limiter>,
+    cache: Cache<Fetch>,
+    handle: Handle,
+}
+
+/// A chunk on its way, or there.
+pub(super) type Fetch = Shared<BoxFuture<'static, Result<Bytes, Arc<anyhow::Error>>>>;
+
+/// Which chunk is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) encrypted: bool,
+}
+
+impl ReaderSession {
+    /// Opens a session and reads the manifest, which must be signed with `key` if it is signed and
+    /// there is one.
+    pub async fn open(
+        remote: &Remote,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+        key: Option<Arc<CryptConfig>>,
+        limiter: Option<Limiter>,
+        env: &Env,
+    ) -> Result<Self> {
+        let query = open::query(remote, ns, dir);
+        let connection = open::connect(remote, "/reader", PROTOCOL, query)
+            .await
+            .with_context(|| format!("failed to open snapshot {dir}"))?;
+        let read = async {
+            let target = format!("download?file-name={}", ArchiveName::MANIFEST);
+            let raw = connection.download(&target, MAX_MANIFEST).await?;
+            let manifest = Manifest::from_blob(&DataBlob::from_bytes(raw)?, None)?;
+            if let Some(key) = &key {
+                manifest.verify_signature(key)?;
+            }
+            anyhow::Ok(manifest)
+        };
+        let manifest = read.await;
+        let manifest = manifest.with_context(|| format!("failed to read the manifest of {dir}"))?;
+        ensure!(
+            manifest.backup_dir() == *dir,
+            "the manifest of {dir} is that of another snapshot, {}",
+            manifest.backup_dir()
+        );
+        Ok(Self(Arc::new(Inner {
+            connection,
+            key,
+            manifest,
+            workers: Workers::new(env),
+            limiter,
+            cache: Cache::new(CACHE),
+            handle: Handle::current(),
+        })))
+    }
+
+    /// What is in the snapshot.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// The manifest's entry of a file.
+    pub fn file(&self, name: &ArchiveName) -> Result<&FileInfo> {
+        let manifest = self.manifest();
+        manifest.lookup_file(name.as_str()).with_context(|| {
+            let names = manifest.files().iter();
+            let names: Vec<_> = names.map(|file| file.filename.client_name()).collect();
+            let name = name.client_name();
+            format!("the snapshot has no '{name}', only: {}", names.join(", "))
+        })
+    }
+
+    /// The content of a blob.
+    pub async fn blob(&self, name: &ArchiveName) -> Result<Vec<u8>> {
+        let file = self.file(name)?;
+        let target = format!("download?file-name={name}");
+        let read = async {
+            let raw = self.0.download(&target, MAX_BLOB_ENCODED).await?;
+            let blob = DataBlob::from_bytes(raw)?;
+            ensure!(
+                blob.raw_size() == file.size && blob.raw_csum() == *file.csum.as_bytes(),
+                "it is not the file that the manifest lists"
+            );
+            if blob.is_encrypted() {
+                self.0.key(file)?;
+            }
+            let inner = Arc::clone(&self.0);
+            let decoded = move || blob.decode(inner.key.as_deref(), MAX_BLOB_PLAIN);
+            Ok(self.0.workers.run(decoded).await??)
+        };
+        let content: Result<_> = read.await;
+        content.with_context(|| format!("failed to read {name}"))
+    }
+
+    /// The log of the client that made the backup, which no manifest lists.
+    pub async fn client_log(&self) -> Result<Vec<u8>> {
+        let name = ArchiveName::CLIENT_LOG;
+        let target = format!("download?file-name={name}");
+        let raw = self.0.download(&target, MAX_BLOB_ENCODED).await;
+        let blob = DataBlob::from_bytes(raw.with_context(|| format!("failed to read {name}"))?)?;
+        blob.verify_crc()?;
+        Ok(blob.decode(self.0.key.as_deref(), MAX_BLOB_PLAIN)?)
+    }
+
+    /// An archive of chunks.
+    pub async fn archive(&self, name: &ArchiveName) -> Result<Archive> {
+        let file = self.file(name)?;
+        let encrypted = file.crypt_mode == CryptMode::Encrypt;
+        if encrypted {
+            self.0.key(file)?;
+        }
+        let target = format!("download?file-name={name}");
+        let read = async {
+            let raw = self.0.download(&target, MAX_INDEX).await?;
+            index_of(file, raw)
+        };
+        let index = read.await;
+        let index = index.with_context(|| format!("failed to read the index of {name}"))?;
+        Ok(Archive::new(self.clone(), name, index, encrypted))
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    /// Most bytes that it makes sense to read ahead.
+    pub(super) fn ahead(&self) -> u64 {
+        self.0.cache.limit() / 2
+    }
+
+    /// Fetches a chunk, unless it is there or on its way.
+    pub(super) fn chunk(&self, wanted: Wanted) -> Fetch {
+        let make = || {
+            let (inner, handle) = (Arc::clone(&self.0), self.handle());
+            let task = Task::spawn(handle, async move {
+                let fetched = inner.fetch(wanted).await;
+                if fetched.is_err() {
+                    // Who asks again may have more luck.
+                    inner.cache.remove(&wanted.digest);
+                }
+                fetched
+            });
+            task.map(|fetched| fetched.map_err(Arc::new))
+                .boxed()
+                .shared()
+        };
+        self.0.cache.get(&wanted.digest, wanted.size, make)
+    }
+}
+
+impl Inner {
+    /// Downloads something of length.
+    async fn download(&self, target: &str, limit: u64) -> Result<Bytes> {
+        let download = self.connection.download(target, limit);
+        match &self.limiter {
+            Some(limiter) => limiter.during(download, |raw| raw.len() as u64).await,
+            None => download.await,
+        }
+    }
+
+    /// The key for an encrypted file.
+    fn key(&self, file: &FileInfo) -> Result<&CryptConfig> {
+        if let Some(key) = &self.key {
+            return Ok(key);
+        }
+        let name = &file.filename;
+        match self.manifest.key_fingerprint()? {
+            Some(key) => bail!(
+                "{name} is encrypted with the key {}; give it by --keyfile",
+                key.short_id()
+            ),
+            None => bail!("{name} is encrypted; give its key by --keyfile"),
+        }
+    }
+
+    async fn fetch(self: &Arc<Self>, wanted: Wanted) -> Result<Bytes> {
+        let digest = wanted.digest;
+        let target = format!("chunk?digest={digest}");
+        let read = async {
+            let raw = self.download(&target, MAX_CHUNK_ENCODED).await?;
+            let inner = Arc::clone(self);
+            let decode = move || decode(&raw, &wanted, inner.key.as_deref());
+            self.workers.run(decode).await?
+        };
+        let chunk: Result<_> = read.await;
+        chunk.with_context(|| format!("failed to read chunk {digest}"))
+    }
+}
+
+/// The plain data of a chunk, if it is what the index says.
+fn decode(raw: &Bytes, wanted: &Wanted, key: Option<&CryptConfig>) -> Result<Bytes> {
+    let blob = DataBlob::from_bytes(raw.clone())?;
+    blob.verify_crc()?;
+    let is = |encrypted| {
+        if encrypted {
+            "encrypted"
+        } else {
+            "not encrypted"
+        }
+    };
+    ensure!(
+        blob.is_encrypted() == wanted.encrypted,
+        "it is {}, its archive is {}",
+        is(blob.is_encrypted()),
+        is(wanted.encrypted)
+    );
+    let key = key.filter(|_| wanted.encrypted);
+    let plain = match blob.plain(key, MAX_CHUNK_PLAIN)? {
+        // As it is stored: no copy.
+        std::borrow::Cow::Borrowed(plain) => raw.slice_ref(plain),
+        std::borrow::Cow::Owned(plain) => Bytes::from(plain),
+    };
+    ensure!(
+        plain.len() as u64 == wanted.size,
+        "it has {} bytes, not {}",
+        plain.len(),
+        wanted.size
+    );
+    ensure!(
+        chunk_digest(key, &plain) == wanted.digest,
+        "its content is not what its digest says"
+    );
+    Ok(plain)
+}

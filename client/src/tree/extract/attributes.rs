@@ -1,0 +1,203 @@
+//! What is known of a file beside what is in it, onto the file.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use pxar::{Metadata, Mtime, mode};
+use rustix::fs::{
+    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat, fchmod, fchown,
+    fstat, futimens, statat, utimensat,
+};
+use rustix::io::{Errno, Result};
+
+use super::options::Ignore;
+use crate::tree::report::Reporter;
+use crate::tree::sys::xattr::Handle;
+use crate::tree::sys::{acl, flags, project};
+
+const FCAPS: &[u8] = b"security.capability";
+/// Bits of a mode that lend rights of the owner.
+const SET_ID: u32 = 0o6000;
+
+/// A file that was made, and where.
+pub struct Made<'a> {
+    /// In which directory.
+    pub directory: &'a OwnedFd,
+    /// By which name.
+    pub name: &'a [u8],
+    /// Itself.
+    pub file: &'a OwnedFd,
+    /// Whether that was opened to be read or written.
+    pub open: bool,
+    /// What it has taken over from its directory.
+    pub inherited: Inherited,
+}
+
+/// What new files in a directory take over from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inherited {
+    /// Access lists.
+    pub lists: bool,
+    /// Flags that were restored to it.
+    pub flags: u64,
+}
+
+impl Made<'_> {
+    fn handle(&self) -> Handle<'_> {
+        match self.open {
+            true => Handle::new(self.file),
+            false => Handle::path_only(self.file),
+        }
+    }
+
+    fn change_owner(&self, uid: u32, gid: u32) -> Result<()> {
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        match self.open {
+            true => fchown(self.file, uid, gid),
+            false => chownat(
+                self.directory,
+                self.name,
+                uid,
+                gid,
+                AtFlags::SYMLINK_NOFOLLOW,
+            ),
+        }
+    }
+
+    fn owner(&self) -> Result<(u32, u32)> {
+        let stat = match self.open {
+            true => fstat(self.file)?,
+            false => statat(self.directory, self.name, AtFlags::SYMLINK_NOFOLLOW)?,
+        };
+        Ok((stat.st_uid, stat.st_gid))
+    }
+
+    fn change_mode(&self, mode: u32) -> Result<()> {
+        let mode = Mode::from_raw_mode(mode);
+        match self.open {
+            true => fchmod(self.file, mode),
+            // Leads to the file itself, which is no link.
+            false => chmod(self.handle().proc_path(), mode),
+        }
+    }
+
+    fn change_mtime(&self, mtime: Mtime) -> Result<()> {
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: mtime.secs,
+                tv_nsec: mtime.nanos.into(),
+            },
+        };
+        match self.open {
+            true => futimens(self.file, &times),
+            false => utimensat(self.directory, self.name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        }
+    }
+}
+
+/// Restores what is known of files; what is not possible is reported.
+pub struct Attributes<'a> {
+    pub ignore: Ignore,
+    pub reporter: &'a Reporter<'a>,
+}
+
+impl Attributes<'_> {
+    /// What must be there before anything is in the file.
+    pub fn before_content(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
+        let flags = metadata.stat.flags & flags::BEFORE_CONTENT;
+        let set = flags::change_flags(made.file, flags, made.inherited.flags & !flags);
+        self.check(path, "set flags", set);
+    }
+
+    /// All the rest.
+    pub fn after_content(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
+        let kind = metadata.stat.file_type();
+        let handle = made.handle();
+        if !self.ignore.xattrs {
+            for xattr in &metadata.xattrs {
+                let set = handle.set(&xattr.name, &xattr.value);
+                self.check(path, "set extended attributes", set);
+            }
+        }
+        let owned = self.owner(path, made, metadata);
+        if let Some(fcaps) = &metadata.fcaps {
+            self.check(path, "set capabilities", handle.set(FCAPS, fcaps));
+        }
+        if kind != mode::SYMLINK {
+            if !self.ignore.permissions {
+                // Rights of another owner than the archive's are nobody's to give.
+                let lent = if owned { 0 } else { SET_ID };
+                let mode = metadata.stat.permissions() & !lent;
+                self.check(path, "set permissions", made.change_mode(mode));
+            }
+            self.access_lists(path, made, metadata);
+        }
+        if let Some(id) = metadata.quota_project_id
+            && matches!(kind, mode::FILE | mode::DIRECTORY)
+        {
+            let set = project::set_project_id(made.file, id);
+            self.check(path, "set the quota project", set);
+        }
+        let set = made.change_mtime(metadata.stat.mtime);
+        self.check(path, "set the time of modification", set);
+        if matches!(kind, mode::FILE | mode::DIRECTORY) {
+            let flags = metadata.stat.flags & !flags::BEFORE_CONTENT;
+            let set = flags::change_flags(made.file, flags, 0);
+            self.check(path, "set flags", set);
+        }
+    }
+
+    /// Restores the owner; whether the file has that of the archive now.
+    fn owner(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) -> bool {
+        let wanted = (metadata.stat.uid, metadata.stat.gid);
+        if made.owner() == Ok(wanted) {
+            return true;
+        }
+        if self.ignore.ownership {
+            return false;
+        }
+        let set = made.change_owner(wanted.0, wanted.1);
+        self.check(path, "set the owner", set);
+        set.is_ok()
+    }
+
+    fn access_lists(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
+        if self.ignore.acls {
+            return;
+        }
+        let mut lists = vec![(
+            acl::ACCESS,
+            acl::access_value(&metadata.acl, &metadata.stat),
+        )];
+        if metadata.stat.file_type() == mode::DIRECTORY {
+            lists.push((acl::DEFAULT, acl::default_value(&metadata.acl)));
+        }
+        for (name, value) in lists {
+            let set = match value {
+                Some(Some(value)) => made.handle().set(name, &value),
+                Some(None) if made.inherited.lists => made.handle().remove(name),
+                Some(None) => Ok(()),
+                None => Err(Errno::INVAL),
+            };
+            self.check(path, "set access lists", set);
+        }
+    }
+
+    fn check(&self, path: &[u8], action: &'static str, result: Result<()>) {
+        match result {
+            Ok(()) => {}
+            Err(error @ (Errno::PERM | Errno::NOTSUP | Errno::NOTTY | Errno::NOSYS)) => {
+                self.reporter.denied(path, action, error);
+            }
+            Err(error) => self.reporter.refused(path, action, error),
+        }
+    }
+}
+
+/// Whether new files in a directory take over access lists from it.
+pub fn passes_on_lists(directory: &OwnedFd) -> bool {
+    Handle::new(&directory.as_fd()).has(acl::DEFAULT)
+}

@@ -1,0 +1,245 @@
+//! The directories around what is restored.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use pxar::Metadata;
+use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+use rustix::io::Errno;
+
+use super::attributes::{Attributes, Inherited, Made, passes_on_lists};
+use super::options::ExtractOptions;
+use crate::tree::Error;
+use crate::tree::observer::Problem;
+use crate::tree::sys::flags::BEFORE_CONTENT;
+
+/// The directories around what is restored next, from the target on. Each is made once something is
+/// put into it.
+pub struct Directories<'a> {
+    options: &'a ExtractOptions,
+    attributes: &'a Attributes<'a>,
+    open: Vec<Directory>,
+}
+
+/// A directory of the archive whose end was not reached.
+struct Directory {
+    name: Vec<u8>,
+    metadata: Option<Box<Metadata>>,
+    /// Whether all that is in it is wanted.
+    wanted: bool,
+    state: State,
+}
+
+enum State {
+    /// Not made.
+    Pending,
+    Made {
+        directory: OwnedFd,
+        /// What new files in it take over.
+        passes_on: Inherited,
+    },
+    /// Nothing can be restored into it.
+    Lost,
+}
+
+impl<'a> Directories<'a> {
+    /// Opens the target, which is made if it is not there. What is known of it is restored at its
+    /// end, if given.
+    pub fn open(
+        target: &Path,
+        options: &'a ExtractOptions,
+        attributes: &'a Attributes<'a>,
+        metadata: Option<Box<Metadata>>,
+        wanted: bool,
+    ) -> Result<Self, Error> {
+        let failed = |action: &'static str| {
+            move |source: std::io::Error| Error::Io {
+                action,
+                path: target.to_path_buf(),
+                source,
+            }
+        };
+        std::fs::create_dir_all(target).map_err(failed("make"))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = open(target, flags, Mode::empty());
+        let directory = directory.map_err(|error| failed("open")(error.into()))?;
+        let passes_on = begin(&directory, metadata.as_deref(), attributes, b"", None);
+        Ok(Self {
+            options,
+            attributes,
+            open: vec![Directory {
+                name: Vec::new(),
+                metadata,
+                wanted,
+                state: State::Made {
+                    directory,
+                    passes_on,
+                },
+            }],
+        })
+    }
+
+    /// Enters a directory of the archive.
+    pub fn enter(&mut self, name: &[u8], metadata: Box<Metadata>, wanted: bool) {
+        let state = match self.is_lost() {
+            true => State::Lost,
+            false => State::Pending,
+        };
+        self.open.push(Directory {
+            name: name.to_vec(),
+            metadata: Some(metadata),
+            wanted,
+            state,
+        });
+    }
+
+    /// Whether all that is in the directory that was entered last is wanted.
+    pub fn is_wanted(&self) -> bool {
+        self.open.last().is_some_and(|it| it.wanted)
+    }
+
+    /// Whether nothing can be restored into the directory that was entered last.
+    pub fn is_lost(&self) -> bool {
+        self.open
+            .last()
+            .is_some_and(|it| matches!(it.state, State::Lost))
+    }
+
+    /// The target.
+    pub fn target(&self) -> Option<&OwnedFd> {
+        match &self.open.first()?.state {
+            State::Made { directory, .. } => Some(directory),
+            State::Pending | State::Lost => None,
+        }
+    }
+
+    /// The directory that was entered last, and what it passes on; it and those
+    /// around it are made if they are not there. None if that is not possible.
+    pub fn current(&mut self) -> Option<(&OwnedFd, Inherited)> {
+        for place in 1..self.open.len() {
+            let state = self.make(place);
+            if let (Some(state), Some(directory)) = (state, self.open.get_mut(place)) {
+                directory.state = state;
+            }
+        }
+        match &self.open.last()?.state {
+            State::Made {
+                directory,
+                passes_on,
+            } => Some((directory, *passes_on)),
+            State::Pending | State::Lost => None,
+        }
+    }
+
+    /// Makes a directory unless that was tried before.
+    fn make(&self, place: usize) -> Option<State> {
+        let directory = self.open.get(place)?;
+        let parent = self.open.get(place.checked_sub(1)?)?;
+        match (&directory.state, &parent.state) {
+            (
+                State::Pending,
+                State::Made {
+                    directory: parent,
+                    passes_on,
+                },
+            ) => {
+                let names = self.open.get(1..=place).unwrap_or_default();
+                let names: Vec<&[u8]> = names.iter().map(|it| it.name.as_slice()).collect();
+                let path = names.join(&b'/');
+                Some(self.make_in(parent, *passes_on, directory, &path))
+            }
+            (State::Pending, State::Lost) => Some(State::Lost),
+            _ => None,
+        }
+    }
+
+    fn make_in(
+        &self,
+        parent: &OwnedFd,
+        passes_on: Inherited,
+        directory: &Directory,
+        path: &[u8],
+    ) -> State {
+        let reporter = self.attributes.reporter;
+        let name = directory.name.as_slice();
+        let mode = match self.options.ignore.permissions {
+            true => 0o777,
+            false => 0o700,
+        };
+        let existed = match mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => false,
+            Err(Errno::EXIST) if self.options.allow_existing_dirs => true,
+            Err(Errno::EXIST) => {
+                let (what, option) = ("a directory", "--allow-existing-dirs");
+                reporter.problem(path, Problem::Exists { what, option });
+                return State::Lost;
+            }
+            Err(error) => {
+                reporter.refused(path, "make the directory", error);
+                return State::Lost;
+            }
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(parent, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(error) => {
+                reporter.refused(path, "restore into what is there, as a directory,", error);
+                return State::Lost;
+            }
+        };
+        let inherited = (!existed).then_some(passes_on);
+        let metadata = directory.metadata.as_deref();
+        let passes_on = begin(&file, metadata, self.attributes, path, inherited);
+        State::Made {
+            directory: file,
+            passes_on,
+        }
+    }
+
+    /// Leaves the directory at `path`, which was entered last: what is known of it is restored.
+    pub fn leave(&mut self, path: &[u8]) {
+        let Some(directory) = self.open.pop() else {
+            return;
+        };
+        if let State::Made {
+            directory: file,
+            passes_on,
+        } = &directory.state
+            && let Some(metadata) = &directory.metadata
+        {
+            let made = as_made(file, *passes_on);
+            self.attributes.after_content(path, &made, metadata);
+        }
+    }
+}
+
+/// Prepares a directory, new with what it has taken over or old; what it passes on.
+fn begin(
+    directory: &OwnedFd,
+    metadata: Option<&Metadata>,
+    attributes: &Attributes<'_>,
+    path: &[u8],
+    inherited: Option<Inherited>,
+) -> Inherited {
+    let lists = match inherited {
+        Some(inherited) => inherited.lists,
+        None => passes_on_lists(directory),
+    };
+    let Some(metadata) = metadata else {
+        return Inherited { lists, flags: 0 };
+    };
+    let made = as_made(directory, inherited.unwrap_or_default());
+    attributes.before_content(path, &made, metadata);
+    let flags = metadata.stat.flags & BEFORE_CONTENT;
+    Inherited { lists, flags }
+}
+
+fn as_made(directory: &OwnedFd, inherited: Inherited) -> Made<'_> {
+    Made {
+        directory,
+        name: b".",
+        file: directory,
+        open: true,
+        inherited,
+    }
+}

@@ -1,0 +1,83 @@
+//! What is told while work on a tree goes on.
+
+use std::io;
+use std::path::Path;
+
+/// Who hears of single files. Called from the thread that does the work.
+pub trait Observer {
+    /// This file is stored or restored next; its path begins below the root.
+    fn entry(&self, path: &Path) {
+        let _ = path;
+    }
+
+    /// Something was not possible for one file; the work goes on.
+    fn problem(&self, path: &Path, problem: &Problem);
+}
+
+/// What can be wrong with a single file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The system refused something.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refused something, and will refuse of other files for the same reason.
+    #[error("cannot {action}: {source}; further files of which this is true are only counted")]
+    Denied {
+        /// What was attempted.
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It was there when its directory was read, and is no more.
+    #[error("it vanished while it was backed up")]
+    Vanished,
+    /// It became shorter while it was read.
+    #[error("it shrank while it was read; its last {missing} bytes are stored as zeros")]
+    Shrank {
+        /// Bytes that were zero-filled.
+        missing: u64,
+    },
+    /// It became longer while it was read.
+    #[error("it grew while it was read; it is stored up to its first length of {size} bytes")]
+    Grew {
+        /// How much of it is stored.
+        size: u64,
+    },
+    /// A line of a file with patterns makes no sense.
+    #[error("pattern '{pattern}': {why}")]
+    Pattern {
+        /// The line.
+        pattern: String,
+        /// What is wrong with it.
+        why: super::pattern::Invalid,
+    },
+    /// The previous backup cannot be used to recognise unchanged files.
+    #[error("the previous backup cannot be used, all files are read: {source}")]
+    Previous {
+        /// The cause.
+        #[source]
+        source: pxar::Error,
+    },
+    /// Something is in its place that may not be replaced.
+    #[error("{what} exists; allow it to be replaced by {option}")]
+    Exists {
+        /// What is there.
+        what: &'static str,
+        /// The option that would allow it.
+        option: &'static str,
+    },
+    /// The archive has something that cannot be restored.
+    #[error("{why}")]
+    Refused {
+        /// Why not.
+        why: String,
+    },
+}

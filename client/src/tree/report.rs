@@ -1,0 +1,98 @@
+//! Telling what is wrong with single files.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::tree::Error;
+use crate::tree::observer::{Observer, Problem};
+
+/// Tells the observer, and counts.
+pub struct Reporter<'a> {
+    observer: &'a dyn Observer,
+    problems: Cell<u64>,
+    denied: RefCell<HashSet<(&'static str, Errno)>>,
+    /// Where none is tolerated, the first problem.
+    failure: RefCell<Option<(PathBuf, Problem)>>,
+    strict: bool,
+}
+
+impl<'a> Reporter<'a> {
+    pub fn new(observer: &'a dyn Observer) -> Self {
+        Self {
+            observer,
+            problems: Cell::new(0),
+            denied: RefCell::default(),
+            failure: RefCell::default(),
+            strict: false,
+        }
+    }
+
+    /// Keeps the first problem for [`Reporter::check`] if `strict`.
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Fails if there was a problem and none is tolerated.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.failure.take() {
+            Some((path, problem)) => Err(Error::File { path, problem }),
+            None => Ok(()),
+        }
+    }
+
+    pub fn entry(&self, path: &[u8]) {
+        self.observer.entry(as_path(path));
+    }
+
+    pub fn problem(&self, path: &[u8], problem: Problem) {
+        self.problems.set(self.problems.get() + 1);
+        if !self.strict {
+            self.observer.problem(as_path(path), &problem);
+        } else if self.failure.borrow().is_none() {
+            let failure = (as_path(path).to_path_buf(), problem);
+            self.failure.replace(Some(failure));
+        }
+    }
+
+    /// What the system refused.
+    pub fn refused(&self, path: &[u8], action: &'static str, error: Errno) {
+        self.problem(path, refusal(action, error));
+    }
+
+    /// What the system refused, and will refuse of other files for the same reason: told once,
+    /// counted each time.
+    pub fn denied(&self, path: &[u8], action: &'static str, error: Errno) {
+        if self.denied.borrow_mut().insert((action, error)) {
+            let source = io::Error::from(error);
+            self.problem(path, Problem::Denied { action, source });
+        } else {
+            self.problems.set(self.problems.get() + 1);
+        }
+    }
+
+    /// How many problems there were.
+    pub fn problems(&self) -> u64 {
+        self.problems.get()
+    }
+}
+
+/// What the system refused. What is not there any more has vanished since its name was read.
+fn refusal(action: &'static str, error: Errno) -> Problem {
+    match error {
+        Errno::NOENT | Errno::STALE => Problem::Vanished,
+        error => Problem::Io {
+            action,
+            source: io::Error::from(error),
+        },
+    }
+}
+
+pub fn as_path(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}

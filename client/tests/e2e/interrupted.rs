@@ -1,0 +1,160 @@
+//! Whoever is killed in the middle leaves nothing behind, and the next backup works.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use crate::client::{Client, ended};
+use crate::daemon::{STORES, World};
+use crate::tree::noise;
+
+/// Long enough for anything to happen on a busy machine.
+const PATIENCE: usize = 600;
+
+/// Waits until something is as it should be.
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE {
+        if reached() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    panic!("it never came: {what}");
+}
+
+/// Stages of a backup, by what its client has said when they begin.
+const STAGES: [&str; 3] = ["Client name", "as first.img.fidx", "as second.img.fidx"];
+
+fn files(dir: &Path) -> Vec<String> {
+    ["first", "second"]
+        .iter()
+        .zip([2 << 20, 24 << 20])
+        .map(|(name, size)| {
+            let path = dir.join(name);
+            std::fs::write(&path, noise(size, usize::try_from(size).unwrap())).unwrap();
+            format!("{name}.img:{}", path.display())
+        })
+        .collect()
+}
+
+/// Starts a backup that takes its time, and waits until it has said something.
+fn begun(client: &Client, number: i64, specs: &[String], stage: &str) -> Child {
+    let specs = specs.iter().map(String::as_str);
+    let specs: Vec<_> = specs.chain(["--rate", "2MiB", "--burst", "1MiB"]).collect();
+    let mut child = client
+        .command(&client.backup_line("half", number, &specs))
+        .spawn()
+        .unwrap();
+    let stderr = child.stderr.as_mut().unwrap();
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&said).contains(stage) {
+        assert_eq!(
+            stderr.read(&mut byte).unwrap(),
+            1,
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+        said.push(byte[0]);
+    }
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args([name, &pid])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_nothing() {
+    let world = World::new();
+    for store in STORES {
+        let client = Client::new(&world, store);
+        let dir = tempfile::tempdir().unwrap();
+        let specs = files(dir.path());
+        let mut number = 0;
+        for stage in STAGES {
+            for (name, code) in [("-KILL", None), ("-TERM", Some(143)), ("-INT", Some(130))] {
+                let child = begun(&client, number, &specs, stage);
+                signal(&child, name);
+                let ran = ended(child);
+                assert_eq!(ran.code, code, "{stage} {name}: {ran}");
+                // The server notices by itself.
+                until("no snapshot", || client.snapshots().is_empty());
+                number += 1;
+            }
+        }
+        let lines: Vec<_> = specs.iter().map(String::as_str).collect();
+        client.back_up("half", number, &lines);
+        assert_eq!(client.snapshots().len(), 1);
+        let second = client.read("half", number, "second.img", &[]);
+        assert!(second == std::fs::read(dir.path().join("second")).unwrap());
+        client.ok(&[
+            "snapshot",
+            "forget",
+            &crate::client::snapshot("half", number),
+        ]);
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_is_missed() {
+    let mut world = World::new();
+    let dir = tempfile::tempdir().unwrap();
+    let specs = files(dir.path());
+    let lines: Vec<_> = specs.iter().map(String::as_str).collect();
+    for (number, stage) in (0..).zip(&STAGES[1..]) {
+        let mut halves: Vec<_> = STORES
+            .iter()
+            .map(|store| begun(&Client::new(&world, store), number, &specs, stage))
+            .collect();
+        world.daemon.kill();
+        for child in halves.drain(..) {
+            let ran = ended(child);
+            assert_eq!(ran.code, Some(1), "{ran}");
+            assert!(ran.stderr.contains("Error: "), "{ran}");
+            assert!(!ran.stderr.contains("panicked"), "{ran}");
+        }
+        world.restart();
+    }
+    for store in STORES {
+        let client = Client::new(&world, store);
+        let finished = client
+            .snapshots()
+            .into_iter()
+            .filter(|(_, finished)| *finished);
+        assert_eq!(finished.count(), 0);
+        client.back_up("half", 10, &lines);
+        let second = client.read("half", 10, "second.img", &[]);
+        assert!(second == std::fs::read(dir.path().join("second")).unwrap());
+    }
+}
+
+#[test]
+fn a_restore_whose_server_is_killed_fails() {
+    let mut world = World::new();
+    let client = Client::new(&world, "local");
+    let dir = tempfile::tempdir().unwrap();
+    let specs = files(dir.path());
+    let lines: Vec<_> = specs.iter().map(String::as_str).collect();
+    client.back_up("whole", 0, &lines);
+    let target = dir.path().join("target");
+    let line = crate::client::restore_line(
+        "whole",
+        0,
+        "second.img",
+        target.to_str().unwrap(),
+        &["--rate", "2MiB"],
+    );
+    let child = client.command(&line).spawn().unwrap();
+    until("the restored file", || target.exists());
+    world.daemon.kill();
+    let ran = ended(child);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.stderr.contains("Error: "), "{ran}");
+    assert!(!target.exists(), "half a file stays");
+}

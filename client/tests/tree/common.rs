@@ -1,0 +1,284 @@
+//! What the tests of trees share.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api_types::digest::Digest;
+use client::tree::chunker::{ChunkSize, Chunker, PayloadChunker};
+use client::tree::create::{
+    CreateOptions, PayloadSink, Previous, PreviousChunk, ReusedChunk, Summary, create_split,
+    create_unified,
+};
+use client::tree::observer::{Observer, Problem};
+use datastore::format::catalog::CatalogWriter;
+use openssl::sha::sha256;
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use pxar::{At, Body, Decoder, Node, Place, Step};
+
+/// Notes all problems.
+#[derive(Debug, Default)]
+pub struct Notes(pub RefCell<Vec<(PathBuf, String)>>);
+
+impl Observer for Notes {
+    fn problem(&self, path: &Path, problem: &Problem) {
+        let note = (path.to_path_buf(), problem.to_string());
+        self.0.borrow_mut().push(note);
+    }
+}
+
+impl Notes {
+    /// Those of a path.
+    pub fn of(&self, path: &str) -> Vec<String> {
+        let notes = self.0.borrow();
+        let of = notes.iter().filter(|(at, _)| at == Path::new(path));
+        of.map(|(_, note)| note.clone()).collect()
+    }
+
+    pub fn none(&self) {
+        assert_eq!(*self.0.borrow(), []);
+    }
+}
+
+/// Chunks in order, as an index has them.
+#[derive(Clone, Debug, Default)]
+pub struct Chunks {
+    pub entries: Vec<(Digest, u64)>,
+    pub stored: HashMap<Digest, Vec<u8>>,
+}
+
+impl Chunks {
+    /// Of a stream that is cut by content.
+    pub fn of(stream: &[u8], size: ChunkSize) -> Self {
+        let mut chunker = Chunker::new(size);
+        let mut chunks = Self::default();
+        let mut rest = stream;
+        while !rest.is_empty() {
+            let cut = match chunker.scan(rest) {
+                0 => rest.len(),
+                cut => cut,
+            };
+            chunks.push(rest[..cut].to_vec());
+            rest = &rest[cut..];
+        }
+        chunks
+    }
+
+    pub fn push(&mut self, chunk: Vec<u8>) {
+        let digest = Digest::from_bytes(sha256(&chunk));
+        self.entries.push((digest, chunk.len() as u64));
+        self.stored.insert(digest, chunk);
+    }
+
+    pub fn stream(&self) -> Vec<u8> {
+        let chunks = self.entries.iter().map(|it| self.stored[&it.0].as_slice());
+        chunks.collect::<Vec<_>>().concat()
+    }
+
+    pub fn index(&self) -> Vec<PreviousChunk> {
+        let mut end = 0;
+        let entries = self.entries.iter().map(|(digest, size)| {
+            end += size;
+            let digest = *digest;
+            PreviousChunk { end, digest }
+        });
+        entries.collect()
+    }
+}
+
+/// Cuts a payload, with the chunks of the previous one at hand.
+pub struct Payload {
+    chunker: PayloadChunker,
+    /// Not scanned yet.
+    piece: Vec<u8>,
+    chunk: Vec<u8>,
+    pub chunks: Chunks,
+}
+
+impl Payload {
+    pub fn new(size: ChunkSize, previous: Option<&Chunks>) -> Self {
+        let stored = previous.map(|it| it.stored.clone()).unwrap_or_default();
+        let entries = Vec::new();
+        Self {
+            chunker: PayloadChunker::new(size),
+            piece: Vec::new(),
+            chunk: Vec::new(),
+            chunks: Chunks { entries, stored },
+        }
+    }
+
+    fn scan(&mut self) {
+        let piece = std::mem::take(&mut self.piece);
+        let mut rest = &piece[..];
+        loop {
+            match self.chunker.scan(rest) {
+                0 => break,
+                cut => {
+                    self.chunk.extend_from_slice(&rest[..cut]);
+                    self.chunks.push(std::mem::take(&mut self.chunk));
+                    rest = &rest[cut..];
+                }
+            }
+        }
+        self.chunk.extend_from_slice(rest);
+    }
+
+    fn end(&mut self) {
+        self.scan();
+        if !self.chunk.is_empty() {
+            self.chunks.push(std::mem::take(&mut self.chunk));
+        }
+    }
+}
+
+impl Write for Payload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = PayloadChunker::PIECE - self.piece.len();
+        let taken = bytes.len().min(room);
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if taken == room {
+            self.scan();
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl PayloadSink for Payload {
+    fn suggest_boundary(&mut self, position: u64) {
+        self.chunker.suggest(position);
+    }
+
+    fn inject(&mut self, chunks: &[ReusedChunk]) -> io::Result<()> {
+        self.end();
+        self.chunker.inject(chunks.iter().map(|it| it.size).sum());
+        for chunk in chunks {
+            let known = self.chunks.stored.get(&chunk.digest);
+            assert_eq!(known.map(|it| it.len() as u64), Some(chunk.size));
+            self.chunks.entries.push((chunk.digest, chunk.size));
+        }
+        Ok(())
+    }
+}
+
+/// An archive in two parts.
+#[derive(Clone, Debug, Default)]
+pub struct Split {
+    pub metadata: Vec<u8>,
+    pub payload: Chunks,
+}
+
+impl Split {
+    pub fn previous(&self) -> Previous {
+        Previous {
+            metadata: Arc::new(Bytes(self.metadata.clone())),
+            payload: self.payload.index(),
+        }
+    }
+}
+
+/// Bytes in memory.
+#[derive(Clone, Debug)]
+pub struct Bytes(pub Vec<u8>);
+
+impl pxar::ReadAt for Bytes {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.as_slice().read_at(buffer, offset)
+    }
+}
+
+/// Stores a tree in one part, with its catalog.
+pub fn unified(root: &Path, options: &CreateOptions, notes: &Notes) -> (Vec<u8>, Vec<u8>, Summary) {
+    let mut catalog = CatalogWriter::new(Vec::new()).unwrap();
+    catalog.start_directory(b"root.pxar.didx").unwrap();
+    let mut archive = Vec::new();
+    let summary = create_unified(root, options, &mut archive, Some(&mut catalog), notes).unwrap();
+    catalog.end_directory().unwrap();
+    (archive, catalog.finish().unwrap(), summary)
+}
+
+/// Stores a tree in two parts.
+pub fn split(
+    root: &Path,
+    options: &CreateOptions,
+    size: ChunkSize,
+    previous: Option<&Split>,
+    notes: &Notes,
+) -> (Split, Summary) {
+    let mut metadata = Vec::new();
+    let mut payload = Payload::new(size, previous.map(|it| &it.payload));
+    let known = previous.map(Split::previous);
+    let summary = create_split(root, options, &mut metadata, &mut payload, known, notes).unwrap();
+    payload.end();
+    let payload = payload.chunks;
+    (Split { metadata, payload }, summary)
+}
+
+/// Where two streams differ first, since they are long.
+pub fn assert_same(ours: &[u8], theirs: &[u8]) {
+    if ours == theirs {
+        return;
+    }
+    let differ = ours.iter().zip(theirs).position(|(a, b)| a != b);
+    let around = |stream: &[u8]| {
+        let at = differ.unwrap_or_default();
+        let start = at.saturating_sub(64);
+        stream[start..(at + 64).min(stream.len())]
+            .escape_ascii()
+            .to_string()
+    };
+    assert_eq!(differ, None, "\n{}\n{}", around(ours), around(theirs));
+    assert_eq!(ours.len(), theirs.len());
+}
+
+/// Runs a number of generated cases, always the same.
+pub fn runner(cases: u32) -> TestRunner {
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    TestRunner::new_with_rng(config, rng)
+}
+
+/// A path, what is there unless it is the end of a directory, and what is in it.
+pub type Listed = (Vec<u8>, Option<Node>, Option<Vec<u8>>);
+
+/// All of an archive, but where in the payload contents are.
+pub fn listed(archive: &Split) -> Vec<Listed> {
+    let payload = archive.payload.stream();
+    let inputs = (At::new(&archive.metadata[..]), Some(At::new(&payload[..])));
+    let mut decoder = Decoder::new(inputs.0, inputs.1).unwrap();
+    let mut listed = Vec::new();
+    while let Some(step) = decoder.step().unwrap() {
+        let content = decoder.contents().unwrap().map(|mut reader| {
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content).unwrap();
+            content
+        });
+        let node = match step {
+            Step::Leave => None,
+            Step::Enter(mut node) => {
+                if let Node::Inode(inode) = &mut node
+                    && let Body::File(payload) = &mut inode.body
+                {
+                    payload.place = Place::Inline(0);
+                }
+                Some(node)
+            }
+        };
+        listed.push((decoder.path().to_vec(), node, content));
+    }
+    listed
+}

@@ -1,0 +1,11 @@
+//! Trees of files to archives and back, on the real file system.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+mod differences;
+mod fixtures;
+mod generated;
+mod hostile;
+mod mounts;
+mod reuse;
+mod round_trip;
