@@ -10,6 +10,8 @@ SHELL := /bin/bash
 
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 CARGO_DENY_VERSION := 0.20.2
+# What the client is measured against.
+RESTIC_VERSION := v0.18.1
 
 # What `make bench` runs: all rows unless told, each so many times.
 ROWS ?=
@@ -41,7 +43,7 @@ ROUNDS ?= 50
 SEED ?= 1
 
 .PHONY: help demo tour test mutants bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
-	deny deb deb-test ci setup setup-deb minio interop-venv cargo-deny
+	deny deb deb-test ci setup setup-deb minio restic interop-venv cargo-deny
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,7 +68,7 @@ mutants: setup ## drop each rule of the collection in turn, and see its tests fa
 
 # All rows; RUNS=n runs (the median counts), ROWS=a,b for some of them, which leaves docs/benchmarks.md
 # as it is.
-bench: setup minio ## measure against the baseline; ROWS=a,b RUNS=n
+bench: setup minio restic ## measure against the baseline; ROWS=a,b RUNS=n
 	cargo run --locked --release -p bench -- --runs '$(RUNS)' --rows '$(ROWS)'
 
 fuzz: setup ## fuzz each target for MINUTES=10, two at a time; TARGET=name for one
@@ -144,6 +146,12 @@ minio: ## install MinIO if it is missing
 		command -v go > /dev/null || { echo "error: go is needed to install MinIO" >&2; exit 1; }; \
 		echo "installing MinIO $(MINIO_VERSION)"; \
 		go install github.com/minio/minio@$(MINIO_VERSION); \
+	fi
+
+restic: ## install restic, which the client is measured against, if it is missing
+	@if ! "$$(go env GOPATH)/bin/restic" version 2> /dev/null | grep -q 'restic $(RESTIC_VERSION:v%=%) '; then \
+		echo "installing restic $(RESTIC_VERSION)"; \
+		go install github.com/restic/restic/cmd/restic@$(RESTIC_VERSION); \
 	fi
 
 interop-venv: setup

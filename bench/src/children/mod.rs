@@ -2,10 +2,12 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`client`] | `coffer-client` |
 //! | [`collection`] | a garbage collection |
 //! | [`daemon`] | `coffer-server` |
 //! | [`sink`] | a server that does with chunks only what cannot be avoided |
 
+pub mod client;
 pub mod collection;
 pub mod daemon;
 pub mod sink;
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 /// A row's words to the process.
 #[derive(Debug, Deserialize, Serialize)]
 pub enum Task {
+    /// The client.
+    Client(client::Task),
     /// A garbage collection.
     Collection(collection::Task),
     /// The daemon.
@@ -37,6 +41,8 @@ pub fn run(task: &str) -> Result<()> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         match task {
+            // It has a runtime of its own.
+            Task::Client(task) => tokio::task::spawn_blocking(|| client::run(task)).await?,
             Task::Collection(task) => collection::run(&task).await,
             Task::Daemon(task) => daemon::run(&task).await,
             Task::Sink(task) => sink::run(&task).await,

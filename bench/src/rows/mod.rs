@@ -1,6 +1,7 @@
 //! The rows of the table, in its order.
 
 mod beside;
+mod client;
 mod collect;
 mod filesystem;
 mod mark;
@@ -28,5 +29,6 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(transfer::Cpu),
     ];
     rows.extend(session::all());
+    rows.extend(client::all());
     rows
 }

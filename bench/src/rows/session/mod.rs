@@ -11,7 +11,7 @@
 
 mod client;
 mod memory;
-mod place;
+pub(super) mod place;
 mod transfer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -81,17 +81,10 @@ impl Place {
             minio: MinioServer::binary()?,
         }))?;
         let env = std::fs::read_to_string(dir.path().join("env"))?;
-        let value = |name: &str| {
-            let start = format!("export {name}='");
-            let line = env.lines().find_map(|line| line.strip_prefix(&start));
-            line.and_then(|line| line.strip_suffix('\''))
-                .with_context(|| format!("there is no {name} in {env:?}"))
-        };
-        let port = value("PBS_REPOSITORY")?.split(':').nth(1);
-        let port: u16 = port.context("no port")?.parse()?;
-        let (token, secret) = value("COFFER_API_TOKEN")?
-            .split_once(':')
-            .context("no token")?;
+        let repository = exported(&env, "PBS_REPOSITORY")?;
+        let port = repository.split(':').nth(1).context("no port")?.parse()?;
+        let token = exported(&env, "COFFER_API_TOKEN")?;
+        let (token, secret) = token.split_once(':').context("no token")?;
         let minio = process::started_by(daemon.id())?;
         Ok(Self {
             rest: Rest::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
@@ -122,6 +115,45 @@ impl Place {
         cool(self.dir.path())
     }
 
+    /// What a client of this datastore finds in its environment.
+    pub fn client_environment(&self, store: &str) -> Result<Vec<(&'static str, String)>> {
+        let env = std::fs::read_to_string(self.dir.path().join("env"))?;
+        let repository = exported(&env, "PBS_REPOSITORY")?;
+        let (server, _) = repository.rsplit_once(':').context("no datastore")?;
+        Ok(vec![
+            ("PBS_REPOSITORY", format!("{server}:{store}")),
+            ("PBS_PASSWORD", exported(&env, "PBS_PASSWORD")?),
+            ("PBS_FINGERPRINT", exported(&env, "PBS_FINGERPRINT")?),
+            // Tickets are kept there.
+            ("HOME", self.dir.path().display().to_string()),
+            ("XDG_RUNTIME_DIR", self.dir.path().display().to_string()),
+        ])
+    }
+
+    /// The S3 server, as the daemon is configured for it.
+    pub fn s3(&self) -> Result<S3> {
+        let config = self.dir.path().join("config");
+        let endpoint = std::fs::read_to_string(config.join("s3.cfg"))?;
+        let value = |name: &str| {
+            let found = endpoint
+                .lines()
+                .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
+            let found = found.with_context(|| format!("there is no {name} in s3.cfg"))?;
+            Ok::<_, anyhow::Error>(found.trim().to_owned())
+        };
+        let stores = std::fs::read_to_string(config.join("datastore.cfg"))?;
+        let bucket = stores
+            .split([',', '\n', ' ', '\t'])
+            .find_map(|part| part.strip_prefix("bucket="));
+        Ok(S3 {
+            port: value("port")?.parse()?,
+            bucket: bucket.context("there is no bucket")?.to_owned(),
+            region: value("region")?,
+            access_key: value("access-key")?,
+            secret_key: value("secret-key")?,
+        })
+    }
+
     /// What the servers have used.
     pub fn used(&self) -> Result<Servers> {
         Ok(Servers {
@@ -134,6 +166,29 @@ impl Place {
     pub fn peak_memory(&self) -> Result<u64> {
         process::peak_memory(&self.daemon.id().to_string())
     }
+}
+
+/// An S3 server on loopback, and the bucket of the datastore.
+pub struct S3 {
+    /// Its port.
+    pub port: u16,
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// The key's id.
+    pub access_key: String,
+    /// The key.
+    pub secret_key: String,
+}
+
+/// A value of the file that the daemon writes for shells.
+fn exported(env: &str, name: &str) -> Result<String> {
+    let start = format!("export {name}='");
+    let line = env.lines().find_map(|line| line.strip_prefix(&start));
+    line.and_then(|line| line.strip_suffix('\''))
+        .map(str::to_owned)
+        .with_context(|| format!("there is no {name} in the daemon's environment file"))
 }
 
 /// Drops what the kernel keeps of the large files below `dir`.
