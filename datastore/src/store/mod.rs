@@ -36,6 +36,7 @@ use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 use crate::gc::history::RemovalLog;
 use crate::gc::mirror::IndexMd5s;
+use crate::local_error::LocalResult;
 use crate::locks::{MoveJournal, NamedLocks, ProcessLocker};
 use crate::refresh::swap;
 use crate::session::Abandoned;
@@ -140,7 +141,7 @@ impl DataStore {
             swap::complete_interrupted(&options.path, &state)?;
         }
         let snapshots = SnapshotStore::new(options.path.clone());
-        if let Err(error) = snapshots.purge_trash() {
+        if let Err(error) = purge_trash(&snapshots, &process) {
             tracing::warn!(%error, "leftovers of removed snapshots stay for now");
         }
         let table = Arc::new(DigestTable::new(state.read_generation()?));
@@ -360,6 +361,17 @@ impl DataStore {
             })
             .await
     }
+}
+
+/// Unlinks what interrupted removals have left, if no process is at work on the store: it might be
+/// removing something.
+fn purge_trash(snapshots: &SnapshotStore, process: &Arc<ProcessLocker>) -> LocalResult<()> {
+    if snapshots.has_trash()?
+        && let Ok(_alone) = process.try_exclusive()
+    {
+        snapshots.purge_trash()?;
+    }
+    Ok(())
 }
 
 /// An insert into a filesystem datastore.
