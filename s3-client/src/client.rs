@@ -239,6 +239,12 @@ impl S3Client {
         self.core.counters.snapshot(Some(task))
     }
 
+    /// Whether the two are views of one client.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
+
     /// The counters themselves, to reset them or set thresholds.
     #[must_use]
     pub fn counter_handle(&self) -> &Arc<Counters> {

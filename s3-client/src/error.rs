@@ -338,6 +338,12 @@ impl S3Error {
         self.context().unresolved_attempts > 0
     }
 
+    /// Whether the object ends before the range that was asked for.
+    #[must_use]
+    pub fn is_out_of_range(&self) -> bool {
+        matches!(self.kind(), S3ErrorKind::InvalidRequest { status: 416, .. })
+    }
+
     /// Whether the object is longer than what was asked for can be.
     #[must_use]
     pub fn is_too_large(&self) -> bool {

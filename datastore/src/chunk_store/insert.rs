@@ -82,6 +82,11 @@ impl ChunkStore {
         }))
     }
 
+    /// The kind of a stored payload, by its first bytes; `None` if they are none of a chunk.
+    pub fn payload_kind(&self, digest: &Digest) -> LocalResult<Option<BlobKind>> {
+        read_magic(&self.chunk_path(digest))
+    }
+
     /// Stores an encoded chunk, or keeps and touches the one that is stored, by the rules of the
     /// layout. `raw` is a whole encoded chunk that the caller has checked against `digest`.
     ///

@@ -43,6 +43,12 @@ pub const CHUNK_DIR_NAME: &str = ".chunks";
 /// Permission bits of `.chunks` and the directories in it.
 const CHUNK_DIR_MODE: u32 = 0o750;
 
+/// Permission bits of chunk files.
+const CHUNK_MODE: u32 = 0o644;
+/// Set on a marker whose object is known to be a plain chunk. It lives and goes with the marker,
+/// costs nothing to keep, and whoever does not know it is told nothing wrong.
+const PLAIN_MARK: u32 = 0o100;
+
 /// No insert takes so many seconds.
 const ABANDONED_AFTER: i64 = 24 * 3600;
 
@@ -65,6 +71,9 @@ pub struct LocalChunk {
     pub mtime: FileTime,
     /// Identity of the file, changes when it is replaced.
     pub inode: u64,
+    /// A marker whose object is known to be a plain chunk, so that its content is what the digest
+    /// says.
+    pub known_plain: bool,
 }
 
 impl LocalChunk {
@@ -86,6 +95,7 @@ impl LocalChunk {
             atime: FileTime::accessed(metadata),
             mtime: FileTime::modified(metadata),
             inode: metadata.ino(),
+            known_plain: metadata.len() == 0 && metadata.mode() & PLAIN_MARK != 0,
         }
     }
 }
@@ -189,6 +199,32 @@ impl ChunkStore {
         }
     }
 
+    /// Makes the chunk present without a payload, which a file that is there loses, and stamps it
+    /// with `time`. `known_plain` says what the marker says from now on.
+    pub fn put_marker(
+        &self,
+        digest: &Digest,
+        known_plain: bool,
+        time: FileTime,
+    ) -> LocalResult<()> {
+        let path = self.chunk_path(digest);
+        let options = ReplaceOptions {
+            atime: Some(time),
+            ..self.marker_options(known_plain)
+        };
+        match atomic_file::create_exclusive(&path, &[], &options) {
+            Err(error) if error.is_not_found() => {
+                self.create_prefix_dir(&path)?;
+                atomic_file::replace(&path, &[], &options)
+            }
+            Err(error) if error.is_already_exists() => {
+                stat_file(&path)?;
+                atomic_file::replace(&path, &[], &options)
+            }
+            result => result,
+        }
+    }
+
     /// Writes (or replaces) the chunk's payload and stamps it with `time`: the chunk is present
     /// afterwards.
     pub fn write_payload(
@@ -226,8 +262,14 @@ impl ChunkStore {
     pub fn replace_with_marker(&self, digest: &Digest) -> LocalResult<Option<u64>> {
         match self.stat_chunk(digest)? {
             Some(chunk) if !chunk.is_marker() => {
-                let path = self.chunk_path(digest);
-                self.put_file(&path, &[], Some(chunk.atime), Durability::Lazy)?;
+                // Of what cannot be read nothing is known.
+                let kind = self.payload_kind(digest).ok().flatten();
+                let known_plain = kind.is_some_and(|kind| !kind.is_encrypted());
+                let options = ReplaceOptions {
+                    atime: Some(chunk.atime),
+                    ..self.marker_options(known_plain)
+                };
+                atomic_file::replace(&self.chunk_path(digest), &[], &options)?;
                 Ok(Some(chunk.size))
             }
             _ => Ok(None),
@@ -346,11 +388,19 @@ impl ChunkStore {
 
     fn file_options(&self, durability: Durability) -> ReplaceOptions {
         ReplaceOptions {
-            mode: 0o644,
+            mode: CHUNK_MODE,
             owner: self.owner,
             atime: None,
             durability,
         }
+    }
+
+    fn marker_options(&self, known_plain: bool) -> ReplaceOptions {
+        let mut options = self.file_options(Durability::Lazy);
+        if known_plain {
+            options.mode |= PLAIN_MARK;
+        }
+        options
     }
 
     fn create_prefix_dir(&self, chunk: &Path) -> LocalResult<()> {

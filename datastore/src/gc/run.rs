@@ -79,11 +79,7 @@ impl DataStore {
         options: GcOptions,
     ) -> Result<GcReport> {
         let _running = OneCollector::enter(&self.gc_running)?;
-        let _tending = tokio::select! {
-            biased;
-            () = task.cancel().cancelled() => return Err(Error::Aborted),
-            tending = self.tending.lock() => tending,
-        };
+        let _tending = self.pause_tending(task.cancel()).await?;
         let lease = Arc::new(self.sweeper_lease(task.cancel()).await?);
         task.log(&format!(
             "starting garbage collection on store {}",

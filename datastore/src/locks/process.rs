@@ -9,8 +9,8 @@
 //! closing another descriptor of the file. Two lockers of one process behave like two processes.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -155,6 +155,15 @@ impl ProcessLocker {
         let mut lock = whole_file(Kind::Write);
         fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)).at("query process lock", &self.path)?;
         Ok(i32::from(lock.l_type) == libc::F_UNLCK)
+    }
+
+    /// Whether the lock file is still the one that was opened: a directory that was removed and
+    /// made again has another one, which others lock.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let opened = self.file.metadata().map(identity).ok();
+        opened.is_some() && opened == self.path.symlink_metadata().map(identity).ok()
     }
 
     /// The lock file.

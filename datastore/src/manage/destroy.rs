@@ -61,6 +61,7 @@ impl DataStore {
     /// If the store is in use or belongs to another instance, or something resists; the next
     /// attempt continues.
     pub async fn destroy(self: &Arc<Self>, task: &dyn TaskContext) -> Result<()> {
+        let _tending = self.pause_tending(task.cancel()).await?;
         let _lease = self.maintenance_lease(task.cancel()).await?;
         if let Some(backend) = self.backend.s3() {
             self.destroy_bucket(backend, task).await?;

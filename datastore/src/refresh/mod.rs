@@ -69,6 +69,7 @@ impl DataStore {
             .client
             .with_task(TaskKind::Refresh)
             .with_cancel(task.cancel().clone());
+        let _tending = self.pause_tending(task.cancel()).await?;
         let lease = Arc::new(self.maintenance_lease(task.cancel()).await?);
         if options.dry_run {
             return self.plan_refresh(backend, &client, task, &lease).await;

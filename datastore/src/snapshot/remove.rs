@@ -83,7 +83,15 @@ impl SnapshotStore {
         remove_empty_dir(&path)
     }
 
-    /// Unlinks what interrupted removals left behind; returns how many. Only while no removal runs.
+    /// Whether removals were interrupted, or are under way.
+    pub fn has_trash(&self) -> LocalResult<bool> {
+        let entries = read_dir(&self.base.join(TRASH_DIR_NAME))?;
+        Ok(entries.is_some_and(|entries| !entries.is_empty()))
+    }
+
+    /// Unlinks what interrupted removals left behind; returns how many. Only while no other process
+    /// removes anything; what another one that still runs has put there is its business all the
+    /// same.
     pub fn purge_trash(&self) -> LocalResult<u64> {
         let trash = self.base.join(TRASH_DIR_NAME);
         let Some(metadata) = found(trash.symlink_metadata()).at("stat", &trash)? else {
@@ -94,6 +102,9 @@ impl SnapshotStore {
         }
         let mut purged = 0;
         for (name, kind) in read_dir(&trash)?.unwrap_or_default() {
+            if is_of_another(&name.to_string_lossy()) {
+                continue;
+            }
             let path = trash.join(name);
             if kind.is_dir() {
                 remove_tree(&path)?;
@@ -122,6 +133,14 @@ impl SnapshotStore {
         }
         Ok(true)
     }
+}
+
+/// Whether another living process has put it into the trash: names begin with the process id.
+fn is_of_another(name: &str) -> bool {
+    let pid = name.split_once('-').and_then(|(pid, _)| pid.parse().ok());
+    pid.is_some_and(|pid: u32| {
+        pid != std::process::id() && Path::new("/proc").join(pid.to_string()).exists()
+    })
 }
 
 fn remove_tree(path: &Path) -> LocalResult<()> {

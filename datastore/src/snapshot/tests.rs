@@ -420,15 +420,14 @@ fn interrupted_removals_are_finished_without_following_links() {
     assert_eq!(store.purge_trash().unwrap(), 0);
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("precious"), "").unwrap();
-    let left = base.path().join(TRASH_DIR_NAME).join("1-abcdef");
+    let trash = base.path().join(TRASH_DIR_NAME);
+    let left = trash.join(format!("{}-abcdef", std::process::id()));
     std::fs::create_dir_all(&left).unwrap();
     std::fs::write(left.join("x.img.fidx"), "").unwrap();
     symlink(outside.path(), left.join("link")).unwrap();
-    symlink(
-        outside.path(),
-        base.path().join(TRASH_DIR_NAME).join("link"),
-    )
-    .unwrap();
+    symlink(outside.path(), trash.join("link")).unwrap();
+    // A living process removes it.
+    std::fs::create_dir(trash.join("1-abcdef")).unwrap();
     assert!(
         store
             .physical_index_files(&SilentTask::new())
@@ -436,6 +435,7 @@ fn interrupted_removals_are_finished_without_following_links() {
             .is_empty()
     );
     assert_eq!(store.purge_trash().unwrap(), 2);
+    assert!(trash.join("1-abcdef").exists());
     assert!(outside.path().join("precious").exists());
 }
 

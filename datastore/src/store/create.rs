@@ -183,6 +183,7 @@ impl DataStore {
         let Some(backend) = self.backend.s3() else {
             return Ok(());
         };
+        let _tending = self.pause_tending(task.cancel()).await?;
         let _lease = self.sweeper_lease(task.cancel()).await?;
         if !self.sessions.is_empty() {
             return Err(Error::Locked {

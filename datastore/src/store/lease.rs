@@ -202,8 +202,15 @@ impl DataStore {
         }
         let adopted = {
             let backend = Arc::clone(backend);
-            self.env.blocking(move || backend.adopt_journal()).await?
+            self.env
+                .blocking(move || {
+                    backend.bad_list.reload()?;
+                    backend.cleanup.reload()?;
+                    backend.adopt_journal()
+                })
+                .await?
         };
+        backend.losses.reload(&self.env).await?;
         if adopted > 0 {
             tracing::info!(store = %self.name, adopted, "deletes of an earlier run are unresolved");
         }

@@ -36,6 +36,7 @@ use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 use crate::gc::history::RemovalLog;
 use crate::gc::mirror::IndexMd5s;
+use crate::local_error::LocalResult;
 use crate::locks::{MoveJournal, NamedLocks, ProcessLocker};
 use crate::refresh::swap;
 use crate::session::Abandoned;
@@ -45,7 +46,7 @@ use crate::snapshot::SnapshotStore;
 use lease::Activation;
 use state_dir::StateDir;
 
-pub use stores::Stores;
+pub use stores::{Keep, Stores};
 
 /// Where a datastore's data lives.
 #[derive(Clone, Debug)]
@@ -82,6 +83,16 @@ pub struct StoreOptions {
     pub env: Env,
 }
 
+impl StoreOptions {
+    /// Length of the quarantine in force.
+    fn quarantine(&self) -> Duration {
+        self.quarantine.unwrap_or_else(|| {
+            let seconds = u64::try_from(self.tuning.delete_quarantine_secs());
+            seconds.map_or(DEFAULT_QUARANTINE, Duration::from_secs)
+        })
+    }
+}
+
 /// An open datastore.
 #[derive(Debug)]
 pub struct DataStore {
@@ -100,7 +111,7 @@ pub struct DataStore {
     /// Of uploaded chunks.
     pub(crate) checks: Checks,
     pub(crate) activation: tokio::sync::Mutex<Activation>,
-    /// Held while [leftovers](tend) are seen to; a collection waits for that.
+    /// Held while [leftovers](tend) are seen to; collections and their like wait for that.
     pub(crate) tending: tokio::sync::Mutex<()>,
     /// Shared by whatever changes the set of snapshots, exclusive for a mark that does not end.
     pub(crate) metadata_epoch: Arc<tokio::sync::RwLock<()>>,
@@ -130,14 +141,11 @@ impl DataStore {
             swap::complete_interrupted(&options.path, &state)?;
         }
         let snapshots = SnapshotStore::new(options.path.clone());
-        if let Err(error) = snapshots.purge_trash() {
+        if let Err(error) = purge_trash(&snapshots, &process) {
             tracing::warn!(%error, "leftovers of removed snapshots stay for now");
         }
         let table = Arc::new(DigestTable::new(state.read_generation()?));
-        let quarantine = options.quarantine.unwrap_or_else(|| {
-            let seconds = u64::try_from(options.tuning.delete_quarantine_secs());
-            seconds.map_or(DEFAULT_QUARANTINE, Duration::from_secs)
-        });
+        let quarantine = options.quarantine();
         let process = ProcessLocker::open(&options.path, options.env.clone())?;
         let backend = match options.backend {
             BackendOptions::Filesystem => Backend::Filesystem,
@@ -353,6 +361,17 @@ impl DataStore {
             })
             .await
     }
+}
+
+/// Unlinks what interrupted removals have left, if no process is at work on the store: it might be
+/// removing something.
+fn purge_trash(snapshots: &SnapshotStore, process: &Arc<ProcessLocker>) -> LocalResult<()> {
+    if snapshots.has_trash()?
+        && let Ok(_alone) = process.try_exclusive()
+    {
+        snapshots.purge_trash()?;
+    }
+    Ok(())
 }
 
 /// An insert into a filesystem datastore.

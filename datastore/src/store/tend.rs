@@ -3,8 +3,8 @@
 //!
 //! A collection sees to most of it, but it may come once a week; until then a suspect chunk would
 //! depend on the cache disk, a lost request on metadata would stay unrepaired and a cancelled
-//! backup would stay in sight. So a daemon runs [`DataStore::tend_regularly`] beside the store, or
-//! calls [`DataStore::tend`] itself about once a minute. Nothing else is needed: a round takes the
+//! backup would stay in sight. So a daemon has [`Stores`](super::Stores) keep its datastores and run
+//! [`DataStore::tend_regularly`] beside each. Nothing else is needed: a round takes the
 //! leases it needs, does nothing while somebody else is at work, and costs no request if nothing is
 //! due.
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use api_types::names::{BackupDir, BackupNamespace, SnapshotPath};
 use s3_client::TaskKind;
+use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::s3::cleanup::ReconcileReport;
@@ -95,6 +96,19 @@ impl DataStore {
         tended.quarantines = backend.resolve_quarantine(&client).await?;
         tended.metadata = backend.reconcile_metadata(&client).await?;
         Ok(Some(tended))
+    }
+
+    /// Waits for the round that is under way; there is none while what is returned lives. For work
+    /// whose lease a round would be in the way of.
+    pub(crate) async fn pause_tending(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<MutexGuard<'_, ()>> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::Aborted),
+            paused = self.tending.lock() => Ok(paused),
+        }
     }
 
     /// A session ended without commit and without a complete cleanup.
@@ -184,7 +198,8 @@ impl DataStore {
             return Ok(());
         }
         Err(Error::Refused(format!(
-            "an earlier backup {dir} was given up and late requests of it may still reach the              bucket; use another backup time"
+            "an earlier backup {dir} was given up and late requests of it may still reach the \
+             bucket; use another backup time"
         )))
     }
 }

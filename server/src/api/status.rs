@@ -6,7 +6,6 @@ use api_types::access::Privilege;
 use api_types::datastore::{BackendType, Operation};
 use api_types::names::DatastoreName;
 use api_types::status::GarbageCollectionStatus;
-use datastore::gc::status_file::read_status;
 use hyper::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,7 +14,7 @@ use super::admin::datastore::{Sight, mount_status, sight};
 use super::entry;
 use super::rights::has_any;
 use super::target::{open, refused};
-use crate::datastores::space::DiskSpace;
+use crate::datastores::space::{self, DiskSpace};
 use crate::metrics::chart::Timeframe;
 use crate::metrics::forecast::full_date;
 use crate::metrics::live::DataPoint;
@@ -125,8 +124,8 @@ async fn look(
     name: &DatastoreName,
 ) -> Result<(DiskSpace, GarbageCollectionStatus), RestError> {
     let store = open(call, name, Operation::Read).await?;
-    let space = DiskSpace::of(store.base()).map_err(refused)?;
-    Ok((space, read_status(store.base())))
+    let (space, gc_status) = space::look(&store).await;
+    Ok((space.map_err(refused)?, gc_status))
 }
 
 /// From the figures that are kept; none if there are none yet.

@@ -54,7 +54,7 @@ impl GarbageCollectionCommand {
     pub async fn run(self, session: &Session) -> Result<()> {
         match self {
             Self::Start(options) => options.run(session).await,
-            Self::Status { store } => status(session, &store),
+            Self::Status { store } => status(session, &store).await,
         }
     }
 }
@@ -99,8 +99,9 @@ impl StartOptions {
     }
 }
 
-fn status(session: &Session, store: &DatastoreName) -> Result<()> {
-    let status = GcJobStatus::of(&session.datastores.config_of(store)?, &session.jobs());
+async fn status(session: &Session, store: &DatastoreName) -> Result<()> {
+    let config = session.datastores.config_of(store)?;
+    let status = GcJobStatus::of(&config, &session.jobs(), &session.env).await;
     let factor = status.status.deduplication_factor();
     let mut shown = serde_json::to_value(&status)?;
     if let Some(members) = shown.as_object_mut() {

@@ -14,6 +14,7 @@ use super::notify::notify;
 use super::proxies::ProxyOptions;
 use super::server::Server;
 use crate::config::ConfigLock;
+use crate::datastores::keeper::run_keeper;
 use crate::jobs::scheduler::run_clock;
 use crate::metrics::run_sampler;
 use crate::paths::Paths;
@@ -110,6 +111,7 @@ impl Daemon {
             async move { server.tls.watch(&server.env).await }
         });
         let clock = tokio::spawn(run_clock(Arc::clone(&server)));
+        let keeper = tokio::spawn(run_keeper(Arc::clone(&server)));
         let sampler = tokio::spawn(run_sampler(Arc::clone(&server)));
         let traffic = tokio::spawn(run_traffic_control(Arc::clone(&server)));
         tracing::info!(
@@ -124,7 +126,7 @@ impl Daemon {
         server.shutdown.cancel();
         certificates.abort();
         // They end by themselves; a job that is just being started is refused by then.
-        drop((clock, sampler, traffic));
+        drop((clock, keeper, sampler, traffic));
         let ended = async {
             // The socket is closed by its end.
             let _ = accepting.await;

@@ -96,6 +96,7 @@ impl Datastores {
         // Before the entry: from then on the chunk directory is somebody's.
         remove_file(&base.join(UNFINISHED)).context("unable to finish the creation")?;
         self.config.add_datastore(config.clone()).await?;
+        self.made.notify_one();
         task.log(&format!("datastore '{}' created", config.name));
         Ok(())
     }

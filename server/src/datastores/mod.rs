@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`active`] | who is using a datastore, across processes |
 //! | [`space`] | how full a file system is |
+//! | [`keeper`] | open datastores stay open, and what is left to do in them is done |
 //! | [`create`], [`remove`], [`refresh`] | what concerns directory, bucket and configuration together |
 //!
 //! The check of the maintenance mode and the counting of the new operation happen together under
@@ -12,6 +13,7 @@
 
 pub mod active;
 pub mod create;
+pub mod keeper;
 pub mod refresh;
 pub mod remove;
 pub mod space;
@@ -28,6 +30,7 @@ use datastore::backend::s3::ownership::Instance;
 use datastore::store::{BackendOptions, DataStore, StoreOptions, Stores};
 use s3_client::S3Client;
 use s3_client::env::Env;
+use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::instance::instance_id;
@@ -45,6 +48,8 @@ pub struct Datastores {
     env: Env,
     active: ActiveOperations,
     open: Stores,
+    /// Somebody has created a datastore: the keeper does not wait for its next look.
+    made: Notify,
 }
 
 /// An open datastore, counted as in use until it is dropped.
@@ -69,6 +74,7 @@ impl Datastores {
         Self {
             active: ActiveOperations::new(&paths.run, env.clone()),
             open: Stores::default(),
+            made: Notify::new(),
             config,
             s3,
             paths,
@@ -105,15 +111,16 @@ impl Datastores {
             (config, counted)
         };
         Ok(OpenDatastore {
-            store: self.open_as(&config)?,
+            store: self.open_as(&config).await?,
             _operation: counted,
         })
     }
 
     /// Opens a datastore without a look at its maintenance mode, for what sets that mode itself.
-    fn open_as(&self, config: &DatastoreConfig) -> Result<Arc<DataStore>> {
+    async fn open_as(&self, config: &DatastoreConfig) -> Result<Arc<DataStore>> {
         self.open
             .open(self.options(config)?)
+            .await
             .with_context(|| format!("unable to open datastore '{}'", config.name))
     }
 

@@ -46,7 +46,7 @@ impl Datastores {
         options: RefreshOptions,
     ) -> Result<RefreshReport> {
         self.wait_until_idle(task, &config.name).await?;
-        let store = self.open_as(config)?;
+        let store = self.open_as(config).await?;
         Ok(store.s3_refresh(task, options).await?)
     }
 

@@ -40,6 +40,8 @@ impl Datastores {
             .datastores()
             .update::<_, ConfigError>(None, |content| content.remove(name.as_str()))
             .await?;
+        // Another datastore may come in its place.
+        self.open.close(name).await;
         task.log(&format!(
             "datastore '{name}' removed from the configuration"
         ));
@@ -64,7 +66,7 @@ impl Datastores {
         }
         let advice = "unable to give the bucket prefix up; to remove the datastore all the same \
                       and leave the prefix claimed, use --keep-claim";
-        let store = self.open_as(&config).context(advice)?;
+        let store = self.open_as(&config).await.context(advice)?;
         store.release_prefix(task).await.context(advice)?;
         task.log("bucket prefix given up");
         Ok(())
@@ -87,7 +89,7 @@ impl Datastores {
         let base = Path::new(&base);
         let is_s3 = config.backend().is_s3();
         if prepare_destruction(base, is_s3)? {
-            let store = self.open_as(&config)?;
+            let store = self.open_as(&config).await?;
             store.destroy(task).await?;
         }
         remove_remains(base).with_context(|| format!("unable to remove {}", base.display()))

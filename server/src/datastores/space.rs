@@ -1,8 +1,11 @@
-//! How full a file system is.
+//! How full a file system is, and with a datastore what is in use of it.
 
 use std::io;
 use std::path::Path;
 
+use api_types::status::GarbageCollectionStatus;
+use datastore::gc::status_file::read_status;
+use datastore::store::DataStore;
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
@@ -35,6 +38,14 @@ impl DiskSpace {
             avail: bytes(stat.blocks_available()),
         })
     }
+}
+
+/// How full a datastore's disk is, and what its last collection said. Asked on a thread that may
+/// wait: a disk that hangs must hold up nobody else.
+pub async fn look(store: &DataStore) -> (io::Result<DiskSpace>, GarbageCollectionStatus) {
+    let base = store.base().to_owned();
+    let look = move || (DiskSpace::of(&base), read_status(&base));
+    store.env().blocking(look).await
 }
 
 #[cfg(test)]

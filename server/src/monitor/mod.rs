@@ -9,11 +9,10 @@ pub mod http;
 use std::sync::Arc;
 
 use api_types::datastore::{DatastoreConfig, Operation};
-use datastore::gc::status_file::read_status;
-use datastore::store::DataStore;
+use api_types::status::GarbageCollectionStatus;
 
 use crate::daemon::Server;
-use crate::datastores::space::DiskSpace;
+use crate::datastores::space::{DiskSpace, look};
 use crate::jobs::state::{JobState, JobStates, JobType};
 use crate::task::list::TaskFilter;
 use exposition::{Exposition, Kind};
@@ -70,18 +69,26 @@ pub async fn metrics(server: &Arc<Server>) -> anyhow::Result<String> {
             u8::from(store.is_ok()),
         );
         if let Ok(store) = store {
-            of_datastore(&mut out, &store, &config);
+            let (space, gc) = look(&store).await;
+            of_datastore(&mut out, space.ok(), &gc, &config);
         }
-        of_job(&mut out, &states, &config);
+        let (states, name) = (states.clone(), config.name.clone());
+        let read = move || states.get(JobType::GarbageCollection, name.as_str());
+        of_job(&mut out, &server.env.blocking(read).await, &config);
     }
     of_requests(&mut out, server);
     Ok(out.into_text())
 }
 
-fn of_datastore(out: &mut Exposition, store: &DataStore, config: &DatastoreConfig) {
+fn of_datastore(
+    out: &mut Exposition,
+    space: Option<DiskSpace>,
+    gc: &GarbageCollectionStatus,
+    config: &DatastoreConfig,
+) {
     let name = [("datastore", config.name.as_str())];
     let mut gauge = |metric, help, value: u64| out.sample(metric, Kind::Gauge, help, &name, value);
-    if let Ok(space) = DiskSpace::of(store.base()) {
+    if let Some(space) = space {
         let help = "Bytes of the file system of the datastore or its cache.";
         gauge("coffer_datastore_total_bytes", help, space.total);
         gauge(
@@ -95,7 +102,6 @@ fn of_datastore(out: &mut Exposition, store: &DataStore, config: &DatastoreConfi
             space.avail,
         );
     }
-    let gc = read_status(store.base());
     gauge(
         "coffer_gc_index_files",
         "Index files that the last garbage collection read.",
@@ -139,8 +145,7 @@ fn of_datastore(out: &mut Exposition, store: &DataStore, config: &DatastoreConfi
     );
 }
 
-fn of_job(out: &mut Exposition, states: &JobStates, config: &DatastoreConfig) {
-    let state = states.get(JobType::GarbageCollection, config.name.as_str());
+fn of_job(out: &mut Exposition, state: &JobState, config: &DatastoreConfig) {
     if let JobState::Finished { end, .. } = state {
         let name = [("datastore", config.name.as_str())];
         out.sample(

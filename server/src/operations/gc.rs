@@ -8,6 +8,7 @@ use api_types::names::DatastoreName;
 use api_types::status::{GarbageCollectionStatus, TaskStatus};
 use datastore::gc::status_file::read_status;
 use jiff::tz::TimeZone;
+use s3_client::env::Env;
 use serde::Serialize;
 
 use crate::jobs::calendar::CalendarEvent;
@@ -43,9 +44,13 @@ pub struct GcJobStatus {
 }
 
 impl GcJobStatus {
-    /// Of the datastore of this configuration.
-    #[must_use]
-    pub fn of(config: &DatastoreConfig, jobs: &JobStates) -> Self {
+    /// Of the datastore of this configuration, read on a thread that may wait for the disk.
+    pub async fn of(config: &DatastoreConfig, jobs: &JobStates, env: &Env) -> Self {
+        let (config, jobs) = (config.clone(), jobs.clone());
+        env.blocking(move || Self::read(&config, &jobs)).await
+    }
+
+    fn read(config: &DatastoreConfig, jobs: &JobStates) -> Self {
         let state = jobs.get(JobType::GarbageCollection, config.name.as_str());
         let schedule = config.gc_schedule.as_ref().map(ToString::to_string);
         let event = schedule

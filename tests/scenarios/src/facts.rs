@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use api_types::digest::Digest;
 use datastore::file_time::FileTime;
+use datastore::format::blob::DataBlob;
 use datastore::gc::GcReport;
 use datastore::gc::history::RunFacts;
 use datastore::store::state_dir::StateDir;
@@ -86,12 +87,10 @@ impl World {
     pub fn known_garbage(&self, server: &Server, count: usize) -> Result<Vec<Chunk>> {
         let garbage = chunks("garbage", count);
         for chunk in &garbage {
-            self.mock.put_at(
-                BUCKET,
-                &chunk_key(&chunk.digest),
-                chunk.data.clone(),
-                START * 1000,
-            );
+            let blob = DataBlob::encode(&chunk.data, None, true, &self.env)?;
+            let key = chunk_key(&chunk.digest);
+            self.mock
+                .put_at(BUCKET, &key, blob.into_raw(), START * 1000);
             server
                 .store
                 .chunks()

@@ -107,16 +107,16 @@ async fn h03_a_changed_configuration_gives_no_second_memory() -> Result<()> {
     let (world, creator, dead, live) = with_garbage(Payload::Cache).await?;
     drop(creator);
     let stores = Stores::default();
-    let open = |stores: &Stores| -> Result<Server> {
+    let open = async |stores: &Stores| -> Result<Server> {
         Ok(Server {
-            store: stores.open(world.options("cache")?)?,
+            store: stores.open(world.options("cache")?).await?,
             cancel: CancellationToken::new(),
         })
     };
-    let old = open(&stores)?;
+    let old = open(&stores).await?;
     let session = old.session("new", 90_000).await?;
     assert!(insert(&session, &dead.chunks[0]).await?.duplicate);
-    let new = open(&stores)?;
+    let new = open(&stores).await?;
     check_report(&new.gc_now().await?, 2)?;
     // What the one has deleted the other does not take for present.
     assert!(!insert(&session, &dead.chunks[1]).await?.duplicate);

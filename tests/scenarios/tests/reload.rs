@@ -9,9 +9,9 @@ use scenarios::facts::{check_report, keys_of};
 use scenarios::{AFTER_GRACE, Server, World, chunks, finish, insert, no_grace};
 use tokio_util::sync::CancellationToken;
 
-fn server(stores: &Stores, options: StoreOptions) -> Result<Server> {
+async fn server(stores: &Stores, options: StoreOptions) -> Result<Server> {
     Ok(Server {
-        store: stores.open(options)?,
+        store: stores.open(options).await?,
         cancel: CancellationToken::new(),
     })
 }
@@ -24,7 +24,7 @@ async fn t10_handles_from_before_and_after_a_reload_share_what_they_know() -> Re
     let (world, creator) = World::new().await?;
     drop(creator);
     let stores = Stores::default();
-    let before = server(&stores, world.options("cache")?)?;
+    let before = server(&stores, world.options("cache")?).await?;
     let live = before.backup("live", 0, &chunks("live", 2)).await?;
     let old = before.backup("old", 0, &chunks("old", 4)).await?;
     before.forget(&old).await?;
@@ -42,7 +42,7 @@ async fn t10_handles_from_before_and_after_a_reload_share_what_they_know() -> Re
         tuning: tuning.clone(),
         ..world.options("cache")?
     };
-    let after = server(&stores, options)?;
+    let after = server(&stores, options).await?;
     assert!(Arc::ptr_eq(&before.store, &after.store));
     assert_eq!(after.store.tuning(), tuning);
     drop(before);
@@ -62,9 +62,9 @@ async fn t10_handles_from_before_and_after_a_reload_share_what_they_know() -> Re
         backend: BackendOptions::Filesystem,
         ..world.options("cache")?
     };
-    assert!(stores.open(elsewhere).is_err());
+    assert!(stores.open(elsewhere).await.is_err());
     drop(after);
-    let again = server(&stores, world.options("cache")?)?;
+    let again = server(&stores, world.options("cache")?).await?;
     check_report(&again.gc_now().await?, 0)?;
     let new = finish(session, &old.chunks[..3]).await?;
     check_report(&again.gc_now().await?, 0)?;
@@ -74,7 +74,7 @@ async fn t10_handles_from_before_and_after_a_reload_share_what_they_know() -> Re
 
     // Nobody uses it any more: the next one is another object, which reads the disk.
     drop(again);
-    let fresh = server(&stores, world.options("cache")?)?;
+    let fresh = server(&stores, world.options("cache")?).await?;
     check_report(&fresh.gc_now().await?, 0)?;
     world.check_safe(&fresh, &[&live, &new]).await
 }

@@ -5,7 +5,7 @@
 //! object without asking whether it exists. Persistent: a text file with a digest per line.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::digest::Digest;
@@ -35,33 +35,24 @@ impl BadList {
     /// # Errors
     /// If the file cannot be read or a line of it is no digest.
     pub fn load(path: PathBuf) -> Result<Self> {
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => {
-                return Err(Error::io("unable to read the list of bad chunks", &path)(
-                    error,
-                ));
-            }
-        };
-        let digests = text
-            .lines()
-            .map(|line| {
-                Digest::from_hex(line).map_err(|error| {
-                    Error::Refused(format!(
-                        "damaged list of bad chunks {}: {error}; remove the file and verify the datastore",
-                        path.display()
-                    ))
-                })
-            })
-            .collect::<Result<_>>()?;
+        let digests = Mutex::new(read(&path)?);
         Ok(Self {
             inner: Arc::new(Inner {
                 path,
                 writing: Mutex::default(),
-                digests: Mutex::new(digests),
+                digests,
             }),
         })
+    }
+
+    /// Adds what another process has put on the list.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn reload(&self) -> Result<()> {
+        let others = read(&self.inner.path)?;
+        self.digests().extend(others);
+        Ok(())
     }
 
     /// Whether `digest` is on the list.
@@ -130,4 +121,25 @@ impl BadList {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read(path: &Path) -> Result<BTreeSet<Digest>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(Error::io("unable to read the list of bad chunks", path)(
+                error,
+            ));
+        }
+    };
+    let digest = |line| {
+        Digest::from_hex(line).map_err(|error| {
+            Error::Refused(format!(
+                "damaged list of bad chunks {}: {error}; remove the file and verify the datastore",
+                path.display()
+            ))
+        })
+    };
+    text.lines().map(digest).collect()
 }

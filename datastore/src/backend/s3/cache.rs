@@ -54,6 +54,11 @@ impl PayloadCache {
         }
     }
 
+    /// The configured bound.
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        self.max_bytes
+    }
+
     /// Whether a payload of `size` bytes could be kept at all.
     #[must_use]
     pub fn admits(&self, size: u64) -> bool {

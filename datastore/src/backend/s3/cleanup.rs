@@ -130,19 +130,7 @@ impl CleanupJournal {
     /// # Errors
     /// If the file cannot be read.
     pub fn load(path: PathBuf) -> Result<Self> {
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => {
-                return Err(Error::io("unable to read the cleanup journal", &path)(
-                    error,
-                ));
-            }
-        };
-        let entries = text
-            .lines()
-            .filter(|line| is_safe(line))
-            .map(|l| (l.to_owned(), None));
+        let entries = read(&path)?.into_iter().map(|path| (path, None));
         let entries = Mutex::new(entries.collect());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -152,6 +140,22 @@ impl CleanupJournal {
                 intended: Mutex::default(),
             }),
         })
+    }
+
+    /// Adds what another process has left in the journal.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn reload(&self) -> Result<()> {
+        let others = read(&self.inner.path)?;
+        let mut entries = self.entries();
+        let intended = self.inner.intended();
+        for path in others {
+            if !intended.contains(&path) {
+                entries.entry(path).or_insert(None);
+            }
+        }
+        Ok(())
     }
 
     /// Adds paths relative to the datastore, durably.
@@ -257,6 +261,18 @@ impl CleanupJournal {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read(path: &Path) -> Result<Vec<String>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(Error::io("unable to read the cleanup journal", path)(error));
+        }
+    };
+    let paths = text.lines().filter(|line| is_safe(line));
+    Ok(paths.map(str::to_owned).collect())
 }
 
 /// A relative path without empty, `.` or `..` components: the file may have been edited by hand.
@@ -427,6 +443,22 @@ mod tests {
         assert!(journal.is_due(env.now()));
         journal.add(&env, paths("other")).await.unwrap();
         assert_eq!(load().len(), 2);
+    }
+
+    /// What another process has written since is not lost by what this one writes next.
+    #[tokio::test]
+    async fn what_another_process_left_is_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cleanup-journal");
+        let env = Env::system();
+        let ours = CleanupJournal::load(path.clone()).unwrap();
+        let others = CleanupJournal::load(path.clone()).unwrap();
+        let name = |name: &str| vec![format!("host/{name}/index.json.blob")];
+        others.add(&env, name("others")).await.unwrap();
+        ours.reload().unwrap();
+        ours.add(&env, name("ours")).await.unwrap();
+        assert_eq!(ours.len(), 2);
+        assert_eq!(CleanupJournal::load(path).unwrap().len(), 2);
     }
 
     #[test]

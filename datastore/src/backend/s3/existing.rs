@@ -3,16 +3,22 @@
 //! A 412 is a claim, not a proof: the object may be damaged, or the store may answer it wrongly
 //! (H7). Same length and, where the ETag is an MD5, same content is believed; anything else is
 //! fetched and checked.
+//!
+//! Nor is presence a proof to who brings a plain chunk: the digest of an encrypted one is taken at
+//! its word, so one that lies under the digest of other bytes is there to spoil their backups. What
+//! kind an object is a marker may say; else its first bytes do, once (ADR 16).
 
 use api_types::digest::Digest;
 use s3_client::{ObjectHead, PutMode, PutOutcome, S3Client};
 
 use crate::error::{Error, Result};
-use crate::format::blob::DataBlob;
+use crate::format::{self, blob::DataBlob};
 
 use super::S3Backend;
 use super::bounded::{Bounded, can_be_chunk};
 
+/// First bytes that tell the kind of a blob.
+const MAGIC_LEN: u64 = 8;
 /// Rounds of "already exists" and "gone again" before an upload gives up.
 const MAX_ROUNDS: usize = 4;
 
@@ -28,6 +34,16 @@ pub struct BlobKind {
 }
 
 impl BlobKind {
+    /// The kind of a stored payload of that length.
+    #[must_use]
+    pub fn stored(kind: format::BlobKind, encoded_size: u64) -> Self {
+        Self {
+            encoded_size,
+            encrypted: kind.is_encrypted(),
+            compressed: kind.is_compressed(),
+        }
+    }
+
     /// The kind of `blob`.
     #[must_use]
     pub fn of(blob: &DataBlob) -> Self {
@@ -44,8 +60,8 @@ impl BlobKind {
 pub enum Clash {
     /// Keep the stored one.
     KeepStored,
-    /// The new one is smaller and may replace it.
-    Smaller,
+    /// The new one replaces it: it is smaller, or plain where the stored one cannot be true.
+    Replace,
     /// One of the two is forged.
     Forged(&'static str),
 }
@@ -54,6 +70,10 @@ impl Clash {
     /// The rule for two valid blobs of one digest.
     #[must_use]
     pub fn between(stored: BlobKind, new: BlobKind) -> Self {
+        if stored.encrypted && !new.encrypted {
+            // ◆ The digest of the new one was compared with its bytes.
+            return Self::Replace;
+        }
         if stored.encoded_size == new.encoded_size {
             return Self::KeepStored;
         }
@@ -63,7 +83,7 @@ impl Clash {
                 Self::Forged("two uncompressed encrypted chunks of one digest differ in size")
             }
             (true, true) => Self::KeepStored,
-            (false, _) if new.encoded_size < stored.encoded_size => Self::Smaller,
+            (false, _) if new.encoded_size < stored.encoded_size => Self::Replace,
             (false, _) => Self::KeepStored,
         }
     }
@@ -77,9 +97,20 @@ impl Clash {
             Self::Forged(reason) => Err(Error::Refused(format!(
                 "refusing chunk {digest}: {reason}; the client's data or its key is not to be trusted"
             ))),
-            Self::KeepStored | Self::Smaller => Ok(()),
+            Self::KeepStored | Self::Replace => Ok(()),
         }
     }
+}
+
+/// What the first bytes of an object say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stored {
+    /// A plain chunk, which was compared with its digest before it was stored.
+    Plain,
+    /// An encrypted one, or none.
+    Other,
+    /// Proven absent.
+    Absent,
 }
 
 enum Verdict {
@@ -122,6 +153,27 @@ impl S3Backend {
         )))
     }
 
+    /// Asks for the first bytes of a chunk object.
+    pub(super) async fn look_at_kind(&self, client: &S3Client, digest: &Digest) -> Result<Stored> {
+        let key = self.keys.chunk(digest)?;
+        let object = match client.get_object_range(&key, 0..MAGIC_LEN).await {
+            Ok(object) => object,
+            // An empty object has no first byte, and no chunk is longer than any may be.
+            Err(error) if error.is_out_of_range() || error.is_too_large() => {
+                return Ok(Stored::Other);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(object) = object else {
+            return Ok(Stored::Absent);
+        };
+        let kind = format::BlobKind::from_magic(&object.body);
+        Ok(match kind {
+            Some(kind) if !kind.is_encrypted() => Stored::Plain,
+            _ => Stored::Other,
+        })
+    }
+
     async fn judge_existing(
         &self,
         client: &S3Client,
@@ -134,6 +186,14 @@ impl S3Backend {
         };
         if looks_like(&head, blob) {
             return Ok(Verdict::Keep);
+        }
+        if !blob.is_encrypted() && is_as_long(&head, blob) && !has_md5(&head) {
+            // Nothing but the length has been compared, which can be forged as well.
+            return Ok(match self.look_at_kind(client, &digest).await? {
+                Stored::Plain => Verdict::Keep,
+                Stored::Other => Verdict::Replace { damaged: true },
+                Stored::Absent => Verdict::Gone,
+            });
         }
         if !can_be_chunk(head.size) {
             return Ok(Verdict::Replace { damaged: true });
@@ -152,21 +212,28 @@ impl S3Backend {
         let clash = Clash::between(BlobKind::of(&stored), BlobKind::of(blob));
         clash.refuse_forgery(&digest)?;
         Ok(match clash {
-            Clash::Smaller => Verdict::Replace { damaged: false },
+            Clash::Replace => Verdict::Replace { damaged: false },
             Clash::KeepStored | Clash::Forged(_) => Verdict::Keep,
         })
     }
 }
 
-/// Same length, and same MD5 where the ETag is one.
+/// Same length and same MD5; of an encrypted chunk nothing more can be told than the length where
+/// the ETag is no MD5.
 fn looks_like(head: &ObjectHead, blob: &DataBlob) -> bool {
-    let same_size = head.size == blob.raw_size();
-    let same_content = head
-        .etag
-        .as_ref()
-        .and_then(s3_client::ETag::md5)
-        .is_none_or(|md5| md5 == md5_of(blob));
-    same_size && same_content
+    let same_content = match head.etag.as_ref().and_then(s3_client::ETag::md5) {
+        Some(md5) => md5 == md5_of(blob),
+        None => blob.is_encrypted(),
+    };
+    is_as_long(head, blob) && same_content
+}
+
+fn is_as_long(head: &ObjectHead, blob: &DataBlob) -> bool {
+    head.size == blob.raw_size()
+}
+
+fn has_md5(head: &ObjectHead) -> bool {
+    head.etag.as_ref().is_some_and(|etag| etag.md5().is_some())
 }
 
 fn md5_of(blob: &DataBlob) -> [u8; 16] {
@@ -195,9 +262,13 @@ mod tests {
     fn the_table_of_rules() {
         let plain = |size| kind(size, false, true);
         assert_eq!(Clash::between(plain(10), plain(10)), Clash::KeepStored);
-        assert_eq!(Clash::between(plain(10), plain(9)), Clash::Smaller);
+        assert_eq!(Clash::between(plain(10), plain(9)), Clash::Replace);
         assert_eq!(Clash::between(plain(9), plain(10)), Clash::KeepStored);
         let encrypted = |size, compressed| kind(size, true, compressed);
+        for size in [9, 10, 11] {
+            let clash = Clash::between(encrypted(10, true), plain(size));
+            assert_eq!(clash, Clash::Replace);
+        }
         assert!(matches!(
             Clash::between(plain(10), encrypted(9, true)),
             Clash::Forged(_)

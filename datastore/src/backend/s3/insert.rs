@@ -18,7 +18,7 @@ use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 
 use super::S3Backend;
-use super::existing::{BlobKind, Clash};
+use super::existing::{BlobKind, Clash, Stored};
 
 /// What an insert did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,6 +52,10 @@ enum Plan {
     Wait,
     Duplicate {
         stored_size: Option<u64>,
+    },
+    /// It is present, but may not be what its digest says: look at the object first.
+    Look {
+        guard: UploadGuard,
     },
     Upload {
         guard: UploadGuard,
@@ -90,21 +94,51 @@ impl S3Backend {
                         stored_size,
                     });
                 }
+                Plan::Look { guard } => {
+                    let mode = match self.look_at_kind(client, &digest).await? {
+                        Stored::Plain => {
+                            self.record_plain(guard).await?;
+                            return Ok(InsertOutcome {
+                                duplicate: true,
+                                stored_size: kind.encoded_size,
+                            });
+                        }
+                        Stored::Other => {
+                            warn_of_forgery(&digest);
+                            PutMode::Replace
+                        }
+                        Stored::Absent => PutMode::CreateOnly,
+                    };
+                    let plan = (guard, mode, false);
+                    return self.carry_out(client, digest, blob, payload, plan).await;
+                }
                 Plan::Upload {
                     guard,
                     mode,
                     keep_durably,
                 } => {
-                    self.upload_chunk(client, digest, blob, mode).await?;
-                    self.record_upload(guard, digest, blob, payload, keep_durably)
-                        .await?;
-                    return Ok(InsertOutcome {
-                        duplicate: false,
-                        stored_size: kind.encoded_size,
-                    });
+                    let plan = (guard, mode, keep_durably);
+                    return self.carry_out(client, digest, blob, payload, plan).await;
                 }
             }
         }
+    }
+
+    async fn carry_out(
+        self: &Arc<Self>,
+        client: &S3Client,
+        digest: Digest,
+        blob: &DataBlob,
+        payload: Payload,
+        (guard, mode, keep_durably): (UploadGuard, PutMode, bool),
+    ) -> Result<InsertOutcome> {
+        self.upload_chunk(client, digest, blob, mode).await?;
+        self.record_upload(guard, digest, blob, payload, keep_durably)
+            .await?;
+        Ok(InsertOutcome {
+            duplicate: false,
+            stored_size: blob.raw_size(),
+        })
     }
 
     /// Answers whether the chunk is present, and protects it for the asking session if it is.
@@ -155,18 +189,25 @@ impl S3Backend {
             Some(State::Condemned { .. }) => match slot.take_back() {
                 Some(TakenBack::HadPresence) if !self.bad_list.contains(slot.digest()) => {
                     self.restore_presence(slot)?;
-                    return Ok(Plan::Duplicate { stored_size: None });
+                    if let Some(chunk) = self.local.stat_chunk(slot.digest())? {
+                        return self.plan_present(slot, chunk, new);
+                    }
                 }
                 // ◆ The listing that condemned it proves nothing about the object.
                 Some(TakenBack::HadPresence | TakenBack::HadNone) | None => {}
             },
             None => {
                 if let Some(chunk) = self.touch_ordinary(slot)? {
-                    self.refuse_clash(slot.digest(), chunk, new)?;
-                    let stored_size = (chunk.size > 0).then_some(chunk.size);
-                    return Ok(Plan::Duplicate { stored_size });
+                    return self.plan_present(slot, chunk, new);
                 }
             }
+        }
+        if new.encrypted
+            && let Some(chunk) = self.local.stat_chunk(slot.digest())?
+        {
+            // It would replace the object.
+            self.clash(slot.digest(), chunk, new)?
+                .refuse_forgery(slot.digest())?;
         }
         let suspect = slot.suspicion().is_some();
         let mode = if suspect || self.bad_list.contains(slot.digest()) {
@@ -174,15 +215,58 @@ impl S3Backend {
         } else {
             PutMode::CreateOnly
         };
-        let Some(token) = slot.begin_upload() else {
+        let Some(guard) = self.begin_upload(slot) else {
             return Ok(Plan::Wait);
         };
-        let guard = UploadGuard::new(Arc::clone(&self.table), *slot.digest(), token);
         Ok(Plan::Upload {
             guard,
             mode,
             keep_durably: suspect,
         })
+    }
+
+    /// A chunk whose presence counts, if it is what the digest says ◆.
+    fn plan_present(
+        self: &Arc<Self>,
+        slot: &mut Slot<'_>,
+        chunk: LocalChunk,
+        new: BlobKind,
+    ) -> Result<Plan> {
+        let duplicate = Plan::Duplicate {
+            stored_size: (chunk.size > 0).then_some(chunk.size),
+        };
+        if new.encrypted {
+            self.clash(slot.digest(), chunk, new)?
+                .refuse_forgery(slot.digest())?;
+            return Ok(duplicate);
+        }
+        if chunk.known_plain {
+            return Ok(duplicate);
+        }
+        if chunk.is_marker() {
+            let guard = self.begin_upload(slot);
+            return Ok(guard.map_or(Plan::Wait, |guard| Plan::Look { guard }));
+        }
+        // What cannot be read is damage.
+        let kind = self.local.payload_kind(slot.digest()).ok().flatten();
+        if kind.is_some_and(|kind| !kind.is_encrypted()) {
+            return Ok(duplicate);
+        }
+        let Some(guard) = self.begin_upload(slot) else {
+            return Ok(Plan::Wait);
+        };
+        warn_of_forgery(slot.digest());
+        Ok(Plan::Upload {
+            guard,
+            mode: PutMode::Replace,
+            keep_durably: false,
+        })
+    }
+
+    fn begin_upload(&self, slot: &mut Slot<'_>) -> Option<UploadGuard> {
+        let token = slot.begin_upload()?;
+        let table = Arc::clone(&self.table);
+        Some(UploadGuard::new(table, *slot.digest(), token))
     }
 
     /// The duplicate answer for an ordinary digest: touch and stamp in one step ◆.
@@ -209,19 +293,38 @@ impl S3Backend {
         Ok(())
     }
 
-    /// Same digest, cached payload, different encoding: the rules of `datastore-layout.md` §6.
-    fn refuse_clash(&self, digest: &Digest, chunk: LocalChunk, new: BlobKind) -> Result<()> {
-        if chunk.size == 0 || chunk.size == new.encoded_size {
-            return Ok(());
+    /// Same digest, different encoding: the rules of `datastore-layout.md` §6, for an encrypted
+    /// chunk and as far as it is known what is stored.
+    fn clash(&self, digest: &Digest, chunk: LocalChunk, new: BlobKind) -> Result<Clash> {
+        if chunk.known_plain {
+            return Ok(Clash::Forged(
+                "an encrypted chunk must not replace a plain one",
+            ));
         }
-        let Some(stored) = self.local.read_chunk(digest)? else {
-            return Ok(());
-        };
-        match DataBlob::from_bytes(stored) {
-            Ok(stored) => Clash::between(BlobKind::of(&stored), new).refuse_forgery(digest),
-            // An undecodable payload is the reader's business: it fetches the object again.
-            Err(_) => Ok(()),
+        if chunk.is_marker() || chunk.size == new.encoded_size {
+            return Ok(Clash::KeepStored);
         }
+        // An undecodable payload is the reader's business: it fetches the object again.
+        let kind = self.local.payload_kind(digest).ok().flatten();
+        Ok(kind.map_or(Clash::KeepStored, |kind| {
+            Clash::between(BlobKind::stored(kind, chunk.size), new)
+        }))
+    }
+
+    /// The object of a present chunk was found to be plain: a duplicate, now and without a look
+    /// from now on.
+    async fn record_plain(self: &Arc<Self>, guard: UploadGuard) -> Result<()> {
+        let this = Arc::clone(self);
+        self.blocking(move || {
+            guard.finish(|slot| -> Result<()> {
+                let now = FileTime::now(&this.env);
+                this.local.put_marker(slot.digest(), true, now)?;
+                slot.stamp_now();
+                slot.set_lost(false);
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Puts the object; one that is there already is believed only after a look at it.
@@ -250,6 +353,7 @@ impl S3Backend {
         let this = Arc::clone(self);
         let raw = blob.raw().clone();
         let size = u64::try_from(raw.len()).unwrap_or(u64::MAX);
+        let is_plain = !blob.is_encrypted();
         let wanted = keep_durably || (payload == Payload::Cache && self.cache.admits(size));
         let cached = self
             .blocking(move || -> Result<bool> {
@@ -272,7 +376,9 @@ impl S3Backend {
                     match prepared {
                         Some(prepared) => this.local.commit_payload(prepared)?,
                         None => {
-                            this.local.create_marker(slot.digest(), now)?;
+                            // Not beside a payload of what was replaced.
+                            this.local.put_marker(slot.digest(), is_plain, now)?;
+                            this.cache.forget(slot.digest());
                         }
                     }
                     slot.stamp_now();
@@ -290,6 +396,10 @@ impl S3Backend {
         }
         Ok(())
     }
+}
+
+fn warn_of_forgery(digest: &Digest) {
+    tracing::warn!(%digest, "replacing a chunk that is not what its digest says");
 }
 
 /// Waits for another task's upload or delete, unless our own task is aborted first.

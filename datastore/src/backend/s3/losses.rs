@@ -46,6 +46,23 @@ impl Losses {
         })
     }
 
+    /// Looks whether another process left the file, or removed it. Nobody in this one may be about
+    /// to [note](Self::note) a loss.
+    ///
+    /// # Errors
+    /// If that cannot be seen.
+    pub async fn reload(&self, env: &Env) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let path = self.path.clone();
+        state.open = env
+            .blocking(move || {
+                path.try_exists()
+                    .map_err(Error::io("unable to look for", &path))
+            })
+            .await?;
+        Ok(())
+    }
+
     /// Says that a chunk is about to count as lost.
     ///
     /// # Errors

@@ -137,7 +137,7 @@ impl S3Backend {
             return Ok(());
         }
         let this = Arc::clone(self);
-        let raw = blob.raw().clone();
+        let (raw, is_plain) = (blob.raw().clone(), !blob.is_encrypted());
         let filled = self
             .blocking(move || -> Result<bool> {
                 let prepared =
@@ -154,6 +154,11 @@ impl S3Backend {
                 this.table.with(&digest, |slot| {
                     let present = this.local.stat_chunk(&digest)?.is_some();
                     if !slot.is_ordinary() || !present {
+                        return Ok(false);
+                    }
+                    // The GET may be older than the replacement of a forged chunk, too.
+                    let stored = this.local.stat_chunk(&digest)?;
+                    if !is_plain && stored.is_some_and(|stored| stored.known_plain) {
                         return Ok(false);
                     }
                     this.local.commit_payload(prepared)?;

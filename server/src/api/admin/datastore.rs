@@ -4,7 +4,6 @@ use api_types::access::{Privilege, Privileges};
 use api_types::datastore::{BackendType, DatastoreConfig, Operation};
 use api_types::names::{BackupNamespace, BackupType, DatastoreName};
 use api_types::status::{Counts, DatastoreStatus, S3Statistics, TypeCounts};
-use datastore::gc::status_file::read_status;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 
@@ -13,7 +12,7 @@ use crate::api::fields::STORE;
 use crate::api::rights::{Reach, reach};
 use crate::api::target::{LIST, open, refused};
 use crate::datastores::OpenDatastore;
-use crate::datastores::space::DiskSpace;
+use crate::datastores::space::look;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
 use crate::rest::endpoint::Param;
@@ -191,11 +190,12 @@ async fn status(call: Call) -> Result<Answer, RestError> {
         s3_statistics: None,
     };
     if sight == Sight::Store {
-        let space = DiskSpace::of(store.base()).map_err(refused)?;
+        let (space, gc_status) = look(&store).await;
+        let space = space.map_err(refused)?;
         (status.total, status.used, status.avail) = (space.total, space.used, space.avail);
         status.s3_statistics = s3;
         if call.flag("verbose") {
-            status.gc_status = Some(read_status(store.base()));
+            status.gc_status = Some(gc_status);
             status.counts = Some(counts(&call, &store).await?);
         }
     }

@@ -103,7 +103,7 @@ async fn list_gc(call: Call) -> Result<Answer, RestError> {
             continue;
         }
         match open(&call, &config.name, Operation::Read).await {
-            Ok(_) => items.push(GcJobStatus::of(config, &jobs)),
+            Ok(_) => items.push(GcJobStatus::of(config, &jobs, &call.server.env).await),
             Err(error) if asked.is_some() => return Err(error),
             Err(_) => {}
         }

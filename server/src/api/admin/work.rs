@@ -313,7 +313,7 @@ async fn gc_status(call: Call) -> Result<Answer, RestError> {
     // Refused in maintenance like every other look into the datastore.
     let _open = open(&call, &name, Operation::Read).await?;
     let config = call.server.stores.config_of(&name)?;
-    Answer::of(GcJobStatus::of(&config, &JobStates::of(&call.server)))
+    Answer::of(GcJobStatus::of(&config, &JobStates::of(&call.server), &call.server.env).await)
 }
 
 async fn s3_refresh(call: Call) -> Result<Answer, RestError> {
