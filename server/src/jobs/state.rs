@@ -228,6 +228,11 @@ impl JobStates {
         self.path(ty, id, "json").exists()
     }
 
+    /// Whether a run of the job is under way: somebody holds its lock.
+    pub fn is_locked(&self, ty: JobType, id: &str) -> Result<bool> {
+        Ok(self.try_lock(ty, id)?.is_none())
+    }
+
     /// Takes the lock of a job for a run; none if somebody else holds it.
     pub fn try_lock(&self, ty: JobType, id: &str) -> Result<Option<JobLock>> {
         create_dir(&self.dir, 0o750)?;

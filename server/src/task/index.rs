@@ -17,6 +17,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::end::TaskEnd;
 use super::log_file::read_end;
+use super::own::OwnTasks;
 use super::process::Process;
 use crate::config::replace_file;
 use crate::paths::create_dir;
@@ -101,13 +102,14 @@ pub fn process_of(upid: &Upid) -> Process {
 pub struct TaskIndex {
     dir: PathBuf,
     rotation: Rotation,
+    own: OwnTasks,
 }
 
 impl TaskIndex {
     /// The index in `dir`; nothing is created yet.
     #[must_use]
-    pub fn new(dir: PathBuf, rotation: Rotation) -> Self {
-        Self { dir, rotation }
+    pub fn new(dir: PathBuf, rotation: Rotation, own: OwnTasks) -> Self {
+        Self { dir, rotation, own }
     }
 
     /// The log file of a task.
@@ -166,11 +168,10 @@ impl TaskIndex {
 
     /// A task without process has ended: its log says how.
     fn settle(&self, mut entry: IndexEntry) -> IndexEntry {
-        if entry.end.is_none() && !process_of(&entry.upid).is_running() {
-            entry.end = Some(read_end(
-                &self.log_path(&entry.upid),
-                entry.upid.starttime(),
-            ));
+        if entry.end.is_none() && !self.own.may_run(&entry.upid) {
+            let kept = self.own.kept_end(&entry.upid);
+            let read = || read_end(&self.log_path(&entry.upid), entry.upid.starttime());
+            entry.end = Some(kept.unwrap_or_else(read));
         }
         entry
     }
@@ -344,6 +345,14 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// The first tasks of this process run.
+    fn own_tasks() -> OwnTasks {
+        let own = OwnTasks::new();
+        let process = Process::current().unwrap();
+        (0..10).for_each(|task_id| own.begin(&upid(process, task_id)));
+        own
+    }
+
     fn ok(endtime: i64) -> TaskEnd {
         TaskEnd {
             endtime,
@@ -359,7 +368,7 @@ mod tests {
     #[test]
     fn a_task_moves_from_active_to_archive() {
         let dir = tempfile::tempdir().unwrap();
-        let index = TaskIndex::new(dir.path().join("tasks"), Rotation::default());
+        let index = TaskIndex::new(dir.path().join("tasks"), Rotation::default(), own_tasks());
         let own = Process::current().unwrap();
         index.register(&upid(own, 0)).unwrap();
         index.register(&upid(own, 1)).unwrap();
@@ -375,7 +384,7 @@ mod tests {
     #[test]
     fn a_task_whose_process_died_is_settled_from_its_log() {
         let dir = tempfile::tempdir().unwrap();
-        let index = TaskIndex::new(dir.path().to_owned(), Rotation::default());
+        let index = TaskIndex::new(dir.path().to_owned(), Rotation::default(), own_tasks());
         let own = Process::current().unwrap();
         let dead = Process {
             pstart: own.pstart + 1,
@@ -413,6 +422,7 @@ mod tests {
                 max_size: 10,
                 keep_files: 3,
             },
+            own_tasks(),
         );
         let own = Process::current().unwrap();
         for task_id in 0..6 {
@@ -444,7 +454,7 @@ mod tests {
         for line in text.lines() {
             assert_eq!(IndexEntry::parse(line).unwrap().to_line().trim_end(), line);
         }
-        let index = TaskIndex::new(folder, Rotation::default());
+        let index = TaskIndex::new(folder, Rotation::default(), own_tasks());
         let entries: Vec<_> = index.entries().unwrap().collect();
         assert_eq!(entries.len(), text.lines().count());
         assert!(entries.iter().all(|entry| entry.end.is_some()));

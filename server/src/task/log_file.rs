@@ -56,6 +56,20 @@ impl LogWriter {
         Ok(Self { file, env })
     }
 
+    /// Opens the log file of a task whose writer could not go on, at the beginning of a line.
+    pub fn resume(path: &Path, env: Env) -> io::Result<Self> {
+        let mut file = OpenOptions::new().append(true).read(true).open(path)?;
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self { file, env })
+    }
+
     /// Writes a message, each of its lines as a line of the log.
     pub fn write(&mut self, message: &str) -> io::Result<()> {
         let stamp = local_time(self.env.unix_secs());
