@@ -19,7 +19,7 @@ use super::openapi;
 use super::params::{Params, Source};
 use super::path::components;
 use super::table::{Access, BodyUse, Endpoint, Found, TABLES, Table, parameter};
-use crate::access::attempts::Attempt;
+use crate::access::attempts::Turn;
 use crate::access::control::AuthError;
 use crate::daemon::Server;
 use crate::monitor::http as monitor;
@@ -89,38 +89,52 @@ where
         };
     }
     let is_head = request.method() == Method::HEAD;
-    let mut who = Who::default();
+    let mut asker = Asker {
+        peer,
+        turn: Arc::new(Turn::new(
+            &server.attempts,
+            peer.map(|peer| peer.ip()),
+            server.env.clone(),
+        )),
+        auth_id: None,
+    };
     let monitored = {
         let (method, path) = (request.method(), request.uri().path());
-        monitor::respond(server, method, path, request.headers()).await
+        monitor::respond(server, method, path, request.headers(), peer, &asker.turn).await
     };
-    let response = match monitored {
+    let mut response = match monitored {
         Some(response) => response,
-        None => answer(server, request, peer, &mut who).await,
+        None => answer(server, request, &mut asker).await,
     };
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Err(busy) = asker.turn.take().await
+    {
+        response = Format::Json.error(&busy.into());
+    }
     let wait = match response.status() {
         StatusCode::UNAUTHORIZED => UNAUTHORIZED_AFTER,
         StatusCode::FORBIDDEN => FORBIDDEN_AFTER,
         _ => Duration::ZERO,
     };
+    // Who waited for a turn does not have it back the sooner: that is what limits guesses.
+    let begun = asker.turn.taken_at().await.unwrap_or(begun);
     let passed = server.env.now().saturating_duration_since(begun);
     if let Some(rest) = wait.checked_sub(passed).filter(|rest| !rest.is_zero()) {
         server.env.sleep(rest).await;
     }
     let response = if is_head { head(response) } else { response };
-    // Until now a bad request has counted as unproven.
     Answered {
         response,
-        auth_id: who.auth_id,
+        auth_id: asker.auth_id,
     }
 }
 
-/// What is found out about whoever asks.
-#[derive(Default)]
-struct Who {
+/// Whoever asks.
+struct Asker {
+    peer: Option<SocketAddr>,
+    turn: Arc<Turn>,
+    /// Once that is known.
     auth_id: Option<Authid>,
-    /// There until they have proven who they are.
-    attempt: Option<Attempt>,
 }
 
 /// The answer to HEAD, which by HTTP/2 must not have a body that is sent.
@@ -136,8 +150,7 @@ fn head(response: Response<AnswerBody>) -> Response<AnswerBody> {
 async fn answer<B>(
     server: &Arc<Server>,
     request: Request<B>,
-    peer: Option<SocketAddr>,
-    who: &mut Who,
+    asker: &mut Asker,
 ) -> Response<AnswerBody>
 where
     B: HttpBody<Data = Bytes> + Send + Sync + 'static,
@@ -146,14 +159,15 @@ where
     let (format, result) = match locate(request.uri().path()) {
         Err(error) => (Format::Json, Err(error.into())),
         Ok((format, path)) => {
-            let result = call(server, request, &path, peer, who).await;
+            let result = call(server, request, &path, asker).await;
             (format, result)
         }
     };
     match result {
         Ok(answer) => format.answer(answer),
+        Err(Refusal::Unauthorized(AuthError::Busy(busy))) => format.error(&busy.into()),
         Err(Refusal::Unauthorized(error)) => {
-            log_failure(peer, None, &error);
+            log_failure(asker.peer, None, &error);
             Format::unauthorized()
         }
         Err(Refusal::Error(error)) => format.error(&error),
@@ -181,31 +195,25 @@ async fn call<B>(
     server: &Arc<Server>,
     request: Request<B>,
     path: &[String],
-    peer: Option<SocketAddr>,
-    who: &mut Who,
+    asker: &mut Asker,
 ) -> Result<Answer, Refusal>
 where
     B: HttpBody<Data = Bytes> + Send + Sync + 'static,
     B::Error: Into<anyhow::Error>,
 {
     let found = Table::global().find(request.method(), path);
-    let unproven = peer.filter(|_| !is_open(&found));
     let is_public = matches!(&found, Found::Endpoint(endpoint, _) if is_world(endpoint));
     let auth_id = if is_public {
         Call::NOBODY
             .parse()
             .map_err(|error| RestError::bad_request(format!("{error}")))?
     } else {
-        if let Some(peer) = unproven {
-            who.attempt = Some(server.attempts.begin(peer.ip()).await);
-        }
         let auth_id = server
             .access
-            .authenticate(request.method(), request.headers())
+            .authenticate(request.method(), request.headers(), &asker.turn)
             .await
             .map_err(Refusal::Unauthorized)?;
-        who.auth_id = Some(auth_id.clone());
-        who.attempt = None;
+        asker.auth_id = Some(auth_id.clone());
         auth_id
     };
     let (endpoint, in_path) = match found {
@@ -214,11 +222,7 @@ where
         Found::Nothing => return Err(no_such_path(path).into()),
     };
     check_access(server, endpoint, &in_path, &auth_id)?;
-    let call = prepare(server, request, endpoint, &in_path, peer, auth_id).await?;
-    if is_public && let Some(peer) = unproven {
-        // Not before the body is there: who never sends it would take the turns of others.
-        who.attempt = Some(server.attempts.begin(peer.ip()).await);
-    }
+    let call = prepare(server, request, endpoint, &in_path, asker, auth_id).await?;
     // In a task of its own: a client that hangs up does not stop it half-way, and a panic is an
     // error like others.
     let handled = tokio::spawn((endpoint.handler)(call)).await;
@@ -228,14 +232,6 @@ where
             tracing::error!("{} {}: {error}", endpoint.method, endpoint.path);
             Err(RestError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into())
         }
-    }
-}
-
-/// Whether nobody has to show anything there. A login is open to the world, and the place to guess.
-fn is_open(found: &Found) -> bool {
-    match found {
-        Found::Endpoint(endpoint, _) => is_world(endpoint) && endpoint.method == Method::GET,
-        Found::Directory(_) | Found::Nothing => false,
     }
 }
 
@@ -280,7 +276,7 @@ async fn prepare<B>(
     mut request: Request<B>,
     endpoint: &Endpoint,
     in_path: &[(&'static str, String)],
-    peer: Option<SocketAddr>,
+    asker: &Asker,
     auth_id: Authid,
 ) -> Result<Call, RestError>
 where
@@ -318,8 +314,9 @@ where
         server: Arc::clone(server),
         auth_id,
         params,
-        peer: peer.map(|peer| peer.ip().to_canonical()),
-        peer_address: peer,
+        peer: asker.peer.map(|peer| peer.ip().to_canonical()),
+        peer_address: asker.peer,
+        turn: Arc::clone(&asker.turn),
         headers: parts.headers,
         body,
         upgrade,

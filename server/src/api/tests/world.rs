@@ -14,6 +14,7 @@ use s3_client::env::Env;
 use s3_mock::MockS3;
 use serde_json::{Value, json};
 
+use crate::access::attempts::Turn;
 use crate::config::ConfigError;
 use crate::daemon::Server;
 use crate::paths::Paths;
@@ -169,6 +170,7 @@ impl World {
             params: Params::check(endpoint.params, &in_path, given)?,
             peer: None,
             peer_address: None,
+            turn: Arc::new(Turn::of_nobody(self.server.env.clone())),
             headers: HeaderMap::new(),
             body: Full::new(body).map_err(|never| match never {}).boxed(),
             upgrade: None,

@@ -552,3 +552,64 @@ async fn without_rights_one_sees_oneself() {
         .await;
     assert_eq!(got.status, 403);
 }
+
+/// Sends these requests at the same time from one address, and says how each was answered.
+async fn at_once(
+    world: &World,
+    requests: Vec<Request<Full<Bytes>>>,
+) -> Vec<(StatusCode, Duration)> {
+    let peer = Some(SocketAddr::from(([192, 0, 2, 1], 1)));
+    let begun = world.server.env.now();
+    let answers = requests.into_iter().map(|request| async {
+        let answered = respond(&world.server, request, peer).await;
+        let after = world.server.env.now().saturating_duration_since(begun);
+        (answered.response.status(), after)
+    });
+    futures_util::future::join_all(answers).await
+}
+
+fn get(path: &str, name: &str, shown: &str) -> Request<Full<Bytes>> {
+    let request = Request::builder().uri(path).header(name, shown);
+    request.body(Full::default()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guesser_does_not_keep_out_who_shares_the_address() {
+    let world = world().await;
+    let version = "/api2/json/version";
+    assert_eq!(world.ask(Method::GET, version, "").await.status, 200);
+    let (ticket, _) = world
+        .server
+        .access
+        .issue(&"a@pbs".parse().unwrap())
+        .unwrap();
+    let mut requests: Vec<_> = (0..40)
+        .map(|_| get(version, "authorization", "PBSAPIToken=root@pam!t:wrong"))
+        .collect();
+    requests.push(get(version, "authorization", &world.token));
+    requests.push(get(version, "cookie", &format!("PBSAuthCookie={ticket}")));
+    let renewal = format!("username=a@pbs&password={}", ticket.replace('+', "%2B"));
+    let renewal = Request::post("/api2/json/access/ticket").body(Full::from(renewal));
+    requests.push(renewal.unwrap());
+    let mut answers = at_once(&world, requests).await;
+    for (status, after) in answers.split_off(40) {
+        assert_eq!(status, StatusCode::OK);
+        assert!(after < UNAUTHORIZED_AFTER, "{after:?}");
+    }
+    assert!(answers.iter().all(|(status, _)| *status == 401));
+    // Sixteen at a time, each for as long.
+    let longest = answers.iter().map(|(_, after)| *after).max();
+    assert!(longest >= Some(3 * UNAUTHORIZED_AFTER), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_guesses_are_refused_also_where_metrics_are() {
+    let world = world().await;
+    for path in ["/metrics", "/api2/json/version", "/api2/extjs/version"] {
+        let wrong = get(path, "authorization", "PBSAPIToken=root@pam!t:wrong");
+        let requests = (0..200).map(|_| wrong.clone()).collect();
+        let answers = at_once(&world, requests).await;
+        let refused = answers.iter().filter(|(status, _)| *status != 401);
+        assert_eq!(refused.count(), 200 - 16 - 128, "{path}");
+    }
+}
