@@ -8,19 +8,19 @@
 //! a guesser does not lock out whoever shares the address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use s3_client::env::Env;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::quota::source;
+
 /// Unproven requests of an address.
 const LIMIT: usize = 16;
 /// Those that wait for their turn.
 const MAX_WAITING: usize = 128;
-/// Bits of an IPv6 address that one customer gets.
-const CUSTOMER_BITS: u32 = 64;
 
 /// Turns by address; there are no more addresses than requests.
 type Places = HashMap<IpAddr, Place>;
@@ -151,17 +151,6 @@ impl Turn {
     /// Gives it back: the request has proven whom it is from.
     pub async fn give_back(&self) {
         self.taken.lock().await.take();
-    }
-}
-
-/// What counts as one place.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (128 - CUSTOMER_BITS);
-            Ipv6Addr::from(u128::from(address) & mask).into()
-        }
-        address => address,
     }
 }
 

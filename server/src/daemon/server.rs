@@ -21,6 +21,7 @@ use crate::datastores::Datastores;
 use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::protocol::memory::Memory;
+use crate::quota::Quota;
 use crate::s3::{S3Clients, S3Options};
 use crate::task::{TaskSpec, Tasks, WorkerTask};
 use crate::traffic::TrafficControl;
@@ -30,6 +31,9 @@ const MAX_TASKS: u32 = 4096;
 /// Directories that are packed for a download at the same time. Each takes a thread, which waits for
 /// its client, and up to a hundred MiB.
 const MAX_PACKED: usize = 32;
+
+/// Bytes of bodies of requests that need no credentials, in all.
+const MAX_WORLD_BODIES: u64 = 32 << 20;
 
 /// The installation, as the daemon has it open.
 pub struct Server {
@@ -53,6 +57,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// Unproven requests.
     pub attempts: Attempts,
+    /// Bytes of bodies of requests that need no credentials.
+    pub world_bodies: Arc<Quota>,
     /// Proxies that are believed; none until the daemon starts.
     pub proxies: OnceLock<ProxyOptions>,
     /// How fast connections may be.
@@ -85,6 +91,7 @@ impl Server {
             memory: Arc::default(),
             metrics: Metrics::new(&paths),
             attempts: Attempts::default(),
+            world_bodies: Quota::new(MAX_WORLD_BODIES, MAX_WORLD_BODIES / 8),
             proxies: OnceLock::new(),
             traffic: Arc::new(TrafficControl::new(
                 config.traffic_rules().clone(),

@@ -1,12 +1,13 @@
 //! From a request to its answer: path, endpoint, credentials, access, parameters, handler.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::auth::Authid;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Body as HttpBody;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -23,6 +24,7 @@ use crate::access::attempts::Turn;
 use crate::access::control::AuthError;
 use crate::daemon::Server;
 use crate::monitor::http as monitor;
+use crate::quota::Share;
 
 /// Where the description of the interface is.
 const OPENAPI_PATH: &str = "/api2/openapi.json";
@@ -32,6 +34,9 @@ const MAX_URI: usize = 3072;
 const MAX_BODY: usize = 512 * 1024;
 /// How long parameters may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same of requests that need no credentials.
+const MAX_WORLD_BODY: usize = 64 * 1024;
+const WORLD_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a login or a request without good credentials is answered, so that guessing takes long.
 const UNAUTHORIZED_AFTER: Duration = Duration::from_secs(3);
 /// When a request is answered that its sender may not make.
@@ -97,6 +102,7 @@ where
             server.env.clone(),
         )),
         auth_id: None,
+        body: None,
     };
     let monitored = {
         let (method, path) = (request.method(), request.uri().path());
@@ -135,6 +141,8 @@ struct Asker {
     turn: Arc<Turn>,
     /// Once that is known.
     auth_id: Option<Authid>,
+    /// What its body takes of what all have together that need no credentials.
+    body: Option<Share>,
 }
 
 /// The answer to HEAD, which by HTTP/2 must not have a body that is sent.
@@ -276,7 +284,7 @@ async fn prepare<B>(
     mut request: Request<B>,
     endpoint: &Endpoint,
     in_path: &[(&'static str, String)],
-    asker: &Asker,
+    asker: &mut Asker,
     auth_id: Authid,
 ) -> Result<Call, RestError>
 where
@@ -297,7 +305,11 @@ where
         }
         BodyUse::Parameters => {
             let is_json = is_json(&parts.headers)?;
-            let body = read_body(server, body).await?;
+            if is_world(endpoint) {
+                let address = asker.peer.map(|peer| peer.ip());
+                asker.body = Some(server.world_bodies.share(address));
+            }
+            let body = read_body(server, body, asker.body.as_mut()).await?;
             let given = if is_json {
                 Source::Json(&body)
             } else {
@@ -340,30 +352,61 @@ fn is_json(headers: &HeaderMap) -> Result<bool, RestError> {
     }
 }
 
-async fn read_body<B>(server: &Server, body: B) -> Result<Bytes, RestError>
+/// The body of a request. If it needs no credentials, that is limited more, and takes its `share`.
+async fn read_body<B>(
+    server: &Server,
+    body: B,
+    share: Option<&mut Share>,
+) -> Result<Bytes, RestError>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<anyhow::Error>,
 {
-    let limited = Limited::new(body.map_err(Into::<anyhow::Error>::into), MAX_BODY);
-    let collected = tokio::select! {
-        collected = limited.collect() => collected,
-        () = server.env.sleep(BODY_TIMEOUT) => {
+    let (limit, timeout) = match share {
+        None => (MAX_BODY, BODY_TIMEOUT),
+        Some(_) => (MAX_WORLD_BODY, WORLD_BODY_TIMEOUT),
+    };
+    tokio::select! {
+        collected = collect(body, limit, share) => collected,
+        () = server.env.sleep(timeout) => Err(RestError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout while reading the request body",
+        )),
+    }
+}
+
+async fn collect<B>(
+    body: B,
+    limit: usize,
+    mut share: Option<&mut Share>,
+) -> Result<Bytes, RestError>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<anyhow::Error>,
+{
+    let mut body = pin!(body);
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let error: anyhow::Error = error.into();
+            RestError::bad_request(format!("failed to read the request body: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if data.len() > limit - whole.len() {
+            return Err(RestError::bad_request("Request body too large"));
+        }
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        if share.as_mut().is_some_and(|share| !share.take(length)) {
             return Err(RestError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout while reading the request body",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many requests without credentials; try again later",
             ));
         }
-    };
-    match collected {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(RestError::bad_request("Request body too large"))
-        }
-        Err(error) => Err(RestError::bad_request(format!(
-            "failed to read the request body: {error}"
-        ))),
+        whole.extend_from_slice(&data);
     }
+    Ok(whole.freeze())
 }
 
 /// A line that programs look for which lock out whoever fails too often.

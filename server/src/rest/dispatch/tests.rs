@@ -225,21 +225,59 @@ async fn parameters() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_not_waited_for() {
-    struct Never;
-    impl HttpBody for Never {
-        type Data = Bytes;
-        type Error = anyhow::Error;
-        fn poll_frame(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<anyhow::Result<hyper::body::Frame<Bytes>>>> {
-            std::task::Poll::Pending
+/// A body that begins so, and does not go on.
+struct Never(Option<Bytes>);
+
+impl HttpBody for Never {
+    type Data = Bytes;
+    type Error = anyhow::Error;
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<anyhow::Result<hyper::body::Frame<Bytes>>>> {
+        match self.0.take() {
+            Some(begin) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(begin)))),
+            None => std::task::Poll::Pending,
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_without_credentials_are_small_and_few() {
     let world = world().await;
-    let mut request = Request::new(Never);
+    let ticket = "/api2/json/access/ticket";
+    let long = "x".repeat(MAX_WORLD_BODY + 1);
+    let got = world.raw(Method::POST, ticket, "", &long, "").await;
+    assert_eq!((got.status, &*got.body), (400, "Request body too large"));
+
+    let begun = world.server.env.now();
+    let peer = |last| Some(SocketAddr::from(([192, 0, 2, last], 1)));
+    let stalled = (0..100).map(|_| async {
+        let begin = Bytes::from(vec![b'x'; MAX_WORLD_BODY]);
+        let request = Request::post(ticket).body(Never(Some(begin))).unwrap();
+        let answered = respond(&world.server, request, peer(1)).await;
+        answered.response.status().as_u16()
+    });
+    let good = async {
+        world.server.env.sleep(Duration::from_secs(1)).await;
+        let form = Full::from("username=a@pbs&password=secret12");
+        let request = Request::post(ticket).body(form).unwrap();
+        respond(&world.server, request, peer(2))
+            .await
+            .response
+            .status()
+    };
+    let (statuses, good) = tokio::join!(futures_util::future::join_all(stalled), good);
+    let count = |status| statuses.iter().filter(|other| **other == status).count();
+    assert_eq!((count(408), count(503)), (64, 36));
+    assert_eq!(good, StatusCode::OK);
+    assert!(world.server.env.now().duration_since(begun) < Duration::from_secs(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let world = world().await;
+    let mut request = Request::new(Never(None));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = "/api2/json/access/ticket".parse().unwrap();
     let answered = respond(&world.server, request, None).await;
