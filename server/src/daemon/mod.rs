@@ -5,6 +5,7 @@
 //! | [`server`] | what all connections share |
 //! | [`listen`] | connections: accepted, limited, spoken to, ended |
 //! | [`tls`], [`certificate`], [`certificate_info`] | the certificate: made, read, read again, shown |
+//! | [`places`] | how much is done at a time |
 //! | [`proxies`] | whom a request comes from |
 //! | [`redirect`], [`access_log`] | plain HTTP; a line for each request |
 //! | [`run`], [`notify`] | from start to end, and telling systemd |
@@ -19,6 +20,7 @@ pub mod dev;
 mod idle;
 pub mod listen;
 pub mod notify;
+pub mod places;
 pub mod proxies;
 pub mod redirect;
 pub mod run;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use api_types::upid::Upid;
 use s3_client::env::Env;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::CertificateFiles;
+use super::places::Places;
 use super::proxies::ProxyOptions;
 use super::tls::Tls;
 use crate::access::attempts::Attempts;
@@ -28,9 +29,6 @@ use crate::traffic::TrafficControl;
 
 /// Worker tasks at the same time.
 const MAX_TASKS: u32 = 4096;
-/// Directories that are packed for a download at the same time. Each takes a thread, which waits for
-/// its client, and up to a hundred MiB.
-const MAX_PACKED: usize = 32;
 
 /// Bytes of bodies of requests that need no credentials, in all.
 const MAX_WORLD_BODIES: u64 = 32 << 20;
@@ -51,6 +49,8 @@ pub struct Server {
     pub stores: Arc<Datastores>,
     /// Who is it, and what may they do.
     pub access: AccessControl,
+    /// How much is done at a time.
+    pub places: Places,
     /// What of clients' data is in memory.
     pub memory: Arc<Memory>,
     /// How machine and datastores do, over time.
@@ -70,7 +70,6 @@ pub struct Server {
     /// Cancelled when it ends for good: what had time to finish until then is aborted.
     pub abort: CancellationToken,
     running: Arc<Semaphore>,
-    packing: Arc<Semaphore>,
 }
 
 impl Server {
@@ -101,7 +100,7 @@ impl Server {
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),
             running: Arc::new(Semaphore::new(MAX_TASKS as usize)),
-            packing: Arc::new(Semaphore::new(MAX_PACKED)),
+            places: Places::default(),
             config,
             s3,
             stores,
@@ -146,13 +145,6 @@ impl Server {
             drop(place);
         });
         Ok(upid)
-    }
-
-    /// The right to pack a directory, until it is dropped.
-    pub fn place_to_pack(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.packing)
-            .try_acquire_owned()
-            .context("too many directories are being downloaded; try again later")
     }
 
     /// Waits until all tasks of this process have ended, but not longer than `limit`; says whether

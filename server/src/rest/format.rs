@@ -2,10 +2,13 @@
 
 use hyper::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{Response, StatusCode};
+use s3_client::env::Env;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, AnswerBody, full};
 use super::error::RestError;
+use crate::api::stream;
+use crate::daemon::places::Place;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Makes browsers forget a ticket that is not good any more.
@@ -39,6 +42,7 @@ impl Format {
     pub fn answer(self, answer: Answer) -> Response<AnswerBody> {
         let (data, mut body) = match answer {
             Answer::Response(response) => return response,
+            Answer::Json { data, large } => return self.written(data, large),
             Answer::Data(data) => (data, Map::new()),
             Answer::Rich { data, attributes } => (data, attributes),
         };
@@ -48,6 +52,21 @@ impl Format {
             body.entry("success").or_insert(json!(true));
         }
         response(StatusCode::OK, Value::Object(body).to_string())
+    }
+
+    fn written(self, mut text: Vec<u8>, large: Option<(Env, Place)>) -> Response<AnswerBody> {
+        text.splice(..0, *br#"{"data":"#);
+        text.extend_from_slice(match self {
+            Self::Json => b"}",
+            Self::ExtJs => br#","status":200,"success":true}"#,
+        });
+        let body = match large {
+            None => full(text),
+            Some((env, place)) => stream::whole(&env, text.into(), place),
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        response
     }
 
     /// A document that stands for itself.

@@ -71,6 +71,8 @@ async fn download(call: Call) -> Result<Answer, RestError> {
         .locks()
         .snapshot_shared(&snapshot.ns, &snapshot.dir)
         .map_err(refused)?;
+    let share = call.server.places.download(call.peer)?;
+    let reading = call.server.places.read().await?;
     let files = Files::open(&store, &snapshot, &name, true).await?;
     let env = store.env().clone();
     let (files, path, found) = env
@@ -79,11 +81,12 @@ async fn download(call: Call) -> Result<Answer, RestError> {
             (files, path, found)
         })
         .await;
-    let held = (store, lock);
+    drop(reading);
+    let held = (store, lock, share);
     let directory = match found? {
         Found::Directory(directory) => directory,
         Found::File(archive, range) => {
-            let body = body(|sink| async move {
+            let body = body(&env, |sink| async move {
                 let _held = held;
                 let mut range = range;
                 while !range.is_empty() {
@@ -99,8 +102,8 @@ async fn download(call: Call) -> Result<Answer, RestError> {
         }
     };
     let tar = call.flag(TAR.name);
-    let place = call.server.place_to_pack()?;
-    let body = body(move |sink| async move {
+    let place = call.server.places.pack()?;
+    let body = body(&env.clone(), move |sink| async move {
         let (_held, _place) = (held, place);
         env.blocking(move || {
             let path = slices(&path);

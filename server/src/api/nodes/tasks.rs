@@ -276,7 +276,11 @@ async fn log(call: Call) -> Result<Answer, RestError> {
 fn download(call: &Call, upid: &Upid) -> Result<Answer, RestError> {
     let file = call.server.tasks.open_log(upid)?;
     let file = tokio::fs::File::from_std(file);
-    let body = stream::body(|sink| async move { sink.send_all(file).await });
+    let share = call.server.places.download(call.peer)?;
+    let body = stream::body(&call.server.env, |sink| async move {
+        let _share = share;
+        sink.send_all(file).await
+    });
     let mut answer = answer(body, "text/plain");
     let time = jiff::Timestamp::from_second(upid.starttime()).map_err(refused)?;
     let name = format!(

@@ -137,6 +137,10 @@ impl World {
                 attributes.insert("data".into(), data);
                 Value::Object(attributes)
             }
+            Answer::Json { data, .. } => {
+                let data: Value = serde_json::from_slice(&data).map_err(anyhow::Error::from)?;
+                json!({ "data": data })
+            }
             Answer::Response(response) => {
                 let body = response.into_body().collect().await;
                 let bytes = body.map_err(RestError::from)?.to_bytes();
