@@ -128,7 +128,7 @@ impl Clock<'_> {
             }
         }
         let state = self.states.get(ty, id);
-        if !self.states.exists(ty, id) {
+        if !self.states.is_known(ty, id) {
             // Or its age would always be the same, and its time never come.
             if let Err(error) = self.states.touch(ty, id) {
                 tracing::error!("{error:#}");
@@ -289,6 +289,6 @@ mod tests {
         let log = world.server.tasks.log(&started[0], 0, 0).unwrap();
         assert!(log.lines[0].t.ends_with(": prune job 'due'"), "{log:?}");
         // The garbage collection that was never run has an age now.
-        assert!(states.exists(GC, "store1"));
+        assert!(states.is_known(GC, "store1"));
     }
 }
