@@ -24,6 +24,10 @@ const SENT: usize = 8;
 const DOWNLOADS: u64 = 128;
 const DOWNLOADS_EACH: u64 = 32;
 
+/// Bytes of uploaded logs in memory, in all and of one address: two of the largest.
+const UPLOADED: u64 = 512 << 20;
+const UPLOADED_EACH: u64 = 257 << 20;
+
 /// A place; free again when dropped.
 pub type Place = OwnedSemaphorePermit;
 
@@ -35,6 +39,7 @@ pub struct Places {
     making: Arc<Semaphore>,
     sending: Arc<Semaphore>,
     downloads: Arc<Quota>,
+    uploads: Arc<Quota>,
 }
 
 impl Default for Places {
@@ -46,6 +51,7 @@ impl Default for Places {
             making: places(MADE),
             sending: places(SENT),
             downloads: Quota::new(DOWNLOADS, DOWNLOADS_EACH),
+            uploads: Quota::new(UPLOADED, UPLOADED_EACH),
         }
     }
 }
@@ -69,6 +75,12 @@ impl Places {
     /// A place to send a large one.
     pub fn send(&self) -> Result<Place, RestError> {
         now(&self.sending, "large answers are being sent")
+    }
+
+    /// A share of the memory for what is uploaded as a whole, of nothing yet.
+    #[must_use]
+    pub fn upload(&self, address: Option<IpAddr>) -> Share {
+        self.uploads.share(address)
     }
 
     /// A place to download what is made meanwhile.

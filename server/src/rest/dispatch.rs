@@ -1,18 +1,18 @@
 //! From a request to its answer: path, endpoint, credentials, access, parameters, handler.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::auth::Authid;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Body as HttpBody;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::answer::{Answer, AnswerBody, empty};
+use super::body::{self, Limits};
 use super::call::{Body, Call};
 use super::error::RestError;
 use super::format::Format;
@@ -30,13 +30,19 @@ use crate::quota::Share;
 const OPENAPI_PATH: &str = "/api2/openapi.json";
 /// Longest path and query.
 const MAX_URI: usize = 3072;
-/// Largest body that parameters are read from.
-const MAX_BODY: usize = 512 * 1024;
-/// How long parameters may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What parameters are read from.
+const BODY: Limits = limits(512 * 1024, Duration::from_secs(30));
 /// The same of requests that need no credentials.
-const MAX_WORLD_BODY: usize = 64 * 1024;
-const WORLD_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const WORLD_BODY: Limits = limits(64 * 1024, Duration::from_secs(10));
+
+const fn limits(bytes: usize, time: Duration) -> Limits {
+    Limits {
+        bytes,
+        time,
+        pause: time,
+    }
+}
+
 /// When a login or a request without good credentials is answered, so that guessing takes long.
 const UNAUTHORIZED_AFTER: Duration = Duration::from_secs(3);
 /// When a request is answered that its sender may not make.
@@ -309,7 +315,8 @@ where
                 let address = asker.peer.map(|peer| peer.ip());
                 asker.body = Some(server.world_bodies.share(address));
             }
-            let body = read_body(server, body, asker.body.as_mut()).await?;
+            let limits = if is_world(endpoint) { WORLD_BODY } else { BODY };
+            let body = body::read(&server.env, body, limits, asker.body.as_mut()).await?;
             let given = if is_json {
                 Source::Json(&body)
             } else {
@@ -350,63 +357,6 @@ fn is_json(headers: &HeaderMap) -> Result<bool, RestError> {
             kind.chars().take(100).collect::<String>()
         ))),
     }
-}
-
-/// The body of a request. If it needs no credentials, that is limited more, and takes its `share`.
-async fn read_body<B>(
-    server: &Server,
-    body: B,
-    share: Option<&mut Share>,
-) -> Result<Bytes, RestError>
-where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<anyhow::Error>,
-{
-    let (limit, timeout) = match share {
-        None => (MAX_BODY, BODY_TIMEOUT),
-        Some(_) => (MAX_WORLD_BODY, WORLD_BODY_TIMEOUT),
-    };
-    tokio::select! {
-        collected = collect(body, limit, share) => collected,
-        () = server.env.sleep(timeout) => Err(RestError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout while reading the request body",
-        )),
-    }
-}
-
-async fn collect<B>(
-    body: B,
-    limit: usize,
-    mut share: Option<&mut Share>,
-) -> Result<Bytes, RestError>
-where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<anyhow::Error>,
-{
-    let mut body = pin!(body);
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let error: anyhow::Error = error.into();
-            RestError::bad_request(format!("failed to read the request body: {error}"))
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if data.len() > limit - whole.len() {
-            return Err(RestError::bad_request("Request body too large"));
-        }
-        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        if share.as_mut().is_some_and(|share| !share.take(length)) {
-            return Err(RestError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many requests without credentials; try again later",
-            ));
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
 }
 
 /// A line that programs look for which lock out whoever fails too often.

@@ -17,6 +17,8 @@ use super::end::TaskEnd;
 const STAMP_LEN: usize = 25;
 /// A longer line is cut when it is read.
 const MAX_LINE_LEN: usize = 64 * 1024;
+/// What a page has at most of text.
+const MAX_PAGE_LEN: usize = 32 << 20;
 /// The final line is looked for in this many bytes at the end.
 const TAIL_LEN: u64 = 32 * 1024;
 
@@ -103,7 +105,8 @@ pub struct LogPage {
     pub total: u64,
 }
 
-/// Reads at most `limit` lines (0 = all) from line `start` on (0 is the same as 1).
+/// Reads at most `limit` lines (0 = all) from line `start` on (0 is the same as 1); fewer if they
+/// are very long together.
 pub fn read_page(path: &Path, start: u64, limit: u64) -> io::Result<LogPage> {
     let mut reader = BufReader::new(File::open(path)?);
     let first = start.max(1);
@@ -112,10 +115,13 @@ pub fn read_page(path: &Path, start: u64, limit: u64) -> io::Result<LogPage> {
         total: 0,
     };
     let mut line = Vec::new();
+    let mut room = MAX_PAGE_LEN;
     while read_line(&mut reader, &mut line)? {
         page.total += 1;
         let wanted = page.total >= first && (limit == 0 || page.total - first < limit);
-        if wanted {
+        if wanted && room > 0 {
+            // Each line costs something beside its text.
+            room = room.saturating_sub(line.len() + STAMP_LEN);
             let t = String::from_utf8_lossy(&line).into_owned();
             page.lines.push(LogLine { n: page.total, t });
         }

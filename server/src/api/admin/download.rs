@@ -5,9 +5,8 @@ use std::fs::File;
 use api_types::names::{ArchiveName, SnapshotPath};
 use bytes::Bytes;
 use datastore::format::blob::{DataBlob, MAX_BLOB_PLAIN};
-use hyper::Method;
 
-use crate::api::entry;
+use crate::api::download_entry;
 use crate::api::fields::{BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, FILE_NAME, NS, STORE};
 use crate::api::stream::{answer, body, place_for, whole};
 use crate::api::target::{READ, SnapshotParams, refused};
@@ -26,16 +25,14 @@ const FILE: &[Param] = &[STORE, NS, BACKUP_TYPE, BACKUP_ID, BACKUP_TIME, FILE_NA
 
 /// The endpoints of this module.
 pub const ENDPOINTS: &[Endpoint] = &[
-    entry(
-        Method::GET,
+    download_entry(
         "/admin/datastore/{store}/download",
         "Download a file of a snapshot as it is stored.",
         FILE,
         Access::ByHandler,
         |call| Box::pin(download(call)),
     ),
-    entry(
-        Method::GET,
+    download_entry(
         "/admin/datastore/{store}/download-decoded",
         "Download the contents of an archive that is not encrypted.",
         FILE,

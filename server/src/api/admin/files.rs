@@ -1,11 +1,10 @@
 //! Downloads of single files, and of directories, out of archives.
 
 use api_types::names::ArchiveName;
-use hyper::Method;
 
 use super::catalog::{FILE_PATH, decode_path, names};
 use super::download::{CONTENT_TYPE, open_file};
-use crate::api::entry;
+use crate::api::download_entry;
 use crate::api::fields::{ARCHIVE_NAME, BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, NS, STORE};
 use crate::api::stream::{SinkWriter, answer, body};
 use crate::api::target::{READ, SnapshotParams, refused};
@@ -26,8 +25,7 @@ const TAR: Param = Param::optional(
 .or_flag(false);
 
 /// The endpoints of this module.
-pub const ENDPOINTS: &[Endpoint] = &[entry(
-    Method::GET,
+pub const ENDPOINTS: &[Endpoint] = &[download_entry(
     "/admin/datastore/{store}/pxar-file-download",
     "Download a file out of an archive that is not encrypted; a directory as zip or tar.",
     &[

@@ -213,7 +213,7 @@ async fn parameters() {
         .await;
     assert_eq!(got.status, 400);
     let got = world
-        .ask(Method::POST, path, &"x".repeat(MAX_BODY + 1))
+        .ask(Method::POST, path, &"x".repeat(BODY.bytes + 1))
         .await;
     assert_eq!((got.status, &*got.body), (400, "Request body too large"));
     let got = world
@@ -246,14 +246,14 @@ impl HttpBody for Never {
 async fn bodies_without_credentials_are_small_and_few() {
     let world = world().await;
     let ticket = "/api2/json/access/ticket";
-    let long = "x".repeat(MAX_WORLD_BODY + 1);
+    let long = "x".repeat(WORLD_BODY.bytes + 1);
     let got = world.raw(Method::POST, ticket, "", &long, "").await;
     assert_eq!((got.status, &*got.body), (400, "Request body too large"));
 
     let begun = world.server.env.now();
     let peer = |last| Some(SocketAddr::from(([192, 0, 2, last], 1)));
     let stalled = (0..100).map(|_| async {
-        let begin = Bytes::from(vec![b'x'; MAX_WORLD_BODY]);
+        let begin = Bytes::from(vec![b'x'; WORLD_BODY.bytes]);
         let request = Request::post(ticket).body(Never(Some(begin))).unwrap();
         let answered = respond(&world.server, request, peer(1)).await;
         answered.response.status().as_u16()
@@ -649,5 +649,66 @@ async fn too_many_guesses_are_refused_also_where_metrics_are() {
         let answers = at_once(&world, requests).await;
         let refused = answers.iter().filter(|(status, _)| *status != 401);
         assert_eq!(refused.count(), 200 - 16 - 128, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gets_a_name_again_has_nothing_of_the_one_before() {
+    let world = world().await;
+    let access = &world.server.access;
+    // As a removal left it that failed half-way.
+    let user: Authid = "b@pbs".parse().unwrap();
+    let token: Authid = "a@pbs!t".parse().unwrap();
+    access.set_password(&user.user, "secret12").await.unwrap();
+    let secret = access.new_token_secret(&token).await.unwrap();
+    access
+        .acl()
+        .update(None, |tree| {
+            let role = api_types::access::Role::Admin;
+            for id in [&user, &token] {
+                tree.insert(&"/".parse().unwrap(), id.clone(), role, true);
+            }
+            Ok::<_, ConfigError>(())
+        })
+        .await
+        .unwrap();
+    for (path, form) in [
+        ("/api2/json/access/users", "userid=b@pbs"),
+        ("/api2/json/access/users/a@pbs/token/t", ""),
+    ] {
+        assert_eq!(world.ask(Method::POST, path, form).await.status, 200);
+    }
+    let entries = access.current_acl().unwrap().tree.write();
+    assert!(
+        !entries.contains("b@pbs") && !entries.contains("a@pbs!t"),
+        "{entries}"
+    );
+    assert!(access.password_hashes().get("b").unwrap().is_none());
+    let shown = format!("PBSAPIToken={token}:{secret}");
+    let got = world
+        .raw(Method::GET, "/api2/json/version", "", "", &shown)
+        .await;
+    assert_eq!(got.status, 401);
+
+    // One that fails now can be repeated.
+    let passwords = world.server.paths.config.join("shadow.json");
+    std::fs::remove_file(&passwords).unwrap();
+    std::fs::create_dir(&passwords).unwrap();
+    let path = "/api2/json/access/users/b@pbs";
+    assert_ne!(world.ask(Method::DELETE, path, "").await.status, 200);
+    assert_eq!(world.ask(Method::GET, path, "").await.status, 200);
+    std::fs::remove_dir(&passwords).unwrap();
+    assert_eq!(world.ask(Method::DELETE, path, "").await.status, 200);
+}
+
+/// Some clients say what a body would be that they do not send.
+#[tokio::test(start_paused = true)]
+async fn a_download_has_its_parameters_in_the_query() {
+    let world = world().await;
+    let path = "/api2/json/admin/datastore/none/download?backup-type=vm&backup-id=1&\
+                backup-time=1&file-name=a.blob";
+    for kind in ["application/json", "text/plain", ""] {
+        let got = world.raw(Method::GET, path, kind, "", &world.token).await;
+        assert_eq!(got.body, "no such datastore 'none'", "{kind}");
     }
 }
