@@ -87,3 +87,46 @@ fn timeout() -> RestError {
         "timeout while reading the request body",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+    use crate::quota::Quota;
+
+    const LIMITS: Limits = Limits {
+        bytes: 100,
+        time: Duration::from_secs(60),
+        pause: Duration::from_secs(10),
+    };
+
+    /// Pieces that come so many seconds apart.
+    fn slow(count: usize, seconds: u64) -> impl Body<Data = Bytes, Error = anyhow::Error> + Send {
+        let pieces = futures_util::stream::iter(0..count);
+        StreamBody::new(futures_util::StreamExt::then(pieces, move |_| async move {
+            Env::system().sleep(Duration::from_secs(seconds)).await;
+            Ok(Frame::data(Bytes::from_static(b"0123456789")))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn size_time_pauses_and_share_are_limited() {
+        let env = Env::system();
+        let status = async |count, seconds, share: Option<&mut Share>| {
+            let body = Box::pin(slow(count, seconds));
+            match read(&env, body, LIMITS, share).await {
+                Ok(bytes) => Ok(bytes.len()),
+                Err(error) => Err(error.status.as_u16()),
+            }
+        };
+        assert_eq!(status(10, 5, None).await, Ok(100));
+        assert_eq!(status(11, 1, None).await, Err(400));
+        assert_eq!(status(1, 11, None).await, Err(408));
+        assert_eq!(status(9, 9, None).await, Err(408));
+        let quota = Quota::new(30, 30);
+        assert_eq!(status(3, 1, Some(&mut quota.share(None))).await, Ok(30));
+        assert_eq!(status(4, 1, Some(&mut quota.share(None))).await, Err(503));
+    }
+}

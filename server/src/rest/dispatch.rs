@@ -19,7 +19,7 @@ use super::format::Format;
 use super::openapi;
 use super::params::{Params, Source};
 use super::path::components;
-use super::table::{Access, BodyUse, Endpoint, Found, TABLES, Table, parameter};
+use super::table::{Access, BodyUse, Endpoint, Found, Table, parameter};
 use crate::access::attempts::Turn;
 use crate::access::control::AuthError;
 use crate::daemon::Server;
@@ -95,7 +95,7 @@ where
     }
     if request.method() == Method::GET && request.uri().path() == OPENAPI_PATH {
         return Answered {
-            response: Format::document(&openapi::document(TABLES)),
+            response: Format::document(openapi::text()),
             auth_id: None,
         };
     }
@@ -109,6 +109,7 @@ where
         )),
         auth_id: None,
         body: None,
+        refused: None,
     };
     let monitored = {
         let (method, path) = (request.method(), request.uri().path());
@@ -118,12 +119,15 @@ where
         Some(response) => response,
         None => answer(server, request, &mut asker).await,
     };
-    if response.status() == StatusCode::UNAUTHORIZED
+    let mut status = asker.refused.unwrap_or(response.status());
+    if status == StatusCode::UNAUTHORIZED
         && let Err(busy) = asker.turn.take().await
     {
+        // Nothing is said about the credentials, so nothing is held back.
+        status = StatusCode::TOO_MANY_REQUESTS;
         response = Format::Json.error(&busy.into());
     }
-    let wait = match response.status() {
+    let wait = match status {
         StatusCode::UNAUTHORIZED => UNAUTHORIZED_AFTER,
         StatusCode::FORBIDDEN => FORBIDDEN_AFTER,
         _ => Duration::ZERO,
@@ -149,6 +153,8 @@ struct Asker {
     auth_id: Option<Authid>,
     /// What its body takes of what all have together that need no credentials.
     body: Option<Share>,
+    /// The status of the error, which is not that of the answer in each format.
+    refused: Option<StatusCode>,
 }
 
 /// The answer to HEAD, which by HTTP/2 must not have a body that is sent.
@@ -184,7 +190,10 @@ where
             log_failure(asker.peer, None, &error);
             Format::unauthorized()
         }
-        Err(Refusal::Error(error)) => format.error(&error),
+        Err(Refusal::Error(error)) => {
+            asker.refused = Some(error.status);
+            format.error(&error)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How answers look (`rest-api.md` §1.1).
 
+use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{Response, StatusCode};
 use s3_client::env::Env;
@@ -71,17 +72,14 @@ impl Format {
 
     /// A document that stands for itself.
     #[must_use]
-    pub fn document(document: &Value) -> Response<AnswerBody> {
-        response(StatusCode::OK, document.to_string())
+    pub fn document(document: Bytes) -> Response<AnswerBody> {
+        response(StatusCode::OK, document)
     }
 
     /// Why it did not work.
     #[must_use]
     pub fn error(self, error: &RestError) -> Response<AnswerBody> {
-        if error.status == StatusCode::UNAUTHORIZED {
-            return forget(response(error.status, error.message.clone()));
-        }
-        match self {
+        let answer = match self {
             Self::Json => response(error.status, error.message.clone()),
             Self::ExtJs => {
                 let mut body = json!({
@@ -98,6 +96,10 @@ impl Format {
                 }
                 response(StatusCode::OK, body.to_string())
             }
+        };
+        match error.status {
+            StatusCode::UNAUTHORIZED => forget(answer),
+            _ => answer,
         }
     }
 
@@ -118,7 +120,7 @@ pub fn forget(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
 }
 
 /// An answer in JSON, or the plain text of an error with the same content type.
-fn response(status: StatusCode, body: String) -> Response<AnswerBody> {
+fn response(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -311,4 +311,17 @@ mod tests {
                 .any(|status| matches!(status, TaskStatus::Error(_)))
         );
     }
+
+    #[test]
+    fn a_page_is_bounded_whatever_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let line = "x".repeat(MAX_LINE_LEN) + "\n";
+        std::fs::write(&path, line.repeat(600)).unwrap();
+        let page = read_page(&path, 1, 0).unwrap();
+        assert_eq!(page.total, 600);
+        assert!((500..520).contains(&page.lines.len()));
+        let last = read_page(&path, 600, 0).unwrap();
+        assert_eq!(last.lines[0].n, 600);
+    }
 }

@@ -712,3 +712,26 @@ async fn a_download_has_its_parameters_in_the_query() {
         assert_eq!(got.body, "no such datastore 'none'", "{kind}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn refusals_take_their_time_in_each_format() {
+    let world = world().await;
+    let form = "username=a@pbs&password=wrong";
+    let path = "/api2/extjs/access/ticket";
+    let got = world.raw(Method::POST, path, "", form, "").await;
+    assert_eq!((got.status, &got.json()["status"]), (200, &json!(401)));
+    assert!(got.forgets && got.after >= UNAUTHORIZED_AFTER);
+
+    let (ticket, csrf) = world
+        .server
+        .access
+        .issue(&"a@pbs".parse().unwrap())
+        .unwrap();
+    let request = Request::post("/api2/extjs/access/users")
+        .header("cookie", format!("PBSAuthCookie={ticket}"))
+        .header("CSRFPreventionToken", csrf)
+        .body(Full::from("userid=c@pbs"));
+    let got = world.send(request.unwrap()).await;
+    assert_eq!((got.status, &got.json()["status"]), (200, &json!(403)));
+    assert!(got.after >= FORBIDDEN_AFTER);
+}
