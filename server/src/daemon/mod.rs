@@ -6,6 +6,7 @@
 //! | [`listen`] | connections: accepted, limited, spoken to, ended |
 //! | [`tls`], [`certificate`], [`certificate_info`] | the certificate: made, read, read again, shown |
 //! | [`places`] | how much is done at a time |
+//! | [`ignored`] | settings that do nothing |
 //! | [`proxies`] | whom a request comes from |
 //! | [`redirect`], [`access_log`] | plain HTTP; a line for each request |
 //! | [`run`], [`notify`] | from start to end, and telling systemd |
@@ -18,6 +19,7 @@ pub mod certificate_info;
 pub mod command;
 pub mod dev;
 mod idle;
+pub mod ignored;
 pub mod listen;
 pub mod notify;
 pub mod places;

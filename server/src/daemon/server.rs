@@ -96,7 +96,11 @@ impl Server {
                 config.traffic_rules().clone(),
                 env.clone(),
             )),
-            tls: Arc::new(Tls::open(CertificateFiles::new(&paths.config), &env)?),
+            tls: Arc::new(Tls::open(
+                CertificateFiles::new(&paths.config),
+                config.node().clone(),
+                &env,
+            )?),
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),
             running: Arc::new(Semaphore::new(MAX_TASKS as usize)),
