@@ -13,7 +13,6 @@ const NODE: &[&str] = &[
     "acmedomain4",
     "email-from",
     "http-proxy",
-    "task-log-max-days",
 ];
 /// Of datastores.
 const DATASTORE: &[&str] = &[

@@ -31,6 +31,7 @@ use list::{TaskFilter, TaskList};
 use log_file::{LogPage, LogWriter, read_end, read_page};
 use own::OwnTasks;
 
+use crate::config::node::NodeFile;
 use crate::paths::Paths;
 
 pub use end::TaskEnd;
@@ -79,8 +80,9 @@ impl Tasks {
     #[must_use]
     pub fn new(paths: &Paths, env: Env) -> Self {
         let own = OwnTasks::new();
+        let index = TaskIndex::new(paths.log.join("tasks"), Rotation::default(), own.clone());
         Self {
-            index: TaskIndex::new(paths.log.join("tasks"), Rotation::default(), own.clone()),
+            index: index.with_age_limit(NodeFile::new(&paths.config, env.clone()), env.clone()),
             own,
             requests: AbortRequests::new(&paths.run),
             env,

@@ -22,13 +22,8 @@ use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, BodyUse, Endpoint};
 
-/// A log is a blob, whose header has at most so many bytes.
-const MAX_HEADER: usize = 64;
-const LOG: Limits = Limits {
-    bytes: MAX_BLOB_PLAIN as usize + MAX_HEADER,
-    time: Duration::from_secs(600),
-    pause: Duration::from_secs(30),
-};
+/// A blob has at most this many bytes of header.
+const MAX_HEADER: u64 = 64;
 
 const SNAPSHOT: &[Param] = &[STORE, NS, BACKUP_TYPE, BACKUP_ID, BACKUP_TIME];
 
@@ -207,7 +202,12 @@ async fn upload_log(mut call: Call) -> Result<Answer, RestError> {
     let mut share = call.server.places.upload(call.peer);
     let env = call.server.env.clone();
     let body = std::mem::take(&mut call.body);
-    let raw = body::read(&env, body, LOG, Some(&mut share)).await?;
+    let limits = Limits {
+        bytes: usize::try_from(MAX_BLOB_PLAIN + MAX_HEADER).unwrap_or(usize::MAX),
+        time: Duration::from_secs(600),
+        pause: Duration::from_secs(30),
+    };
+    let raw = body::read(&env, body, limits, Some(&mut share)).await?;
     let store = UPLOAD.open_group(&call, &params.group).await?;
     store
         .store_client_log(
