@@ -150,13 +150,21 @@ impl<A: ReadAt> Accessor<A> {
     /// # Errors
     /// If its table is damaged or cannot be read.
     pub fn list(&self, directory: &Entry) -> Result<Listing<'_, A>, Error> {
+        self.list_at_most(directory, limits::LISTING)
+    }
+
+    /// The same, unless there are more entries than `limit`.
+    ///
+    /// # Errors
+    /// As for [`Accessor::list`], and if there are more.
+    pub fn list_at_most(&self, directory: &Entry, limit: u64) -> Result<Listing<'_, A>, Error> {
         let mut children = Vec::new();
         if let Some(span) = &directory.span {
-            if span.count > limits::LISTING {
+            if span.count > limit {
                 return Err(Error::TooLarge {
                     object: "a directory",
                     at: span.table,
-                    limit: limits::LISTING,
+                    limit,
                 });
             }
             for place in 0..span.count {

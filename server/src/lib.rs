@@ -13,6 +13,7 @@
 //! | [`metrics`] | figures over time |
 //! | [`monitor`] | numbers and health for monitoring |
 //! | [`network`] | ranges of addresses |
+//! | [`quota`] | shares of what there is only so much of, for each address |
 //! | [`operations`] | long operations on datastores, as tasks of the daemon and of the tool |
 //! | [`rest`] | the REST interface |
 //! | [`api`] | what its endpoints do |
@@ -37,6 +38,7 @@ pub mod operations;
 pub mod paths;
 pub mod privileges;
 pub mod protocol;
+pub mod quota;
 pub mod requests;
 pub mod rest;
 pub mod s3;

@@ -11,6 +11,7 @@ use s3_client::env::Env;
 
 use super::acl::Granted;
 use super::acl_file::{Acl, AclFile};
+use super::attempts::{Busy, Turn};
 use super::cached::Cached;
 use super::credentials::{Credentials, NoCredentials};
 use super::csrf::CsrfKey;
@@ -64,6 +65,9 @@ pub enum AuthError {
     /// The realm cannot do it.
     #[error("{0}")]
     Realm(String),
+    /// Too many others are asked at the same time.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// A second factor was shown, and there are none.
     #[error("second factors are not supported")]
     SecondFactor,
@@ -232,11 +236,13 @@ impl AccessControl {
         ))
     }
 
-    /// Who a request is from, by what its headers show.
+    /// Who a request is from, by what its headers show. It takes its turn only if something has to
+    /// be hashed, and gives it back if it is good.
     pub async fn authenticate(
         &self,
         method: &Method,
         headers: &HeaderMap,
+        turn: &Turn,
     ) -> Result<Authid, AuthError> {
         match Credentials::from_headers(headers)? {
             Credentials::Ticket { ticket, csrf } => {
@@ -250,7 +256,7 @@ impl AccessControl {
                 Ok(user.into())
             }
             Credentials::Token { auth_id, secret } => {
-                self.check_token(&auth_id, &secret).await?;
+                self.check_token(&auth_id, &secret, turn).await?;
                 Ok(auth_id)
             }
         }
@@ -268,7 +274,12 @@ impl AccessControl {
     }
 
     /// Whether it is the secret of the token, which is active.
-    pub async fn check_token(&self, auth_id: &Authid, secret: &str) -> Result<(), AuthError> {
+    pub async fn check_token(
+        &self,
+        auth_id: &Authid,
+        secret: &str,
+        turn: &Turn,
+    ) -> Result<(), AuthError> {
         if !self.is_active(auth_id)? {
             return Err(AuthError::Inactive);
         }
@@ -277,10 +288,12 @@ impl AccessControl {
         if self.verified.holds(&name, &hash, secret) {
             return Ok(());
         }
+        turn.take().await?;
         if !self.hashing.verify(secret, &hash).await? {
             return Err(AuthError::Wrong);
         }
         self.verified.remember(name, &hash, secret);
+        turn.give_back().await;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use api_types::auth::Userid;
 
+use super::attempts::Turn;
 use super::control::{AccessControl, AuthError};
 use super::password::Kind;
 use super::ticket::PREFIX;
@@ -12,7 +13,7 @@ const MAX_PASSWORD: usize = 1024;
 
 impl AccessControl {
     /// Whether `user` may log in with `password`, which can be a ticket of theirs as well.
-    pub async fn login(&self, user: &Userid, password: &str) -> Result<(), AuthError> {
+    pub async fn login(&self, user: &Userid, password: &str, turn: &Turn) -> Result<(), AuthError> {
         if password.starts_with(PREFIX) {
             match self.login_by_ticket(user, password) {
                 // A password may begin like a ticket.
@@ -22,7 +23,7 @@ impl AccessControl {
                 other => return other,
             }
         }
-        self.check_password(user, password).await
+        self.check_password(user, password, turn).await
     }
 
     /// Whether `ticket` is one of `user`, who is active.
@@ -34,14 +35,20 @@ impl AccessControl {
         }
     }
 
-    /// Whether `password` is the password of `user`, who is active.
-    pub async fn check_password(&self, user: &Userid, password: &str) -> Result<(), AuthError> {
+    /// Whether `password` is the password of `user`, who is active. The turn is kept.
+    pub async fn check_password(
+        &self,
+        user: &Userid,
+        password: &str,
+        turn: &Turn,
+    ) -> Result<(), AuthError> {
         if password.is_empty() || password.len() > MAX_PASSWORD {
             return Err(AuthError::Wrong);
         }
         if !self.is_active(&user.clone().into())? {
             return Err(AuthError::Inactive);
         }
+        turn.take().await?;
         match user.realm().as_str() {
             "pbs" => self.check_own(user, password).await,
             "pam" => pam::check(user.name(), password, &self.env).await,

@@ -9,6 +9,7 @@
 //! | [`login`], [`pam`] | logging in, by realm |
 //! | [`attempts`] | how many requests of an address may be unproven |
 //! | [`hashing`], [`verified`] | slow hashes, few at a time, and not twice |
+//! | [`forget`] | what is taken away with an entry |
 //! | [`control`] | all of it together, as the daemon asks it |
 //! | [`acl_file`], [`secrets`], [`keys`] | the files: access rights, hashes, keys |
 //! | [`cached`] | files that are read again when they change |
@@ -20,6 +21,7 @@ pub mod cached;
 pub mod control;
 pub mod credentials;
 pub mod csrf;
+pub mod forget;
 pub mod hashing;
 pub mod keys;
 pub mod login;

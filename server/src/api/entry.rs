@@ -25,3 +25,23 @@ pub(super) const fn entry(
         handler,
     }
 }
+
+/// An endpoint whose parameters are in the query whatever the request says of its body (RAW in
+/// `rest-api.md`): downloads.
+pub(super) const fn download_entry(
+    path: &'static str,
+    about: &'static str,
+    params: &'static [Param],
+    access: Access,
+    handler: fn(Call) -> Handled,
+) -> Endpoint {
+    Endpoint {
+        method: Method::GET,
+        path,
+        about,
+        params,
+        access,
+        body: BodyUse::Stream,
+        handler,
+    }
+}

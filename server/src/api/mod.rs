@@ -27,7 +27,7 @@ pub mod stream;
 pub mod target;
 pub mod version;
 
-use entry::entry;
+use entry::{download_entry, entry};
 
 #[cfg(test)]
 mod tests;

@@ -1,37 +1,74 @@
-//! Bodies of downloads: made while they are sent.
+//! Bodies of downloads: made while they are sent, in small pieces, and given up when nobody takes
+//! them.
 
 use std::io::{self, Write};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use s3_client::env::Env;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::daemon::Server;
+use crate::daemon::places::Place;
 use crate::rest::answer::{Answer, AnswerBody};
+use crate::rest::error::RestError;
 
 /// Pieces that wait for the client.
 const QUEUE: usize = 4;
-/// Bytes of a piece of a file.
+/// Bytes of a piece.
 const PIECE: usize = 256 * 1024;
+/// Something of this size is large.
+const LARGE: usize = 1 << 20;
+/// How long a client may take for a piece. Its connection may stay for longer, but what the download
+/// holds is released: the datastore, the snapshot, memory.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The pieces that wait for the client; none if it was given up.
+type Queue = Arc<Mutex<Option<mpsc::Receiver<anyhow::Result<Bytes>>>>>;
 
 /// Takes the pieces of a body.
 #[derive(Clone, Debug)]
-pub struct Sink(mpsc::Sender<anyhow::Result<Bytes>>);
+pub struct Sink {
+    sender: mpsc::Sender<anyhow::Result<Bytes>>,
+    queue: Queue,
+    env: Env,
+}
 
 impl Sink {
-    /// Sends a piece; says whether the client is still there.
-    pub async fn send(&self, piece: Bytes) -> bool {
-        self.0.send(Ok(piece)).await.is_ok()
+    /// Sends bytes; says whether the client is still there.
+    pub async fn send(&self, mut bytes: Bytes) -> bool {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE));
+            if !self.push(Ok(piece)).await {
+                return false;
+            }
+        }
+        self.is_open()
+    }
+
+    async fn push(&self, piece: anyhow::Result<Bytes>) -> bool {
+        tokio::select! {
+            sent = self.sender.send(piece) => sent.is_ok(),
+            () = self.env.sleep(PATIENCE) => {
+                tracing::info!("a download was given up: nothing was taken for {PATIENCE:?}");
+                lock(&self.queue).take();
+                false
+            }
+        }
     }
 
     /// Whether the client is still there.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.0.is_closed()
+        !self.sender.is_closed()
     }
 
     /// Sends all that `source` has.
@@ -51,6 +88,7 @@ impl Sink {
 #[derive(Debug)]
 pub struct SinkWriter {
     sink: Sink,
+    runtime: Handle,
     piece: Vec<u8>,
 }
 
@@ -60,6 +98,7 @@ impl SinkWriter {
     pub fn new(sink: Sink) -> Self {
         Self {
             sink,
+            runtime: Handle::current(),
             piece: Vec::new(),
         }
     }
@@ -81,47 +120,86 @@ impl Write for SinkWriter {
         if piece.is_empty() {
             return Ok(());
         }
-        let sent = self.sink.0.blocking_send(Ok(piece.into()));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        match self.runtime.block_on(self.sink.push(Ok(piece.into()))) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 }
 
 /// A body whose pieces come from elsewhere.
-struct Pieces(mpsc::Receiver<anyhow::Result<Bytes>>);
+struct Pieces(Queue);
+
+impl Drop for Pieces {
+    /// The client has gone: whoever makes the pieces is to see that.
+    fn drop(&mut self) {
+        lock(&self.0).take();
+    }
+}
 
 impl Body for Pieces {
     type Data = Bytes;
     type Error = anyhow::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<anyhow::Result<Frame<Bytes>>>> {
-        self.0
-            .poll_recv(context)
-            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
+        match &mut *lock(&self.0) {
+            Some(pieces) => pieces
+                .poll_recv(context)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            None => Poll::Ready(Some(Err(anyhow::anyhow!("nobody took it for too long")))),
+        }
     }
+}
+
+fn lock<T>(queue: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is complete before anything can panic.
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A body that `work` makes. If it fails, the connection ends in the middle, so that the client
 /// does not take what it got for the whole.
-pub fn body<F, Fut>(work: F) -> AnswerBody
+pub fn body<F, Fut>(env: &Env, work: F) -> AnswerBody
 where
     F: FnOnce(Sink) -> Fut,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let work = work(Sink(sender.clone()));
+    let queue = Arc::new(Mutex::new(Some(receiver)));
+    let sink = Sink {
+        sender,
+        queue: Arc::clone(&queue),
+        env: env.clone(),
+    };
+    let work = work(sink.clone());
     tokio::spawn(async move {
         if let Err(error) = work.await
-            && !sender.is_closed()
+            && sink.is_open()
         {
             tracing::warn!("a download failed: {error:#}");
-            // Nobody may be listening any more.
-            let _ = sender.send(Err(error)).await;
+            sink.push(Err(error)).await;
         }
     });
-    Pieces(receiver).boxed_unsync()
+    Pieces(queue).boxed_unsync()
+}
+
+/// A place to send something in, if it is large: who never takes it must not fill the memory.
+pub fn place_for(server: &Server, length: usize) -> Result<Option<(Env, Place)>, RestError> {
+    if length < LARGE {
+        return Ok(None);
+    }
+    Ok(Some((server.env.clone(), server.places.send()?)))
+}
+
+/// A body of these bytes, which holds on to something until they are sent.
+pub fn whole(env: &Env, bytes: Bytes, held: impl Send + 'static) -> AnswerBody {
+    body(env, |sink| async move {
+        let _held = held;
+        sink.send(bytes).await;
+        Ok(())
+    })
 }
 
 /// The answer with this body.
@@ -142,10 +220,12 @@ mod tests {
     async fn pieces_arrive_in_order_and_failures_are_seen() {
         let long = vec![7_u8; 3 * PIECE + 1];
         let source = long.clone();
-        let whole = body(|sink| async move { sink.send_all(&source[..]).await });
+        let whole = body(&Env::system(), |sink| async move {
+            sink.send_all(&source[..]).await
+        });
         assert_eq!(whole.collect().await.unwrap().to_bytes(), long);
 
-        let broken = body(|sink| async move {
+        let broken = body(&Env::system(), |sink| async move {
             sink.send(Bytes::from_static(b"x")).await;
             anyhow::bail!("no more")
         });
@@ -156,7 +236,7 @@ mod tests {
     async fn a_thread_writes_a_body_until_the_client_goes_away() {
         let long: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 7).collect();
         let source = long.clone();
-        let whole = body(|sink| async move {
+        let whole = body(&Env::system(), |sink| async move {
             let written = tokio::task::spawn_blocking(move || {
                 let mut writer = SinkWriter::new(sink);
                 writer.write_all(&source)?;
@@ -167,7 +247,7 @@ mod tests {
         assert_eq!(whole.collect().await.unwrap().to_bytes(), long);
 
         let (done, wait) = tokio::sync::oneshot::channel();
-        let endless = body(|sink| async move {
+        let endless = body(&Env::system(), |sink| async move {
             let written = tokio::task::spawn_blocking(move || {
                 let mut writer = SinkWriter::new(sink);
                 while writer.write_all(b"x").is_ok() {}
@@ -182,12 +262,29 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_goes_away_ends_the_work() {
         let (done, wait) = tokio::sync::oneshot::channel();
-        let endless = body(|sink| async move {
+        let endless = body(&Env::system(), |sink| async move {
             while sink.send(Bytes::from_static(b"x")).await {}
             let _ = done.send(());
             Ok(())
         });
         drop(endless);
         wait.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        let held = Arc::new(());
+        let watched = Arc::downgrade(&held);
+        let mut stalled = body(&Env::system(), |sink| async move {
+            let bytes = Bytes::from(vec![7; (QUEUE + 1) * PIECE]);
+            let _ = done.send(sink.send(bytes).await);
+            drop(held);
+            Ok(())
+        });
+        assert!(!wait.await.unwrap());
+        assert!(watched.upgrade().is_none());
+        let error = stalled.frame().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("too long"), "{error}");
     }
 }

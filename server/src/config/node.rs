@@ -149,6 +149,12 @@ impl NodeFile {
         }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads the file, and the digest of its bytes. A missing file is an empty one.
     pub fn load(&self) -> Result<(NodeConfig, String), ConfigError> {
         let bytes = read_bounded(&self.path)?.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Connections: accepted, limited, spoken to, ended.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,14 @@ use openssl::ssl::SslRef;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::access_log::AccessLog;
 use super::idle::Activity;
 use super::redirect::redirect;
 use super::server::Server;
 use super::tls::{Secure, Tls};
+use crate::quota::{Quota, Share};
 use crate::rest::answer::AnswerBody;
 use crate::rest::dispatch::respond;
 use crate::traffic::Connection;
@@ -28,6 +30,10 @@ use crate::traffic::stream::LimitedStream;
 
 /// Connections at the same time; more wait until others end.
 const MAX_CONNECTIONS: u32 = 2048;
+/// Those of one address, so that nobody alone takes them all.
+const MAX_FROM_ADDRESS: u64 = 512;
+/// How often it is logged that somebody has too many.
+const REFUSALS_LOGGED: Duration = Duration::from_secs(60);
 /// How long the beginning of a connection may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle, and how long the head of a request may take.
@@ -46,6 +52,7 @@ pub struct Listener {
     server: Arc<Server>,
     tls: Arc<Tls>,
     places: Arc<Semaphore>,
+    by_address: Arc<Quota>,
     header_timeout: Duration,
 }
 
@@ -57,7 +64,17 @@ impl Listener {
             server,
             tls,
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
+            by_address: Quota::new(u64::MAX, MAX_FROM_ADDRESS),
             header_timeout: HEADER_TIMEOUT,
+        }
+    }
+
+    /// With another limit for the connections of one address.
+    #[must_use]
+    pub fn with_max_from_address(self, connections: u64) -> Self {
+        Self {
+            by_address: Quota::new(u64::MAX, connections),
+            ..self
         }
     }
 
@@ -73,6 +90,7 @@ impl Listener {
     /// Accepts connections until the server is to end.
     pub async fn run(self: Arc<Self>, socket: TcpListener) {
         let shutdown = self.server.shutdown.clone();
+        let mut refused: Option<Instant> = None;
         loop {
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
                 return;
@@ -83,7 +101,17 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    tokio::spawn(Arc::clone(&self).connection(stream, peer, place));
+                    let mut share = self.by_address.share(self.counted(peer));
+                    if share.take(1) {
+                        let place = (place, share);
+                        tokio::spawn(Arc::clone(&self).connection(stream, peer, place));
+                        continue;
+                    }
+                    let now = self.server.env.now();
+                    if refused.is_none_or(|last| now.duration_since(last) >= REFUSALS_LOGGED) {
+                        refused = Some(now);
+                        tracing::warn!("connection from {peer} refused: that address has too many");
+                    }
                 }
                 Err(error) => {
                     tracing::error!("failed to accept a connection: {error}");
@@ -91,6 +119,13 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// The address that a connection counts for; none if it is a proxy's, which speaks for many.
+    fn counted(&self, peer: SocketAddr) -> Option<IpAddr> {
+        let proxies = self.server.proxies.get();
+        let is_proxy = proxies.is_some_and(|proxies| proxies.trusts(peer.ip()));
+        (!is_proxy).then(|| peer.ip())
     }
 
     /// Waits until all connections have ended, but not longer than `limit`; says whether they have.
@@ -105,7 +140,7 @@ impl Listener {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        _place: OwnedSemaphorePermit,
+        _place: (OwnedSemaphorePermit, Share),
     ) {
         if let Err(error) = self.serve(stream, peer).await {
             // Clients go as they like, and port scanners are about.

@@ -43,14 +43,17 @@ impl Default for ProxyOptions {
 }
 
 impl ProxyOptions {
+    /// Whether this is the address of a proxy that is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let mut networks = self.trusted_proxy.iter();
+        networks.any(|network| network.contains(address))
+    }
+
     /// Whom a request comes from that `peer` sent. The port is the proxy's, if that says none.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
-        if !self
-            .trusted_proxy
-            .iter()
-            .any(|network| network.contains(peer.ip()))
-        {
+        if !self.trusts(peer.ip()) {
             return peer;
         }
         // The last one was added by the proxy that we know.

@@ -9,6 +9,7 @@ use s3_client::env::Env;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::ignored::log_ignored;
 use super::listen::Listener;
 use super::notify::notify;
 use super::proxies::ProxyOptions;
@@ -104,6 +105,7 @@ impl Daemon {
             ..
         } = self;
         let address = socket.local_addr()?;
+        log_ignored(&server.config);
         let listener = Arc::new(Listener::new(Arc::clone(&server), Arc::clone(&server.tls)));
         let accepting = tokio::spawn(Arc::clone(&listener).run(socket));
         let certificates = tokio::spawn({

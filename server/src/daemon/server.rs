@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use api_types::upid::Upid;
 use s3_client::env::Env;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::CertificateFiles;
+use super::places::Places;
 use super::proxies::ProxyOptions;
 use super::tls::Tls;
 use crate::access::attempts::Attempts;
@@ -21,15 +22,16 @@ use crate::datastores::Datastores;
 use crate::metrics::Metrics;
 use crate::paths::Paths;
 use crate::protocol::memory::Memory;
+use crate::quota::Quota;
 use crate::s3::{S3Clients, S3Options};
 use crate::task::{TaskSpec, Tasks, WorkerTask};
 use crate::traffic::TrafficControl;
 
 /// Worker tasks at the same time.
 const MAX_TASKS: u32 = 4096;
-/// Directories that are packed for a download at the same time. Each takes a thread, which waits for
-/// its client, and up to a hundred MiB.
-const MAX_PACKED: usize = 32;
+
+/// Bytes of bodies of requests that need no credentials, in all.
+const MAX_WORLD_BODIES: u64 = 32 << 20;
 
 /// The installation, as the daemon has it open.
 pub struct Server {
@@ -47,12 +49,16 @@ pub struct Server {
     pub stores: Arc<Datastores>,
     /// Who is it, and what may they do.
     pub access: AccessControl,
+    /// How much is done at a time.
+    pub places: Places,
     /// What of clients' data is in memory.
     pub memory: Arc<Memory>,
     /// How machine and datastores do, over time.
     pub metrics: Metrics,
     /// Unproven requests.
     pub attempts: Attempts,
+    /// Bytes of bodies of requests that need no credentials.
+    pub world_bodies: Arc<Quota>,
     /// Proxies that are believed; none until the daemon starts.
     pub proxies: OnceLock<ProxyOptions>,
     /// How fast connections may be.
@@ -64,7 +70,6 @@ pub struct Server {
     /// Cancelled when it ends for good: what had time to finish until then is aborted.
     pub abort: CancellationToken,
     running: Arc<Semaphore>,
-    packing: Arc<Semaphore>,
 }
 
 impl Server {
@@ -85,16 +90,21 @@ impl Server {
             memory: Arc::default(),
             metrics: Metrics::new(&paths),
             attempts: Attempts::default(),
+            world_bodies: Quota::new(MAX_WORLD_BODIES, MAX_WORLD_BODIES / 8),
             proxies: OnceLock::new(),
             traffic: Arc::new(TrafficControl::new(
                 config.traffic_rules().clone(),
                 env.clone(),
             )),
-            tls: Arc::new(Tls::open(CertificateFiles::new(&paths.config), &env)?),
+            tls: Arc::new(Tls::open(
+                CertificateFiles::new(&paths.config),
+                config.node().clone(),
+                &env,
+            )?),
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),
             running: Arc::new(Semaphore::new(MAX_TASKS as usize)),
-            packing: Arc::new(Semaphore::new(MAX_PACKED)),
+            places: Places::default(),
             config,
             s3,
             stores,
@@ -139,13 +149,6 @@ impl Server {
             drop(place);
         });
         Ok(upid)
-    }
-
-    /// The right to pack a directory, until it is dropped.
-    pub fn place_to_pack(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.packing)
-            .try_acquire_owned()
-            .context("too many directories are being downloaded; try again later")
     }
 
     /// Waits until all tasks of this process have ended, but not longer than `limit`; says whether

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufStream};
 use tokio_openssl::SslStream;
 
 use super::certificate::{Certificate, CertificateFiles};
+use crate::config::node::NodeFile;
 
 /// How often the files of the certificate are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub type Secure<S> = SslStream<BufStream<S>>;
 /// Accepts TLS connections.
 pub struct Tls {
     files: CertificateFiles,
+    node: NodeFile,
     current: RwLock<Current>,
 }
 
@@ -40,15 +42,45 @@ struct Current {
 }
 
 /// By what the files are known to be the same.
-type Stamp = [Option<(u64, u64, i64, i64)>; 2];
+type Stamp = [Option<(u64, u64, i64, i64)>; 3];
+
+/// What `node.cfg` says that may be used for encryption.
+#[derive(Default)]
+struct Ciphers {
+    tls12: Option<String>,
+    tls13: Option<String>,
+}
+
+impl Ciphers {
+    fn read(node: &NodeFile) -> Result<Self> {
+        let (config, _) = node.load()?;
+        let value = |key| config.get(key).map(str::to_owned);
+        Ok(Self {
+            tls12: value("ciphers-tls-1.2"),
+            tls13: value("ciphers-tls-1.3"),
+        })
+    }
+}
 
 impl Tls {
-    /// With the certificate in these files, which is made if it is missing.
-    pub fn open(files: CertificateFiles, env: &Env) -> Result<Self> {
+    /// With the certificate in these files, which is made if it is missing, and the ciphers that the
+    /// settings of the node allow.
+    pub fn open(files: CertificateFiles, node: NodeFile, env: &Env) -> Result<Self> {
         let certificate = files.read_or_create(env)?;
-        let current = Current::new(&certificate, stamp(&files))?;
+        let now = stamp(&files, &node);
+        let as_set =
+            Ciphers::read(&node).and_then(|ciphers| Current::new(&certificate, now, &ciphers));
+        let current = match as_set {
+            Ok(current) => current,
+            // Nobody could set them right without a server.
+            Err(error) => {
+                tracing::error!("not with the ciphers of node.cfg: {error:#}");
+                Current::new(&certificate, now, &Ciphers::default())?
+            }
+        };
         Ok(Self {
             files,
+            node,
             current: RwLock::new(current),
         })
     }
@@ -78,7 +110,7 @@ impl Tls {
     /// Reads the certificate again if its files have changed; says whether it did. While they do
     /// not fit together, as between the writing of one and the other, the old one stays.
     pub fn reload(&self) -> Result<bool> {
-        let now = stamp(&self.files);
+        let now = stamp(&self.files, &self.node);
         let is_same = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             current.stamp == now
@@ -86,7 +118,8 @@ impl Tls {
         if is_same {
             return Ok(false);
         }
-        let fresh = Current::new(&self.files.read()?, now)?;
+        let ciphers = Ciphers::read(&self.node)?;
+        let fresh = Current::new(&self.files.read()?, now, &ciphers)?;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = fresh;
         Ok(true)
@@ -101,12 +134,12 @@ impl Tls {
                 Ok(false) => {}
                 Ok(true) => {
                     last_error.clear();
-                    tracing::info!("new certificate, fingerprint {}", self.fingerprint());
+                    tracing::info!("new TLS settings, fingerprint {}", self.fingerprint());
                 }
                 Err(error) => {
                     let error = format!("{error:#}");
                     if error != last_error {
-                        tracing::error!("still with the old certificate: {error}");
+                        tracing::error!("still with the old TLS settings: {error}");
                         last_error = error;
                     }
                 }
@@ -116,9 +149,17 @@ impl Tls {
 }
 
 impl Current {
-    fn new(certificate: &Certificate, stamp: Stamp) -> Result<Self> {
+    fn new(certificate: &Certificate, stamp: Stamp, ciphers: &Ciphers) -> Result<Self> {
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())
             .context("failed to set up TLS")?;
+        if let Some(list) = &ciphers.tls12 {
+            let result = builder.set_cipher_list(list);
+            result.context("node.cfg: unusable value of 'ciphers-tls-1.2'")?;
+        }
+        if let Some(list) = &ciphers.tls13 {
+            let result = builder.set_ciphersuites(list);
+            result.context("node.cfg: unusable value of 'ciphers-tls-1.3'")?;
+        }
         builder.set_private_key(&certificate.key)?;
         let mut chain = certificate.chain.iter();
         let leaf = chain.next().context("there is no certificate")?;
@@ -138,12 +179,12 @@ impl Current {
     }
 }
 
-fn stamp(files: &CertificateFiles) -> Stamp {
+fn stamp(files: &CertificateFiles, node: &NodeFile) -> Stamp {
     let of = |path: &Path| {
         let data = std::fs::metadata(path).ok()?;
         Some((data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
     };
-    [of(&files.key), of(&files.chain)]
+    [of(&files.key), of(&files.chain), of(node.path())]
 }
 
 #[cfg(test)]
@@ -159,7 +200,8 @@ mod tests {
             CertificateFiles::new(other.path()),
         );
         let env = Env::system();
-        let tls = Tls::open(files.clone(), &env).unwrap();
+        let node = NodeFile::new(dir.path(), env.clone());
+        let tls = Tls::open(files.clone(), node, &env).unwrap();
         let first = tls.fingerprint();
         assert!(!tls.reload().unwrap());
         let fresh = others.read_or_create(&env).unwrap().fingerprint().unwrap();
@@ -169,5 +211,41 @@ mod tests {
         std::fs::copy(&others.chain, &files.chain).unwrap();
         assert!(tls.reload().unwrap());
         assert_eq!(&*tls.fingerprint(), fresh);
+    }
+
+    #[tokio::test]
+    async fn only_the_ciphers_of_the_node_are_used() {
+        use openssl::ssl::{SslConnector, SslVerifyMode, SslVersion};
+        const SET: &str = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+        const OTHER: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::system();
+        let write = |list: &str| {
+            let text = format!("ciphers-tls-1.2: {list}\n");
+            crate::config::replace_file(&dir.path().join("node.cfg"), text.as_bytes(), 0o600)
+        };
+        write("nonsense").unwrap();
+        let node = NodeFile::new(dir.path(), env.clone());
+        let tls = Tls::open(CertificateFiles::new(dir.path()), node, &env).unwrap();
+        let connect = async |list: &str| {
+            let (near, far) = tokio::io::duplex(1 << 16);
+            let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+            connector.set_verify(SslVerifyMode::NONE);
+            connector
+                .set_max_proto_version(Some(SslVersion::TLS1_2))
+                .unwrap();
+            connector.set_cipher_list(list).unwrap();
+            let ssl = connector.build().configure().unwrap();
+            let ssl = ssl.verify_hostname(false).into_ssl("localhost").unwrap();
+            let mut stream = SslStream::new(ssl, near).unwrap();
+            let (ours, theirs) = tokio::join!(tls.accept(far), Pin::new(&mut stream).connect());
+            ours.is_ok() && theirs.is_ok()
+        };
+        assert!(connect(SET).await && connect(OTHER).await);
+        write(SET).unwrap();
+        assert!(tls.reload().unwrap());
+        assert!(connect(SET).await && !connect(OTHER).await);
+        write("nonsense").unwrap();
+        assert!(tls.reload().is_err());
     }
 }

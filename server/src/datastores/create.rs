@@ -23,6 +23,8 @@ use super::Datastores;
 use crate::config::ConfigLock;
 use crate::paths::create_dir;
 
+/// What we keep beside the data.
+const STATE: &str = ".x-coffer";
 /// Below the datastore's directory while it is being created.
 const UNFINISHED: &str = ".x-coffer/creating";
 /// A clock that is further off endangers signatures and the ages of objects.
@@ -54,7 +56,7 @@ impl Datastores {
         let _lock = ConfigLock::acquire(lock, &self.env).await?;
         self.check_new(&request.config)?;
         let options = self.options(&request.config)?;
-        let attempt = Attempt::begin(self, options.clone()).await?;
+        let attempt = Attempt::begin(self, options.clone(), request.reuse).await?;
         let created = self.create_all(task, request, options).await;
         if created.is_err() {
             attempt.undo(task).await;
@@ -105,15 +107,13 @@ impl Datastores {
 /// What was there before, so that only what was made since is taken away.
 struct Attempt {
     options: StoreOptions,
-    made_base: bool,
-    /// Nothing was there, or only what a creation left that died.
-    fresh: bool,
+    before: Before,
     /// Nobody had claimed the prefix.
     unclaimed: bool,
 }
 
 impl Attempt {
-    async fn begin(datastores: &Datastores, options: StoreOptions) -> Result<Self> {
+    async fn begin(datastores: &Datastores, options: StoreOptions, reuse: bool) -> Result<Self> {
         let unclaimed = match &options.backend {
             BackendOptions::Filesystem => false,
             BackendOptions::S3 { client, .. } => {
@@ -124,15 +124,14 @@ impl Attempt {
             }
         };
         let base = options.path.clone();
-        let (made_base, fresh) = datastores
+        let before = datastores
             .env
-            .blocking(move || prepare(&base))
+            .blocking(move || prepare(&base, reuse))
             .await
             .with_context(|| format!("unable to prepare {}", options.path.display()))?;
         Ok(Self {
             options,
-            made_base,
-            fresh,
+            before,
             unclaimed,
         })
     }
@@ -147,13 +146,23 @@ impl Attempt {
                 "unable to give the bucket prefix up again: {error:#}"
             ));
         }
-        if !self.fresh {
+        if !self.before.fresh {
             return;
         }
-        let (base, made_base) = (self.options.path.clone(), self.made_base);
+        let (base, before) = (self.options.path.clone(), self.before);
         let undone = self.options.env.blocking(move || {
-            remove_unfinished(&base)?;
-            if made_base {
+            for name in TREES {
+                remove_tree(&base.join(name))?;
+            }
+            if !before.lock {
+                remove_file(&base.join(".lock"))?;
+            }
+            if before.state {
+                remove_file(&base.join(UNFINISHED))?;
+            } else {
+                remove_tree(&base.join(STATE))?;
+            }
+            if !before.base {
                 remove_empty_dir(&base)?;
             }
             io::Result::Ok(())
@@ -191,37 +200,69 @@ fn ownership(options: &StoreOptions) -> Result<Ownership> {
 /// from the bucket.
 const TREES: [&str; 5] = [".chunks", "ns", "ct", "vm", "host"];
 
-/// Makes the directory ready; returns whether it is new, and whether all in it is to be.
-fn prepare(base: &Path) -> Result<(bool, bool)> {
-    let made_base = !base.try_exists()?;
-    if made_base {
+/// What was in the directory before a creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Before {
+    /// The directory itself.
+    base: bool,
+    /// Its lock file.
+    lock: bool,
+    /// What we keep beside the data.
+    state: bool,
+    /// None of the trees, or only what a creation left that died.
+    fresh: bool,
+}
+
+/// Makes the directory ready.
+fn prepare(base: &Path, reuse: bool) -> Result<Before> {
+    let mut before = Before {
+        base: base.try_exists()?,
+        lock: base.join(".lock").try_exists()?,
+        state: base.join(STATE).try_exists()?,
+        fresh: true,
+    };
+    if !before.base {
         create_dir(base, 0o755)?;
         // The umask must not keep others from what upstream lets them see.
         std::fs::set_permissions(base, std::fs::Permissions::from_mode(0o755))?;
     }
-    let died = base.join(UNFINISHED).try_exists()?;
-    if died {
-        remove_unfinished(base)?;
+    // A mark says that a creation died here, not that nobody has used the directory since: only
+    // directories without a file in them go, and nothing that is to be reused.
+    if !reuse && base.join(UNFINISHED).try_exists()? {
+        let mut bare = true;
+        for name in TREES {
+            bare &= has_no_files(&base.join(name))?;
+        }
+        for name in TREES.into_iter().filter(|_| bare) {
+            remove_tree(&base.join(name))?;
+        }
     }
-    let mut fresh = true;
     for name in TREES {
-        fresh &= !base.join(name).try_exists()?;
+        before.fresh &= !base.join(name).try_exists()?;
     }
-    if fresh {
+    if before.fresh {
         let mark = base.join(UNFINISHED);
         create_dir(mark.parent().unwrap_or(base), 0o750)?;
         std::fs::write(&mark, "")?;
     }
-    Ok((made_base, fresh))
+    Ok(before)
 }
 
-/// Removes what a creation makes, the mark last.
-fn remove_unfinished(base: &Path) -> io::Result<()> {
-    for name in TREES {
-        remove_tree(&base.join(name))?;
+/// Whether there is nothing but directories.
+fn has_no_files(tree: &Path) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(tree) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() || !has_no_files(&entry.path())? {
+            return Ok(false);
+        }
     }
-    remove_file(&base.join(".lock"))?;
-    remove_tree(&base.join(".x-coffer"))
+    Ok(true)
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {
@@ -277,21 +318,37 @@ mod tests {
     fn a_creation_that_died_is_cleaned_up_and_others_data_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join("a/store");
-        assert_eq!(prepare(&base).unwrap(), (true, true));
+        let prepare = |base: &Path, reuse| {
+            let before = super::prepare(base, reuse).unwrap();
+            (before.base, before.fresh)
+        };
+        assert_eq!(prepare(&base, false), (false, true));
         std::fs::create_dir_all(base.join(".chunks/0000")).unwrap();
         std::fs::create_dir_all(base.join("vm/100")).unwrap();
         // The mark is still there: what lies beside it came from the creation.
-        assert_eq!(prepare(&base).unwrap(), (false, true));
+        assert_eq!(prepare(&base, true), (true, false));
+        assert!(base.join(".chunks/0000").exists());
+        assert_eq!(prepare(&base, false), (true, true));
         assert!(!base.join(".chunks").exists() && !base.join("vm").exists());
 
+        // Unless somebody has put something there.
+        let chunk = base.join(".chunks/0000/aa");
         std::fs::create_dir_all(base.join(".chunks/0000")).unwrap();
+        std::fs::write(&chunk, "data").unwrap();
+        for reuse in [false, true] {
+            assert_eq!(prepare(&base, reuse), (true, false));
+            assert!(chunk.exists());
+        }
+
         remove_file(&base.join(UNFINISHED)).unwrap();
-        assert_eq!(prepare(&base).unwrap(), (false, false));
-        assert!(base.join(".chunks/0000").exists());
+        assert_eq!(prepare(&base, false), (true, false));
+        assert!(chunk.exists());
 
         let other = dir.path().join("other");
         std::fs::create_dir_all(other.join("vm/100")).unwrap();
-        assert_eq!(prepare(&other).unwrap(), (false, false));
+        std::fs::write(other.join(".lock"), "").unwrap();
+        let before = super::prepare(&other, false).unwrap();
+        assert!(before.lock && !before.state && !before.fresh);
         assert!(!other.join(UNFINISHED).exists());
     }
 }

@@ -24,18 +24,21 @@ pub struct RemoveOptions {
 
 impl Datastores {
     /// Removes a datastore from the configuration. Without `destroy_data` its data stays as it is,
-    /// and another server may take the bucket prefix into use at once.
+    /// and another server may take the bucket prefix into use at once. The entry goes last, after
+    /// `dependents`, which goes without it: if that fails, all can be repeated.
     pub async fn remove(
         &self,
         task: &dyn TaskContext,
         name: &DatastoreName,
         options: RemoveOptions,
+        dependents: impl Future<Output = Result<()>>,
     ) -> Result<()> {
         if options.destroy_data {
             self.destroy(task, name).await?;
         } else if !options.keep_claim {
             self.release(task, name).await?;
         }
+        dependents.await?;
         self.config
             .datastores()
             .update::<_, ConfigError>(None, |content| content.remove(name.as_str()))

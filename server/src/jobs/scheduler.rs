@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::calendar::CalendarEvent;
 use super::run;
-use super::state::{JobState, JobStates, JobType};
+use super::state::{JobStates, JobType};
 use crate::config::Entity as _;
 use crate::config::jobs::Job;
 use crate::daemon::Server;
@@ -28,6 +28,7 @@ pub async fn run_clock(server: Arc<Server>) {
             () = server.shutdown.cancelled() => return,
             () = server.env.sleep(wait) => {}
         }
+        server.tasks.record_missed_ends();
         for started in tick(&server).await {
             tracing::info!("started by the clock: {started}");
         }
@@ -117,11 +118,17 @@ impl Clock<'_> {
                 return false;
             }
         };
-        let state = self.states.get(ty, id);
-        if matches!(state, JobState::Running { .. }) {
-            return false;
+        // Not what the state says: that it has ended may never have been written.
+        match self.states.is_locked(ty, id) {
+            Ok(false) => {}
+            Ok(true) => return false,
+            Err(error) => {
+                tracing::error!("{} '{id}' does not run: {error:#}", ty.as_str());
+                return false;
+            }
         }
-        if !self.states.exists(ty, id) {
+        let state = self.states.get(ty, id);
+        if !self.states.is_known(ty, id) {
             // Or its age would always be the same, and its time never come.
             if let Err(error) = self.states.touch(ty, id) {
                 tracing::error!("{error:#}");
@@ -155,6 +162,7 @@ mod tests {
     use crate::config::ConfigError;
     use crate::config::jobs::PruneJob;
     use crate::datastores::create::CreateRequest;
+    use crate::jobs::state::JobState;
     use crate::paths::Paths;
     use crate::s3::S3Options;
 
@@ -226,6 +234,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_run_whose_end_was_not_written_does_not_stop_the_job() {
+        let world = world("minutely").await;
+        let process = crate::task::Process::current().unwrap();
+        let (pid, pstart) = (process.pid, process.pstart);
+        let begun = world.server.env.unix_secs() - 600;
+        // One of this process, and nothing says that it has ended.
+        let text = format!("UPID:vm:{pid:08X}:{pstart:08X}:FFFFFFFF:{begun:08X}:x:y:root@pam:");
+        let upid: Upid = text.parse().unwrap();
+        let lock = JobStates::of(&world.server).try_lock(GC, "store1").unwrap();
+        let lock = lock.unwrap();
+        lock.started(&upid).unwrap();
+        assert_eq!(tick(&world.server).await, []);
+        drop(lock);
+        let started = tick(&world.server).await;
+        assert_eq!(started.len(), 1);
+        assert_eq!(world.wait(&started[0]).await, TaskStatus::Ok);
+    }
+
+    #[tokio::test]
     async fn what_is_new_or_rests_or_runs_is_left_alone() {
         let world = world("yearly").await;
         let job = |id: &str, more: &[(&str, &str)]| {
@@ -262,6 +289,6 @@ mod tests {
         let log = world.server.tasks.log(&started[0], 0, 0).unwrap();
         assert!(log.lines[0].t.ends_with(": prune job 'due'"), "{log:?}");
         // The garbage collection that was never run has an age now.
-        assert!(states.exists(GC, "store1"));
+        assert!(states.is_known(GC, "store1"));
     }
 }

@@ -98,6 +98,9 @@ enum StateFile {
     },
     Started {
         upid: Upid,
+        /// When the schedule was changed, if that was since. Not upstream's, which forgets it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        updated: Option<i64>,
     },
     Finished {
         upid: Upid,
@@ -198,13 +201,13 @@ impl JobStates {
         match read(&path) {
             Ok(None) | Ok(Some(StateFile::Unknown)) => never,
             Ok(Some(StateFile::Created { time })) => JobState::Created { time },
-            Ok(Some(StateFile::Started { upid })) if self.tasks.is_running(&upid) => {
+            Ok(Some(StateFile::Started { upid, .. })) if self.tasks.is_running(&upid) => {
                 JobState::Running { upid }
             }
-            Ok(Some(StateFile::Started { upid })) => JobState::Finished {
+            Ok(Some(StateFile::Started { upid, updated })) => JobState::Finished {
                 end: self.tasks.end(&upid),
                 upid,
-                updated: None,
+                updated,
             },
             Ok(Some(StateFile::Finished {
                 upid,
@@ -222,10 +225,16 @@ impl JobStates {
         }
     }
 
-    /// Whether there is a state at all.
+    /// Whether there is a state that says something.
     #[must_use]
-    pub fn exists(&self, ty: JobType, id: &str) -> bool {
-        self.path(ty, id, "json").exists()
+    pub fn is_known(&self, ty: JobType, id: &str) -> bool {
+        let state = read(&self.path(ty, id, "json"));
+        !matches!(state, Err(_) | Ok(None | Some(StateFile::Unknown)))
+    }
+
+    /// Whether a run of the job is under way: somebody holds its lock.
+    pub fn is_locked(&self, ty: JobType, id: &str) -> Result<bool> {
+        Ok(self.try_lock(ty, id)?.is_none())
     }
 
     /// Takes the lock of a job for a run; none if somebody else holds it.
@@ -252,11 +261,18 @@ impl JobStates {
 
     /// Notes that a job was made or its schedule changed: its next run is counted from now on.
     pub fn touch(&self, ty: JobType, id: &str) -> Result<()> {
-        // A run under way writes its own state when it ends.
-        let Some(lock) = self.try_lock(ty, id)? else {
-            return Ok(());
-        };
         let now = self.tasks.env().unix_secs();
+        let Some(lock) = self.try_lock(ty, id)? else {
+            // The run under way keeps that in its own state when it ends.
+            let path = self.path(ty, id, "json");
+            return match read(&path) {
+                Ok(Some(StateFile::Started { upid, .. })) => {
+                    let updated = Some(now);
+                    write(&path, &StateFile::Started { upid, updated })
+                }
+                _ => Ok(()),
+            };
+        };
         let state = match self.get(ty, id) {
             JobState::Finished { upid, end, .. } => StateFile::Finished {
                 upid,
@@ -287,7 +303,10 @@ impl JobStates {
 impl JobLock {
     /// Notes that the run has begun as this task.
     pub fn started(&self, upid: &Upid) -> Result<()> {
-        self.write(&StateFile::Started { upid: upid.clone() })
+        self.write(&StateFile::Started {
+            upid: upid.clone(),
+            updated: None,
+        })
     }
 
     /// Notes how the run ended.
@@ -299,15 +318,22 @@ impl JobLock {
         self.write(&StateFile::Finished {
             upid: upid.clone(),
             state: end.into(),
-            updated: None,
+            updated: match read(&self.state) {
+                Ok(Some(StateFile::Started { updated, .. })) => updated,
+                _ => None,
+            },
         })
     }
 
     fn write(&self, state: &StateFile) -> Result<()> {
-        let text = serde_json::to_vec(state)?;
-        replace_file(&self.state, &text, FILE_MODE)
-            .with_context(|| format!("failed to write the job state {}", self.state.display()))
+        write(&self.state, state)
     }
+}
+
+fn write(path: &Path, state: &StateFile) -> Result<()> {
+    let text = serde_json::to_vec(state)?;
+    replace_file(path, &text, FILE_MODE)
+        .with_context(|| format!("failed to write the job state {}", path.display()))
 }
 
 fn read(path: &Path) -> io::Result<Option<StateFile>> {
@@ -394,6 +420,17 @@ mod tests {
             panic!();
         };
         assert_eq!(end.status, TaskStatus::Unknown);
+        // Its schedule is changed meanwhile.
+        world.states.touch(JOB, "j1").unwrap();
+        lock.finished(&upid(), TaskStatus::Ok).unwrap();
+        let changed = world.states.get(JOB, "j1");
+        assert!(
+            matches!(changed, JobState::Finished { updated: Some(at), .. }
+            if at == changed.last_run() && at > 0x6553_F100)
+        );
+
+        let lock = world.states.try_lock(JOB, "j1").unwrap().unwrap();
+        lock.started(&upid()).unwrap();
         lock.finished(&upid(), TaskStatus::Warnings(2)).unwrap();
         let state = world.states.get(JOB, "j1");
         assert_eq!(state.last_run(), 0x6553_F100);
@@ -408,7 +445,7 @@ mod tests {
         let touched = world.states.get(JOB, "j1");
         assert!(touched.last_run() >= end.endtime);
         world.states.remove(JOB, "j1").unwrap();
-        assert!(!world.states.exists(JOB, "j1"));
+        assert!(!world.states.is_known(JOB, "j1"));
         world.states.touch(JOB, "j1").unwrap();
         assert!(matches!(
             world.states.get(JOB, "j1"),

@@ -1,6 +1,7 @@
 //! `/healthz` and `/readyz`, which everybody may ask, and `/metrics` for who may see the state of
 //! the system (`Sys.Audit` on `/system/status`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api_types::access::Privilege;
@@ -8,8 +9,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
 use super::{CONTENT_TYPE as METRICS_TYPE, HEALTHY, metrics, ready};
+use crate::access::attempts::Turn;
+use crate::access::control::AuthError;
 use crate::daemon::Server;
 use crate::rest::answer::{AnswerBody, full};
+use crate::rest::dispatch::log_failure;
+use crate::rest::error::RestError;
 
 /// Answers what monitoring asks; nothing if it is something else that is asked for.
 pub async fn respond(
@@ -17,6 +22,8 @@ pub async fn respond(
     method: &Method,
     path: &str,
     headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+    turn: &Turn,
 ) -> Option<Response<AnswerBody>> {
     if ![Method::GET, Method::HEAD].contains(method) {
         return None;
@@ -31,7 +38,7 @@ pub async fn respond(
                 text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
             }
         },
-        "/metrics" => numbers(server, method, headers).await,
+        "/metrics" => numbers(server, method, headers, peer, turn).await,
         _ => return None,
     })
 }
@@ -40,9 +47,19 @@ async fn numbers(
     server: &Arc<Server>,
     method: &Method,
     headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+    turn: &Turn,
 ) -> Response<AnswerBody> {
-    let Ok(auth_id) = server.access.authenticate(method, headers).await else {
-        return text(StatusCode::UNAUTHORIZED, "authentication failed".to_owned());
+    let auth_id = match server.access.authenticate(method, headers, turn).await {
+        Ok(auth_id) => auth_id,
+        Err(AuthError::Busy(busy)) => {
+            let error = RestError::from(busy);
+            return text(error.status, error.message);
+        }
+        Err(error) => {
+            log_failure(peer, None, &error);
+            return text(StatusCode::UNAUTHORIZED, "authentication failed".to_owned());
+        }
     };
     let path = ["system", "status"];
     if let Err(error) = server.access.check(&auth_id, &path, &[Privilege::SysAudit]) {
@@ -75,7 +92,9 @@ mod tests {
     use crate::s3::S3Options;
 
     async fn ask(server: &Arc<Server>, path: &str, headers: &HeaderMap) -> (u16, String) {
-        let response = respond(server, &Method::GET, path, headers).await.unwrap();
+        let turn = Turn::of_nobody(server.env.clone());
+        let response = respond(server, &Method::GET, path, headers, None, &turn).await;
+        let response = response.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -91,16 +110,11 @@ mod tests {
         assert_eq!(ask(&server, "/healthz", &nobody).await, ok);
         assert_eq!(ask(&server, "/readyz", &nobody).await, ok);
         assert_eq!(ask(&server, "/metrics", &nobody).await.0, 401);
-        assert!(
-            respond(&server, &Method::POST, "/healthz", &nobody)
-                .await
-                .is_none()
-        );
-        assert!(
-            respond(&server, &Method::GET, "/api2/json", &nobody)
-                .await
-                .is_none()
-        );
+        let turn = Turn::of_nobody(server.env.clone());
+        for (method, path) in [(Method::POST, "/healthz"), (Method::GET, "/api2/json")] {
+            let other = respond(&server, &method, path, &nobody, None, &turn).await;
+            assert!(other.is_none());
+        }
 
         let users = "token: root@pam!t\n";
         std::fs::write(server.paths.config.join("user.cfg"), users).unwrap();

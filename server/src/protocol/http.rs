@@ -18,6 +18,7 @@ use super::endpoint::{Request, Session, dispatch};
 use crate::rest::answer::{Answer, AnswerBody, full};
 use crate::rest::call::Body;
 use crate::rest::error::RestError;
+use crate::rest::format::Format;
 
 /// Bytes of bodies that a client may send before they are read: of one request, and of all. They
 /// are in memory, of each session, however slow the storage is.
@@ -161,6 +162,7 @@ async fn answer<S: Session>(
             json(&object.into())
         }
         Ok(Answer::Response(response)) => response,
+        Ok(written @ Answer::Json { .. }) => Format::Json.answer(written),
         Err(error) => {
             let RestError {
                 status, message, ..

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
+use s3_client::env::Env;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::RestError;
+use crate::daemon::places::Place;
 
 /// The body of an answer.
 pub type AnswerBody = UnsyncBoxBody<Bytes, anyhow::Error>;
@@ -22,6 +24,13 @@ pub enum Answer {
         data: Value,
         /// What stands beside it.
         attributes: Map<String, Value>,
+    },
+    /// Data that is JSON already, since as a [`Value`] it would take far more memory.
+    Json {
+        /// The text.
+        data: Vec<u8>,
+        /// Held until it is sent, if it is large.
+        large: Option<(Env, Place)>,
     },
     /// A whole answer: downloads, 101 Switching Protocols.
     Response(hyper::Response<AnswerBody>),
@@ -39,7 +48,7 @@ impl Answer {
         Self::Data(Value::Null)
     }
 
-    /// With this attribute beside the data. An answer that is whole stays as it is.
+    /// With this attribute beside the data. An answer that is written already stays as it is.
     pub fn with<T: Serialize>(self, name: &str, value: T) -> Result<Self, RestError> {
         let value = to_value(value)?;
         Ok(match self {
@@ -54,7 +63,7 @@ impl Answer {
                 attributes.insert(name.to_owned(), value);
                 Self::Rich { data, attributes }
             }
-            Self::Response(response) => Self::Response(response),
+            written => written,
         })
     }
 }

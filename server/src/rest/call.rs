@@ -11,6 +11,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::error::RestError;
 use super::params::Params;
+use crate::access::attempts::Turn;
 use crate::daemon::Server;
 
 /// The body of a request.
@@ -29,6 +30,8 @@ pub struct Call {
     pub peer: Option<IpAddr>,
     /// The same with the port, for the log.
     pub peer_address: Option<SocketAddr>,
+    /// Its turn, should something have to be hashed for it.
+    pub turn: Arc<Turn>,
     /// The headers of the request.
     pub headers: HeaderMap,
     /// The body, untouched if the endpoint declares [`super::table::BodyUse::Stream`], else empty.

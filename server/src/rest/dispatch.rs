@@ -6,32 +6,43 @@ use std::time::Duration;
 
 use api_types::auth::Authid;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Body as HttpBody;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::answer::{Answer, AnswerBody, empty};
+use super::body::{self, Limits};
 use super::call::{Body, Call};
 use super::error::RestError;
 use super::format::Format;
 use super::openapi;
 use super::params::{Params, Source};
 use super::path::components;
-use super::table::{Access, BodyUse, Endpoint, Found, TABLES, Table, parameter};
-use crate::access::attempts::Attempt;
+use super::table::{Access, BodyUse, Endpoint, Found, Table, parameter};
+use crate::access::attempts::Turn;
 use crate::access::control::AuthError;
 use crate::daemon::Server;
 use crate::monitor::http as monitor;
+use crate::quota::Share;
 
 /// Where the description of the interface is.
 const OPENAPI_PATH: &str = "/api2/openapi.json";
 /// Longest path and query.
 const MAX_URI: usize = 3072;
-/// Largest body that parameters are read from.
-const MAX_BODY: usize = 512 * 1024;
-/// How long parameters may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What parameters are read from.
+const BODY: Limits = limits(512 * 1024, Duration::from_secs(30));
+/// The same of requests that need no credentials.
+const WORLD_BODY: Limits = limits(64 * 1024, Duration::from_secs(10));
+
+const fn limits(bytes: usize, time: Duration) -> Limits {
+    Limits {
+        bytes,
+        time,
+        pause: time,
+    }
+}
+
 /// When a login or a request without good credentials is answered, so that guessing takes long.
 const UNAUTHORIZED_AFTER: Duration = Duration::from_secs(3);
 /// When a request is answered that its sender may not make.
@@ -84,43 +95,66 @@ where
     }
     if request.method() == Method::GET && request.uri().path() == OPENAPI_PATH {
         return Answered {
-            response: Format::document(&openapi::document(TABLES)),
+            response: Format::document(openapi::text()),
             auth_id: None,
         };
     }
     let is_head = request.method() == Method::HEAD;
-    let mut who = Who::default();
+    let mut asker = Asker {
+        peer,
+        turn: Arc::new(Turn::new(
+            &server.attempts,
+            peer.map(|peer| peer.ip()),
+            server.env.clone(),
+        )),
+        auth_id: None,
+        body: None,
+        refused: None,
+    };
     let monitored = {
         let (method, path) = (request.method(), request.uri().path());
-        monitor::respond(server, method, path, request.headers()).await
+        monitor::respond(server, method, path, request.headers(), peer, &asker.turn).await
     };
-    let response = match monitored {
+    let mut response = match monitored {
         Some(response) => response,
-        None => answer(server, request, peer, &mut who).await,
+        None => answer(server, request, &mut asker).await,
     };
-    let wait = match response.status() {
+    let mut status = asker.refused.unwrap_or(response.status());
+    if status == StatusCode::UNAUTHORIZED
+        && let Err(busy) = asker.turn.take().await
+    {
+        // Nothing is said about the credentials, so nothing is held back.
+        status = StatusCode::TOO_MANY_REQUESTS;
+        response = Format::Json.error(&busy.into());
+    }
+    let wait = match status {
         StatusCode::UNAUTHORIZED => UNAUTHORIZED_AFTER,
         StatusCode::FORBIDDEN => FORBIDDEN_AFTER,
         _ => Duration::ZERO,
     };
+    // Who waited for a turn does not have it back the sooner: that is what limits guesses.
+    let begun = asker.turn.taken_at().await.unwrap_or(begun);
     let passed = server.env.now().saturating_duration_since(begun);
     if let Some(rest) = wait.checked_sub(passed).filter(|rest| !rest.is_zero()) {
         server.env.sleep(rest).await;
     }
     let response = if is_head { head(response) } else { response };
-    // Until now a bad request has counted as unproven.
     Answered {
         response,
-        auth_id: who.auth_id,
+        auth_id: asker.auth_id,
     }
 }
 
-/// What is found out about whoever asks.
-#[derive(Default)]
-struct Who {
+/// Whoever asks.
+struct Asker {
+    peer: Option<SocketAddr>,
+    turn: Arc<Turn>,
+    /// Once that is known.
     auth_id: Option<Authid>,
-    /// There until they have proven who they are.
-    attempt: Option<Attempt>,
+    /// What its body takes of what all have together that need no credentials.
+    body: Option<Share>,
+    /// The status of the error, which is not that of the answer in each format.
+    refused: Option<StatusCode>,
 }
 
 /// The answer to HEAD, which by HTTP/2 must not have a body that is sent.
@@ -136,8 +170,7 @@ fn head(response: Response<AnswerBody>) -> Response<AnswerBody> {
 async fn answer<B>(
     server: &Arc<Server>,
     request: Request<B>,
-    peer: Option<SocketAddr>,
-    who: &mut Who,
+    asker: &mut Asker,
 ) -> Response<AnswerBody>
 where
     B: HttpBody<Data = Bytes> + Send + Sync + 'static,
@@ -146,17 +179,21 @@ where
     let (format, result) = match locate(request.uri().path()) {
         Err(error) => (Format::Json, Err(error.into())),
         Ok((format, path)) => {
-            let result = call(server, request, &path, peer, who).await;
+            let result = call(server, request, &path, asker).await;
             (format, result)
         }
     };
     match result {
         Ok(answer) => format.answer(answer),
+        Err(Refusal::Unauthorized(AuthError::Busy(busy))) => format.error(&busy.into()),
         Err(Refusal::Unauthorized(error)) => {
-            log_failure(peer, None, &error);
+            log_failure(asker.peer, None, &error);
             Format::unauthorized()
         }
-        Err(Refusal::Error(error)) => format.error(&error),
+        Err(Refusal::Error(error)) => {
+            asker.refused = Some(error.status);
+            format.error(&error)
+        }
     }
 }
 
@@ -181,31 +218,25 @@ async fn call<B>(
     server: &Arc<Server>,
     request: Request<B>,
     path: &[String],
-    peer: Option<SocketAddr>,
-    who: &mut Who,
+    asker: &mut Asker,
 ) -> Result<Answer, Refusal>
 where
     B: HttpBody<Data = Bytes> + Send + Sync + 'static,
     B::Error: Into<anyhow::Error>,
 {
     let found = Table::global().find(request.method(), path);
-    let unproven = peer.filter(|_| !is_open(&found));
     let is_public = matches!(&found, Found::Endpoint(endpoint, _) if is_world(endpoint));
     let auth_id = if is_public {
         Call::NOBODY
             .parse()
             .map_err(|error| RestError::bad_request(format!("{error}")))?
     } else {
-        if let Some(peer) = unproven {
-            who.attempt = Some(server.attempts.begin(peer.ip()).await);
-        }
         let auth_id = server
             .access
-            .authenticate(request.method(), request.headers())
+            .authenticate(request.method(), request.headers(), &asker.turn)
             .await
             .map_err(Refusal::Unauthorized)?;
-        who.auth_id = Some(auth_id.clone());
-        who.attempt = None;
+        asker.auth_id = Some(auth_id.clone());
         auth_id
     };
     let (endpoint, in_path) = match found {
@@ -214,11 +245,7 @@ where
         Found::Nothing => return Err(no_such_path(path).into()),
     };
     check_access(server, endpoint, &in_path, &auth_id)?;
-    let call = prepare(server, request, endpoint, &in_path, peer, auth_id).await?;
-    if is_public && let Some(peer) = unproven {
-        // Not before the body is there: who never sends it would take the turns of others.
-        who.attempt = Some(server.attempts.begin(peer.ip()).await);
-    }
+    let call = prepare(server, request, endpoint, &in_path, asker, auth_id).await?;
     // In a task of its own: a client that hangs up does not stop it half-way, and a panic is an
     // error like others.
     let handled = tokio::spawn((endpoint.handler)(call)).await;
@@ -228,14 +255,6 @@ where
             tracing::error!("{} {}: {error}", endpoint.method, endpoint.path);
             Err(RestError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into())
         }
-    }
-}
-
-/// Whether nobody has to show anything there. A login is open to the world, and the place to guess.
-fn is_open(found: &Found) -> bool {
-    match found {
-        Found::Endpoint(endpoint, _) => is_world(endpoint) && endpoint.method == Method::GET,
-        Found::Directory(_) | Found::Nothing => false,
     }
 }
 
@@ -280,7 +299,7 @@ async fn prepare<B>(
     mut request: Request<B>,
     endpoint: &Endpoint,
     in_path: &[(&'static str, String)],
-    peer: Option<SocketAddr>,
+    asker: &mut Asker,
     auth_id: Authid,
 ) -> Result<Call, RestError>
 where
@@ -301,7 +320,12 @@ where
         }
         BodyUse::Parameters => {
             let is_json = is_json(&parts.headers)?;
-            let body = read_body(server, body).await?;
+            if is_world(endpoint) {
+                let address = asker.peer.map(|peer| peer.ip());
+                asker.body = Some(server.world_bodies.share(address));
+            }
+            let limits = if is_world(endpoint) { WORLD_BODY } else { BODY };
+            let body = body::read(&server.env, body, limits, asker.body.as_mut()).await?;
             let given = if is_json {
                 Source::Json(&body)
             } else {
@@ -318,8 +342,9 @@ where
         server: Arc::clone(server),
         auth_id,
         params,
-        peer: peer.map(|peer| peer.ip().to_canonical()),
-        peer_address: peer,
+        peer: asker.peer.map(|peer| peer.ip().to_canonical()),
+        peer_address: asker.peer,
+        turn: Arc::clone(&asker.turn),
         headers: parts.headers,
         body,
         upgrade,
@@ -339,32 +364,6 @@ fn is_json(headers: &HeaderMap) -> Result<bool, RestError> {
         _ => Err(RestError::bad_request(format!(
             "unsupported content type {:?}",
             kind.chars().take(100).collect::<String>()
-        ))),
-    }
-}
-
-async fn read_body<B>(server: &Server, body: B) -> Result<Bytes, RestError>
-where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<anyhow::Error>,
-{
-    let limited = Limited::new(body.map_err(Into::<anyhow::Error>::into), MAX_BODY);
-    let collected = tokio::select! {
-        collected = limited.collect() => collected,
-        () = server.env.sleep(BODY_TIMEOUT) => {
-            return Err(RestError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout while reading the request body",
-            ));
-        }
-    };
-    match collected {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(RestError::bad_request("Request body too large"))
-        }
-        Err(error) => Err(RestError::bad_request(format!(
-            "failed to read the request body: {error}"
         ))),
     }
 }

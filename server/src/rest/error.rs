@@ -4,6 +4,7 @@ use std::fmt;
 
 use hyper::StatusCode;
 
+use crate::access::attempts::Busy;
 use crate::config::ConfigError;
 
 /// Why a call failed: a status and upstream's words.
@@ -76,6 +77,12 @@ impl From<anyhow::Error> for RestError {
             Ok(error) => error,
             Err(error) => Self::bad_request(format!("{error:#}")),
         }
+    }
+}
+
+impl From<Busy> for RestError {
+    fn from(busy: Busy) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, busy.to_string())
     }
 }
 

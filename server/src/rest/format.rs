@@ -1,11 +1,15 @@
 //! How answers look (`rest-api.md` §1.1).
 
+use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{Response, StatusCode};
+use s3_client::env::Env;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, AnswerBody, full};
 use super::error::RestError;
+use crate::api::stream;
+use crate::daemon::places::Place;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Makes browsers forget a ticket that is not good any more.
@@ -39,6 +43,7 @@ impl Format {
     pub fn answer(self, answer: Answer) -> Response<AnswerBody> {
         let (data, mut body) = match answer {
             Answer::Response(response) => return response,
+            Answer::Json { data, large } => return self.written(data, large),
             Answer::Data(data) => (data, Map::new()),
             Answer::Rich { data, attributes } => (data, attributes),
         };
@@ -50,19 +55,31 @@ impl Format {
         response(StatusCode::OK, Value::Object(body).to_string())
     }
 
+    fn written(self, mut text: Vec<u8>, large: Option<(Env, Place)>) -> Response<AnswerBody> {
+        text.splice(..0, *br#"{"data":"#);
+        text.extend_from_slice(match self {
+            Self::Json => b"}",
+            Self::ExtJs => br#","status":200,"success":true}"#,
+        });
+        let body = match large {
+            None => full(text),
+            Some((env, place)) => stream::whole(&env, text.into(), place),
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        response
+    }
+
     /// A document that stands for itself.
     #[must_use]
-    pub fn document(document: &Value) -> Response<AnswerBody> {
-        response(StatusCode::OK, document.to_string())
+    pub fn document(document: Bytes) -> Response<AnswerBody> {
+        response(StatusCode::OK, document)
     }
 
     /// Why it did not work.
     #[must_use]
     pub fn error(self, error: &RestError) -> Response<AnswerBody> {
-        if error.status == StatusCode::UNAUTHORIZED {
-            return forget(response(error.status, error.message.clone()));
-        }
-        match self {
+        let answer = match self {
             Self::Json => response(error.status, error.message.clone()),
             Self::ExtJs => {
                 let mut body = json!({
@@ -79,6 +96,10 @@ impl Format {
                 }
                 response(StatusCode::OK, body.to_string())
             }
+        };
+        match error.status {
+            StatusCode::UNAUTHORIZED => forget(answer),
+            _ => answer,
         }
     }
 
@@ -99,7 +120,7 @@ pub fn forget(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
 }
 
 /// An answer in JSON, or the plain text of an error with the same content type.
-fn response(status: StatusCode, body: String) -> Response<AnswerBody> {
+fn response(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -21,6 +21,7 @@
 //! | [`openapi`] | the table as a document |
 
 pub mod answer;
+pub mod body;
 pub mod call;
 pub mod dispatch;
 pub mod endpoint;

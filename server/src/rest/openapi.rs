@@ -1,12 +1,22 @@
 //! The table of endpoints as an OpenAPI document, for programs and people that look for what there
 //! is.
 
+use std::sync::LazyLock;
+
+use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::endpoint::Param;
-use super::table::{Access, BodyUse, Endpoint, parameter};
+use super::table::{Access, BodyUse, Endpoint, TABLES, parameter};
 use crate::api::version::{RELEASE, VERSION};
+
+/// The document of all endpoints, which never changes.
+#[must_use]
+pub fn text() -> Bytes {
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| document(TABLES).to_string().into());
+    TEXT.clone()
+}
 
 /// The document of these endpoints.
 #[must_use]

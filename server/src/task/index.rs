@@ -14,10 +14,13 @@ use anyhow::{Context, Result};
 use api_types::status::TaskListItem;
 use api_types::upid::Upid;
 use nix::fcntl::{Flock, FlockArg};
+use s3_client::env::Env;
 
 use super::end::TaskEnd;
 use super::log_file::read_end;
+use super::own::OwnTasks;
 use super::process::Process;
+use crate::config::node::NodeFile;
 use crate::config::replace_file;
 use crate::paths::create_dir;
 
@@ -25,6 +28,10 @@ use crate::paths::create_dir;
 const COMPRESSED_FROM: u32 = 2;
 /// No index file comes near it; bounds what a damaged one can do.
 const MAX_INDEX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// Rotated files at most, if it is their age that decides.
+const MAX_FILES: u32 = 1000;
+const DAY: i64 = 24 * 3600;
 
 /// When the archive is rotated and how much of it is kept.
 #[derive(Clone, Copy, Debug)]
@@ -101,13 +108,39 @@ pub fn process_of(upid: &Upid) -> Process {
 pub struct TaskIndex {
     dir: PathBuf,
     rotation: Rotation,
+    own: OwnTasks,
+    /// Where it may say for how many days ended tasks are kept, and what day it is.
+    node: Option<(NodeFile, Env)>,
 }
 
 impl TaskIndex {
     /// The index in `dir`; nothing is created yet.
     #[must_use]
-    pub fn new(dir: PathBuf, rotation: Rotation) -> Self {
-        Self { dir, rotation }
+    pub fn new(dir: PathBuf, rotation: Rotation, own: OwnTasks) -> Self {
+        Self {
+            dir,
+            rotation,
+            own,
+            node: None,
+        }
+    }
+
+    /// Whose tasks are kept for as long as the settings of the node say, if they do.
+    #[must_use]
+    pub fn with_age_limit(self, node: NodeFile, env: Env) -> Self {
+        Self {
+            node: Some((node, env)),
+            ..self
+        }
+    }
+
+    /// What ended before goes when the archive is rotated.
+    fn oldest_kept(&self) -> Option<i64> {
+        let (node, env) = self.node.as_ref()?;
+        // With settings that cannot be read it is rotated as without.
+        let (config, _) = node.load().ok()?;
+        let days: i64 = config.get("task-log-max-days")?.parse().ok()?;
+        Some(env.unix_secs().saturating_sub(days.saturating_mul(DAY)))
     }
 
     /// The log file of a task.
@@ -166,11 +199,10 @@ impl TaskIndex {
 
     /// A task without process has ended: its log says how.
     fn settle(&self, mut entry: IndexEntry) -> IndexEntry {
-        if entry.end.is_none() && !process_of(&entry.upid).is_running() {
-            entry.end = Some(read_end(
-                &self.log_path(&entry.upid),
-                entry.upid.starttime(),
-            ));
+        if entry.end.is_none() && !self.own.may_run(&entry.upid) {
+            let kept = self.own.kept_end(&entry.upid);
+            let read = || read_end(&self.log_path(&entry.upid), entry.upid.starttime());
+            entry.end = Some(kept.unwrap_or_else(read));
         }
         entry
     }
@@ -226,11 +258,14 @@ impl TaskIndex {
     }
 
     fn rotate(&self) -> Result<()> {
-        for n in (1..=self.rotation.keep_files).rev() {
+        let oldest = self.oldest_kept();
+        let keep = oldest.map_or(self.rotation.keep_files, |_| MAX_FILES);
+        for n in (1..=MAX_FILES).rev() {
             let Some(from) = self.rotated(n) else {
                 continue;
             };
-            if n == self.rotation.keep_files {
+            let is_old = oldest.is_some_and(|oldest| newest_end(&from) < oldest);
+            if n >= keep || is_old {
                 self.remove_logs(&from)?;
                 remove_if_there(&from)?;
                 continue;
@@ -284,7 +319,7 @@ impl TaskIndex {
 
         let index = self.clone();
         let archives = std::iter::once(self.dir.join("archive"))
-            .chain((1..=self.rotation.keep_files).filter_map(move |n| index.rotated(n)));
+            .chain((1..=MAX_FILES).map_while(move |n| index.rotated(n)));
         let archived = archives.flat_map(|path| {
             let text = read_archive(&path).unwrap_or_default();
             let entries: Vec<_> = text.lines().rev().filter_map(IndexEntry::parse).collect();
@@ -296,6 +331,14 @@ impl TaskIndex {
             .chain(archived)
             .filter(move |entry| seen.insert(entry.upid.clone())))
     }
+}
+
+/// When the last task ended that an archive has.
+fn newest_end(path: &Path) -> i64 {
+    let text = read_archive(path).unwrap_or_default();
+    let entries = text.lines().filter_map(IndexEntry::parse);
+    let ends = entries.filter_map(|entry| Some(entry.end?.endtime));
+    ends.max().unwrap_or(i64::MAX)
 }
 
 fn is_compressed(path: &Path) -> bool {
@@ -344,6 +387,14 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// The first tasks of this process run.
+    fn own_tasks() -> OwnTasks {
+        let own = OwnTasks::new();
+        let process = Process::current().unwrap();
+        (0..10).for_each(|task_id| own.begin(&upid(process, task_id)));
+        own
+    }
+
     fn ok(endtime: i64) -> TaskEnd {
         TaskEnd {
             endtime,
@@ -359,7 +410,7 @@ mod tests {
     #[test]
     fn a_task_moves_from_active_to_archive() {
         let dir = tempfile::tempdir().unwrap();
-        let index = TaskIndex::new(dir.path().join("tasks"), Rotation::default());
+        let index = TaskIndex::new(dir.path().join("tasks"), Rotation::default(), own_tasks());
         let own = Process::current().unwrap();
         index.register(&upid(own, 0)).unwrap();
         index.register(&upid(own, 1)).unwrap();
@@ -375,7 +426,7 @@ mod tests {
     #[test]
     fn a_task_whose_process_died_is_settled_from_its_log() {
         let dir = tempfile::tempdir().unwrap();
-        let index = TaskIndex::new(dir.path().to_owned(), Rotation::default());
+        let index = TaskIndex::new(dir.path().to_owned(), Rotation::default(), own_tasks());
         let own = Process::current().unwrap();
         let dead = Process {
             pstart: own.pstart + 1,
@@ -404,6 +455,31 @@ mod tests {
     }
 
     #[test]
+    fn with_a_limit_of_days_the_age_decides_what_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::system();
+        let rotation = Rotation {
+            max_size: 10,
+            keep_files: 3,
+        };
+        let node = NodeFile::new(dir.path(), env.clone());
+        let index = TaskIndex::new(dir.path().join("tasks"), rotation, own_tasks())
+            .with_age_limit(node, env.clone());
+        std::fs::write(dir.path().join("node.cfg"), "task-log-max-days: 8\n").unwrap();
+        let own = Process::current().unwrap();
+        for task_id in 0..10 {
+            let upid = upid(own, task_id);
+            index.register(&upid).unwrap();
+            // Nine days ago, eight, seven, ...
+            let days = 9 - i64::try_from(task_id).unwrap();
+            let end = ok(env.unix_secs() - days * DAY - 3600);
+            index.finish(&upid, &end).unwrap();
+        }
+        let kept: Vec<_> = listed(&index).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(kept, [9, 8, 7, 6, 5, 4, 3, 2]);
+    }
+
+    #[test]
     fn rotation_keeps_the_newest_files_and_removes_the_logs_of_the_oldest() {
         let dir = tempfile::tempdir().unwrap();
         // Each finished task makes the archive large enough to be rotated.
@@ -413,6 +489,7 @@ mod tests {
                 max_size: 10,
                 keep_files: 3,
             },
+            own_tasks(),
         );
         let own = Process::current().unwrap();
         for task_id in 0..6 {
@@ -444,7 +521,7 @@ mod tests {
         for line in text.lines() {
             assert_eq!(IndexEntry::parse(line).unwrap().to_line().trim_end(), line);
         }
-        let index = TaskIndex::new(folder, Rotation::default());
+        let index = TaskIndex::new(folder, Rotation::default(), own_tasks());
         let entries: Vec<_> = index.entries().unwrap().collect();
         assert_eq!(entries.len(), text.lines().count());
         assert!(entries.iter().all(|entry| entry.end.is_some()));

@@ -17,6 +17,8 @@ use super::end::TaskEnd;
 const STAMP_LEN: usize = 25;
 /// A longer line is cut when it is read.
 const MAX_LINE_LEN: usize = 64 * 1024;
+/// What a page has at most of text.
+const MAX_PAGE_LEN: usize = 32 << 20;
 /// The final line is looked for in this many bytes at the end.
 const TAIL_LEN: u64 = 32 * 1024;
 
@@ -56,6 +58,20 @@ impl LogWriter {
         Ok(Self { file, env })
     }
 
+    /// Opens the log file of a task whose writer could not go on, at the beginning of a line.
+    pub fn resume(path: &Path, env: Env) -> io::Result<Self> {
+        let mut file = OpenOptions::new().append(true).read(true).open(path)?;
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self { file, env })
+    }
+
     /// Writes a message, each of its lines as a line of the log.
     pub fn write(&mut self, message: &str) -> io::Result<()> {
         let stamp = local_time(self.env.unix_secs());
@@ -89,7 +105,8 @@ pub struct LogPage {
     pub total: u64,
 }
 
-/// Reads at most `limit` lines (0 = all) from line `start` on (0 is the same as 1).
+/// Reads at most `limit` lines (0 = all) from line `start` on (0 is the same as 1); fewer if they
+/// are very long together.
 pub fn read_page(path: &Path, start: u64, limit: u64) -> io::Result<LogPage> {
     let mut reader = BufReader::new(File::open(path)?);
     let first = start.max(1);
@@ -98,10 +115,13 @@ pub fn read_page(path: &Path, start: u64, limit: u64) -> io::Result<LogPage> {
         total: 0,
     };
     let mut line = Vec::new();
+    let mut room = MAX_PAGE_LEN;
     while read_line(&mut reader, &mut line)? {
         page.total += 1;
         let wanted = page.total >= first && (limit == 0 || page.total - first < limit);
-        if wanted {
+        if wanted && room > 0 {
+            // Each line costs something beside its text.
+            room = room.saturating_sub(line.len() + STAMP_LEN);
             let t = String::from_utf8_lossy(&line).into_owned();
             page.lines.push(LogLine { n: page.total, t });
         }
@@ -290,5 +310,18 @@ mod tests {
                 .iter()
                 .any(|status| matches!(status, TaskStatus::Error(_)))
         );
+    }
+
+    #[test]
+    fn a_page_is_bounded_whatever_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let line = "x".repeat(MAX_LINE_LEN) + "\n";
+        std::fs::write(&path, line.repeat(600)).unwrap();
+        let page = read_page(&path, 1, 0).unwrap();
+        assert_eq!(page.total, 600);
+        assert!((500..520).contains(&page.lines.len()));
+        let last = read_page(&path, 600, 0).unwrap();
+        assert_eq!(last.lines[0].n, 600);
     }
 }

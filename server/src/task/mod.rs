@@ -10,6 +10,7 @@ mod end;
 pub mod index;
 pub mod list;
 pub mod log_file;
+mod own;
 mod process;
 mod run;
 mod worker;
@@ -25,10 +26,12 @@ use api_types::upid::{Upid, UpidParts};
 use s3_client::env::Env;
 
 use abort::AbortRequests;
-use index::{Rotation, TaskIndex, process_of};
+use index::{Rotation, TaskIndex};
 use list::{TaskFilter, TaskList};
 use log_file::{LogPage, LogWriter, read_end, read_page};
+use own::OwnTasks;
 
+use crate::config::node::NodeFile;
 use crate::paths::Paths;
 
 pub use end::TaskEnd;
@@ -67,6 +70,7 @@ impl TaskSpec {
 #[derive(Clone, Debug)]
 pub struct Tasks {
     index: TaskIndex,
+    own: OwnTasks,
     requests: AbortRequests,
     env: Env,
 }
@@ -75,8 +79,11 @@ impl Tasks {
     /// Tasks whose logs and runtime files are below `paths`.
     #[must_use]
     pub fn new(paths: &Paths, env: Env) -> Self {
+        let own = OwnTasks::new();
+        let index = TaskIndex::new(paths.log.join("tasks"), Rotation::default(), own.clone());
         Self {
-            index: TaskIndex::new(paths.log.join("tasks"), Rotation::default()),
+            index: index.with_age_limit(NodeFile::new(&paths.config, env.clone()), env.clone()),
+            own,
             requests: AbortRequests::new(&paths.run),
             env,
         }
@@ -107,8 +114,44 @@ impl Tasks {
         let path = self.index.log_path(&upid);
         let log = LogWriter::create(&path, self.env.clone())
             .with_context(|| format!("failed to create the task log {}", path.display()))?;
-        self.index.register(&upid)?;
+        self.own.begin(&upid);
+        if let Err(error) = self.index.register(&upid) {
+            self.own.end(&upid);
+            return Err(error);
+        }
         Ok(WorkerTask::new(upid, self.clone(), echo, log))
+    }
+
+    /// Notes how a task of this process ended; `logged` says whether its log has the final line.
+    fn ended(&self, upid: &Upid, end: TaskEnd, logged: bool) {
+        let recorded = self.record_end(upid, &end);
+        if let Err(error) = &recorded {
+            tracing::warn!("task {upid}: {error:#}");
+        }
+        if !logged || recorded.is_err() {
+            self.own.keep_end(upid, end);
+        }
+        self.own.end(upid);
+    }
+
+    /// Tries once more to record how tasks ended for which that failed: the disk was full.
+    pub fn record_missed_ends(&self) {
+        for (upid, end) in self.own.kept_ends() {
+            match self.record_missed_end(&upid, &end) {
+                Ok(()) => self.own.forget_end(&upid),
+                Err(error) => tracing::warn!("task {upid}: {error:#}"),
+            }
+        }
+    }
+
+    fn record_missed_end(&self, upid: &Upid, end: &TaskEnd) -> Result<()> {
+        let path = self.index.log_path(upid);
+        if read_end(&path, upid.starttime()).status == TaskStatus::Unknown {
+            LogWriter::resume(&path, self.env.clone())
+                .and_then(|mut log| log.write(&end.status.final_line()))
+                .with_context(|| format!("failed to end the task log {}", path.display()))?;
+        }
+        self.record_end(upid, end)
     }
 
     fn record_end(&self, upid: &Upid, end: &TaskEnd) -> Result<()> {
@@ -142,13 +185,14 @@ impl Tasks {
     /// Whether the task is running: its process exists and its log has no end yet.
     #[must_use]
     pub fn is_running(&self, upid: &Upid) -> bool {
-        process_of(upid).is_running() && self.end(upid).status == TaskStatus::Unknown
+        self.own.may_run(upid) && self.end(upid).status == TaskStatus::Unknown
     }
 
     /// How a task that is not running ended.
     #[must_use]
     pub fn end(&self, upid: &Upid) -> TaskEnd {
-        read_end(&self.index.log_path(upid), upid.starttime())
+        let kept = self.own.kept_end(upid);
+        kept.unwrap_or_else(|| read_end(&self.index.log_path(upid), upid.starttime()))
     }
 
     /// At most `limit` lines (0 = all) of a task's log from line `start` on.

@@ -180,6 +180,41 @@ async fn a_task_that_nobody_started_cannot_be_stopped() {
     assert!(tasks(dir.path()).log(&upid, 0, 0).is_err());
 }
 
+/// As on a full disk: neither the last line of the log nor the index can be written.
+#[tokio::test]
+async fn a_task_ends_though_nothing_can_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let tasks = tasks(dir.path());
+    let task = tasks.start(spec("prune"), Echo::None).unwrap();
+    let upid = task.id().clone();
+    let log = tasks.index.log_path(&upid);
+    std::fs::remove_file(&log).unwrap();
+    std::fs::write(&log, "half a li").unwrap();
+    let lock = dir.path().join("log/tasks/.active.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    // The writer has the file that was removed: nobody finds the line.
+    task.end(TaskStatus::Ok);
+    let running = TaskFilter {
+        running: true,
+        ..TaskFilter::default()
+    };
+    assert!(!tasks.is_running(&upid));
+    assert_eq!(tasks.end(&upid).status, TaskStatus::Ok);
+    assert!(tasks.list(&running).unwrap().entries.is_empty());
+    tasks.record_missed_ends();
+    assert_eq!(tasks.end(&upid).status, TaskStatus::Ok);
+
+    std::fs::remove_dir(&lock).unwrap();
+    tasks.record_missed_ends();
+    let later = self::tasks(dir.path());
+    assert_eq!(later.end(&upid).status, TaskStatus::Ok);
+    let all = later.list(&TaskFilter::default()).unwrap().entries;
+    assert_eq!(all[0].end.as_ref().unwrap().status, TaskStatus::Ok);
+    let lines = later.log(&upid, 0, 0).unwrap();
+    assert_eq!((lines.total, &*lines.lines[0].t), (2, "half a li"));
+}
+
 #[tokio::test]
 async fn a_dropped_task_ends_with_an_error() {
     let dir = tempfile::tempdir().unwrap();

@@ -89,16 +89,15 @@ impl WorkerTask {
             endtime: self.env.unix_secs(),
             status,
         };
-        self.write(&end.status.final_line());
-        // The work is done either way, and the log has its final line: from that any later look
-        // finds out how the task ended.
-        if let Err(error) = self.tasks.record_end(&self.upid, &end) {
-            tracing::warn!("task {}: {error:#}", self.upid);
-        }
+        // The work is done either way.
+        let logged = self.write(&end.status.final_line());
+        self.tasks.ended(&self.upid, end, logged);
     }
 
-    fn write(&self, message: &str) {
-        if let Err(error) = locked(&self.log).write(message) {
+    /// Says whether the log has it.
+    fn write(&self, message: &str) -> bool {
+        let written = locked(&self.log).write(message);
+        if let Err(error) = &written {
             // The operation is more important than its log.
             tracing::warn!("failed to write the log of task {}: {error}", self.upid);
         }
@@ -108,6 +107,7 @@ impl WorkerTask {
             Echo::Stdout => crate::console::line(line),
             Echo::Stderr => crate::console::error_line(line),
         }
+        written.is_ok()
     }
 
     /// Whether this report is worth a line of the log.

@@ -93,6 +93,8 @@ impl Flow {
 struct Rules {
     digest: String,
     shaped: Vec<Arc<Shaped>>,
+    /// What was logged about the file as it is.
+    last_error: String,
 }
 
 /// The rules, and which connections they count for.
@@ -133,11 +135,18 @@ impl TrafficControl {
         let content = match self.file.load() {
             Ok(content) => content,
             Err(error) => {
-                tracing::error!("still with the old traffic control rules: {error}");
+                let error = error.to_string();
+                let mut rules = self.rules();
+                // Once, not every second.
+                if rules.last_error != error {
+                    tracing::error!("still with the old traffic control rules: {error}");
+                    rules.last_error = error;
+                }
                 return;
             }
         };
         let mut rules = self.rules();
+        rules.last_error.clear();
         if rules.digest == content.digest {
             return;
         }

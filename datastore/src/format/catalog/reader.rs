@@ -19,6 +19,7 @@ pub struct CatalogReader<R> {
     /// End of the last block.
     end: u64,
     root: u64,
+    max_table: u64,
 }
 
 impl<R: Read + Seek> CatalogReader<R> {
@@ -35,6 +36,7 @@ impl<R: Read + Seek> CatalogReader<R> {
             input,
             end,
             root: 0,
+            max_table: MAX_TABLE_LEN,
         };
         let magic: [u8; 8] = reader.read_array(0)?;
         if magic != MAGIC {
@@ -45,6 +47,12 @@ impl<R: Read + Seek> CatalogReader<R> {
         }
         reader.root = u64::from_le_bytes(reader.read_array(end)?);
         Ok(reader)
+    }
+
+    /// With another limit for the bytes of a directory.
+    #[must_use]
+    pub fn with_max_table(self, max_table: u64) -> Self {
+        Self { max_table, ..self }
     }
 
     /// The directories of the root, one per archive.
@@ -70,10 +78,10 @@ impl<R: Read + Seek> CatalogReader<R> {
         let table_len = table_len
             .filter(|len| (1..=self.end - table_at).contains(len))
             .ok_or_else(|| corrupt(format!("the directory at {block} has no valid length")))?;
-        if table_len > MAX_TABLE_LEN {
+        if table_len > self.max_table {
             return Err(FormatError::TooLarge {
                 object: format!("directory at {block} of the catalog"),
-                limit: MAX_TABLE_LEN,
+                limit: self.max_table,
             });
         }
         let mut data = vec![0; usize::try_from(table_len).unwrap_or(0)];

@@ -30,6 +30,10 @@ async fn world() -> World {
     World { access, _dir: dir }
 }
 
+fn turn() -> Turn {
+    Turn::of_nobody(Env::system())
+}
+
 fn headers(shown: &[(HeaderName, &str)]) -> HeaderMap {
     shown
         .iter()
@@ -47,12 +51,23 @@ async fn tickets_need_a_second_token_to_change_something() {
     let alone = headers(&[(COOKIE, &cookie)]);
     let both = headers(&[(COOKIE, &cookie), (csrf_header.clone(), &csrf)]);
     let wrong = headers(&[(COOKIE, &cookie), (csrf_header, "00000000:AAAA")]);
-    let who = access.authenticate(&Method::GET, &alone).await.unwrap();
+    let who = access
+        .authenticate(&Method::GET, &alone, &turn())
+        .await
+        .unwrap();
     assert_eq!(who, user.into());
-    assert!(access.authenticate(&Method::POST, &both).await.is_ok());
+    assert!(
+        access
+            .authenticate(&Method::POST, &both, &turn())
+            .await
+            .is_ok()
+    );
     for bad in [&alone, &wrong] {
         for method in [Method::POST, Method::PUT, Method::DELETE] {
-            let error = access.authenticate(&method, bad).await.unwrap_err();
+            let error = access
+                .authenticate(&method, bad, &turn())
+                .await
+                .unwrap_err();
             assert!(matches!(error, AuthError::Csrf), "{error}");
         }
     }
@@ -66,7 +81,11 @@ async fn tickets_need_a_second_token_to_change_something() {
 async fn token_secrets_are_verified_and_a_change_counts_at_once() {
     let World { access, _dir } = world().await;
     let shown = |text: &str| headers(&[(AUTHORIZATION, text)]);
-    let ask = async |text: &str| access.authenticate(&Method::POST, &shown(text)).await;
+    let ask = async |text: &str| {
+        access
+            .authenticate(&Method::POST, &shown(text), &turn())
+            .await
+    };
     for _ in 0..2 {
         assert!(ask("PBSAPIToken=a@pbs!t:s3cret").await.is_ok());
         assert!(ask("PBSAPIToken a@pbs!t:s3cret").await.is_ok());
@@ -86,8 +105,11 @@ async fn token_secrets_are_verified_and_a_change_counts_at_once() {
 #[tokio::test]
 async fn logins() {
     let World { access, _dir } = world().await;
-    let login =
-        async |user: &str, password: &str| access.login(&user.parse().unwrap(), password).await;
+    let login = async |user: &str, password: &str| {
+        access
+            .login(&user.parse().unwrap(), password, &turn())
+            .await
+    };
     assert!(login("a@pbs", HASH_TIME).await.is_ok());
     let (ticket, _) = access.issue(&"a@pbs".parse().unwrap()).unwrap();
     assert!(login("a@pbs", &ticket).await.is_ok());
@@ -124,10 +146,10 @@ async fn an_old_hash_is_renewed_by_a_login() {
     let old = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
     access.passwords.set("a", old.into()).await.unwrap();
     let user = "a@pbs".parse().unwrap();
-    access.login(&user, "Hello world!").await.unwrap();
+    access.login(&user, "Hello world!", &turn()).await.unwrap();
     let new = access.passwords.get("a").unwrap().unwrap();
     assert!(new.starts_with("$y$"), "{new}");
-    access.login(&user, "Hello world!").await.unwrap();
+    access.login(&user, "Hello world!", &turn()).await.unwrap();
 }
 
 #[tokio::test]

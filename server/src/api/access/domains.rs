@@ -16,17 +16,20 @@ pub const ENDPOINTS: &[Endpoint] = &[Endpoint {
     body: BodyUse::Parameters,
     handler: |_| {
         Box::pin(async {
+            // Without root's rights nobody of the realm pam can log in.
+            let pam = nix::unistd::geteuid().is_root();
             Ok(Answer::Data(json!([
                 {
                     "realm": "pam",
                     "type": "pam",
                     "comment": "Users of this machine",
-                    "default": true,
+                    "default": pam,
                 },
                 {
                     "realm": "pbs",
                     "type": "pbs",
                     "comment": "Users of the backup server",
+                    "default": !pam,
                 },
             ])))
         })

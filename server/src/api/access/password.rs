@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode};
 
 use super::users::find;
 use super::{NEW_PASSWORD, USERID_PARAM};
+use crate::access::control::AuthError;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
 use crate::rest::dispatch::log_failure;
@@ -75,8 +76,10 @@ async fn confirm(call: &Call) -> Result<(), RestError> {
         return Err(unauthorized("confirmation password is missing"));
     };
     let user = &call.auth_id.user;
-    match call.server.access.check_password(user, password).await {
+    let access = &call.server.access;
+    match access.check_password(user, password, &call.turn).await {
         Ok(()) => Ok(()),
+        Err(AuthError::Busy(busy)) => Err(busy.into()),
         Err(error) => {
             log_failure(call.peer_address, Some(&user.to_string()), &error);
             Err(unauthorized("confirmation password is wrong"))

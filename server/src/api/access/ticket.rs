@@ -93,6 +93,7 @@ async fn log_in(call: Call) -> Result<Answer, RestError> {
     match checked(&call, &user).await {
         Ok(()) => {}
         Err(LoginError::Parameter(error)) => return Err(error),
+        Err(LoginError::Auth(AuthError::Busy(busy))) => return Err(busy.into()),
         Err(LoginError::Auth(error)) => {
             let peer = call.peer_address;
             log_failure(peer, Some(&user.to_string()), &error);
@@ -155,9 +156,9 @@ async fn checked(call: &Call, user: &Userid) -> Result<(), LoginError> {
         )));
     };
     let result = if cookie.is_some() {
-        access.check_password(user, password).await
+        access.check_password(user, password, &call.turn).await
     } else {
-        access.login(user, password).await
+        access.login(user, password, &call.turn).await
     };
     result.map_err(LoginError::Auth)
 }

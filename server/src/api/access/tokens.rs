@@ -144,24 +144,27 @@ pub async fn create_token(
     digest: Option<&str>,
 ) -> Result<String, RestError> {
     let token = entry.tokenid.clone();
+    let lock = access.users().lock().await?;
+    let users = access.users().load()?;
+    if digest.is_some_and(|expected| expected != users.digest) {
+        return Err(ConfigError::Modified.into());
+    }
+    find(&users, &token.user)?;
+    if users
+        .tokens_of(&token.user)
+        .any(|other| other.tokenid == token)
+    {
+        return Err(RestError::bad_request(format!(
+            "token '{}' for user '{}' already exists.",
+            name_of(&token),
+            token.user
+        )));
+    }
+    access.forget(std::slice::from_ref(&token)).await?;
     access
         .users()
-        .update::<_, RestError>(digest, |users| {
-            find(users, &token.user)?;
-            if users
-                .tokens_of(&token.user)
-                .any(|other| other.tokenid == token)
-            {
-                let name = token.token.as_ref().map(TokenName::as_str);
-                return Err(RestError::bad_request(format!(
-                    "token '{}' for user '{}' already exists.",
-                    name.unwrap_or_default(),
-                    token.user
-                )));
-            }
-            Ok(users.insert(entry.into())?)
-        })
-        .await?;
+        .update_locked::<_, RestError>(&lock, None, |users| Ok(users.insert(entry.into())?))?;
+    drop(lock);
     Ok(access.new_token_secret(&token).await?)
 }
 
@@ -204,28 +207,29 @@ pub async fn remove_token(
     token: &Authid,
     digest: Option<&str>,
 ) -> Result<(), RestError> {
+    let lock = access.users().lock().await?;
+    let mut users = access.users().load()?;
+    if digest.is_some_and(|expected| expected != users.digest) {
+        return Err(ConfigError::Modified.into());
+    }
+    users.remove(&token.to_string()).map_err(|_| {
+        RestError::bad_request(format!(
+            "token '{}' of user '{}' does not exist.",
+            name_of(token),
+            token.user
+        ))
+    })?;
+    access.forget(std::slice::from_ref(token)).await?;
     access
         .users()
-        .update::<_, RestError>(digest, |users| {
-            users.remove(&token.to_string()).map(drop).map_err(|_| {
-                let name = token.token.as_ref().map(TokenName::as_str);
-                RestError::bad_request(format!(
-                    "token '{}' of user '{}' does not exist.",
-                    name.unwrap_or_default(),
-                    token.user
-                ))
-            })
-        })
-        .await?;
-    access.token_secrets().remove(&[token.to_string()]).await?;
-    access
-        .acl()
-        .update::<_, ConfigError>(None, |tree| {
-            tree.remove_auth_id(token);
+        .update_locked::<_, RestError>(&lock, None, |users| {
+            users.remove(&token.to_string())?;
             Ok(())
         })
-        .await?;
-    Ok(())
+}
+
+fn name_of(token: &Authid) -> &str {
+    token.token.as_ref().map_or("", TokenName::as_str)
 }
 
 fn no_such(token: &Authid) -> RestError {

@@ -1,7 +1,5 @@
 //! `/access/users`: users.
 
-use std::collections::BTreeMap;
-
 use api_types::access::{Privilege, User};
 use api_types::auth::{Authid, Userid};
 use hyper::Method;
@@ -145,16 +143,19 @@ async fn create(call: Call) -> Result<Answer, RestError> {
     }
     let mut user = User::new(userid.clone());
     change_user(&call, &mut user)?;
-    call.server
-        .access
+    let access = &call.server.access;
+    let lock = access.users().lock().await?;
+    // The super-user is there without being listed, and can be listed.
+    access.users().load()?.insert(user.clone().into())?;
+    if !userid.is_root() {
+        access.forget(&[userid.clone().into()]).await?;
+    }
+    access
         .users()
-        .update::<_, RestError>(None, |users| {
-            // The super-user is there without being listed, and can be listed.
-            Ok(users.insert(user.into())?)
-        })
-        .await?;
+        .update_locked::<_, RestError>(&lock, None, |users| Ok(users.insert(user.into())?))?;
+    drop(lock);
     if let Some(password) = password {
-        call.server.access.set_password(&userid, password).await?;
+        access.set_password(&userid, password).await?;
     }
     Ok(Answer::null())
 }
@@ -223,41 +224,27 @@ pub async fn remove_user(
     userid: &Userid,
     digest: Option<&str>,
 ) -> Result<(), RestError> {
-    let tokens: Vec<Authid> = access
-        .users()
-        .update(digest, |users: &mut Users| {
-            let tokens: BTreeMap<String, Authid> = users
-                .tokens_of(userid)
-                .map(|token| (token.tokenid.to_string(), token.tokenid.clone()))
-                .collect();
-            // Status 400, unlike elsewhere.
-            users
-                .remove(&userid.to_string())
-                .map_err(|error| RestError::bad_request(error.to_string()))?;
-            for token in tokens.keys() {
-                users.remove(token)?;
-            }
-            Ok::<_, RestError>(tokens.into_values().collect())
-        })
-        .await?;
-    // A name may be given again: whoever gets it is to have nothing of this one's.
-    let names: Vec<String> = tokens.iter().map(ToString::to_string).collect();
-    access.token_secrets().remove(&names).await?;
-    if userid.realm().as_str() == "pbs" {
-        let name = userid.name().to_owned();
-        access.password_hashes().remove(&[name]).await?;
+    let lock = access.users().lock().await?;
+    let mut users = access.users().load()?;
+    if digest.is_some_and(|expected| expected != users.digest) {
+        return Err(ConfigError::Modified.into());
     }
+    let tokens = users.tokens_of(userid).map(|token| token.tokenid.clone());
+    let mut ids: Vec<Authid> = tokens.collect();
+    ids.push(userid.clone().into());
+    // Status 400, unlike elsewhere.
+    users
+        .remove(&userid.to_string())
+        .map_err(|error| RestError::bad_request(error.to_string()))?;
+    access.forget(&ids).await?;
     access
-        .acl()
-        .update::<_, ConfigError>(None, |tree| {
-            tree.remove_auth_id(&userid.clone().into());
-            for token in &tokens {
-                tree.remove_auth_id(token);
+        .users()
+        .update_locked::<_, RestError>(&lock, None, |users: &mut Users| {
+            for id in &ids {
+                users.remove(&id.to_string())?;
             }
             Ok(())
         })
-        .await?;
-    Ok(())
 }
 
 /// The user, or upstream's words.

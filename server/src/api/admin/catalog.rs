@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::download::open_file;
 use crate::api::entry;
 use crate::api::fields::{ARCHIVE_NAME, BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, NS, STORE};
+use crate::api::stream::place_for;
 use crate::api::target::{READ, SnapshotParams, refused};
 use crate::operations::archive::Archive;
 use crate::operations::files::{Files, shown};
@@ -26,6 +27,12 @@ pub(super) const FILE_PATH: Param = Param::required(
     "Base64 of '/<archive>/<path>', or with archive-name of '/<path>'; 'root' or '/' for the top.",
     Schema::ANY_TEXT,
 );
+
+/// Entries of a directory that is listed.
+const MAX_ENTRIES: usize = 1 << 20;
+/// Bytes of such a directory in a catalog, and of what is answered about it.
+const MAX_TABLE: u64 = 64 << 20;
+const MAX_TEXT: usize = 128 << 20;
 
 /// The endpoints of this module.
 pub const ENDPOINTS: &[Endpoint] = &[entry(
@@ -111,7 +118,8 @@ async fn catalog(call: Call) -> Result<Answer, RestError> {
     let path = decode_path(call.params.text(FILE_PATH.name).unwrap_or_default())?;
     let store = READ.open_group(&call, &params.group).await?;
     let snapshot = params.path();
-    let items = match call.optional::<ArchiveName>(ARCHIVE_NAME.name)? {
+    let place = call.server.places.make().await?;
+    let data = match call.optional::<ArchiveName>(ARCHIVE_NAME.name)? {
         Some(name) => {
             open_file(&store, &snapshot, &name).await?;
             let files = Files::open(&store, &snapshot, &name, false).await?;
@@ -125,16 +133,42 @@ async fn catalog(call: Call) -> Result<Answer, RestError> {
             store.env().blocking(list).await?
         }
     };
-    Answer::of(items)
+    drop(place);
+    Ok(Answer::Json {
+        large: place_for(&call.server, data.len())?,
+        data,
+    })
+}
+
+/// The items of a directory as JSON.
+fn write(items: impl Iterator<Item = Result<Item, RestError>>) -> Result<Vec<u8>, RestError> {
+    let mut text = vec![b'['];
+    for (count, item) in items.enumerate() {
+        if count == MAX_ENTRIES || text.len() > MAX_TEXT {
+            return Err(RestError::bad_request(format!(
+                "the directory is too large to be listed: the limit is {MAX_ENTRIES} entries and \
+                 {} MiB; restore it to see what it holds",
+                MAX_TEXT >> 20
+            )));
+        }
+        if count > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &item?).map_err(refused)?;
+    }
+    text.push(b']');
+    Ok(text)
 }
 
 fn missing(path: &[&[u8]], place: &str) -> RestError {
     RestError::bad_request(format!("no directory '{}' in the {place}", shown(path)))
 }
 
-fn list_catalog(archive: Archive, path: &[&[u8]]) -> Result<Vec<Item>, RestError> {
+fn list_catalog(archive: Archive, path: &[&[u8]]) -> Result<Vec<u8>, RestError> {
     let reader = At::new(archive.into_reader());
-    let mut reader = CatalogReader::new(reader).map_err(refused)?;
+    let mut reader = CatalogReader::new(reader)
+        .map_err(refused)?
+        .with_max_table(MAX_TABLE);
     let table = if path.is_empty() {
         reader.root()
     } else {
@@ -153,20 +187,18 @@ fn list_catalog(archive: Archive, path: &[&[u8]]) -> Result<Vec<Item>, RestError
         item
     };
     let items = table.map_err(refused)?;
-    items
-        .map(|entry| Ok(item(entry.map_err(refused)?)))
-        .collect()
+    write(items.map(|entry| Ok(item(entry.map_err(refused)?))))
 }
 
-fn list_archive(files: &Files, path: &[&[u8]]) -> Result<Vec<Item>, RestError> {
+fn list_archive(files: &Files, path: &[&[u8]]) -> Result<Vec<u8>, RestError> {
     let directory = files.lookup(path)?;
     if !directory.is_directory() {
         return Err(missing(path, "archive"));
     }
-    let listing = files.accessor().list(&directory).map_err(refused)?;
-    listing
-        .map(|entry| Ok(Item::new(path, &as_in_catalog(entry.map_err(refused)?))))
-        .collect()
+    let limit = u64::try_from(MAX_ENTRIES).unwrap_or(u64::MAX);
+    let listing = files.accessor().list_at_most(&directory, limit);
+    let listing = listing.map_err(refused)?;
+    write(listing.map(|entry| Ok(Item::new(path, &as_in_catalog(entry.map_err(refused)?)))))
 }
 
 /// How a catalog would list it.
@@ -195,6 +227,21 @@ fn as_in_catalog(entry: Entry) -> CatalogEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_without_end_is_refused() {
+        let file = CatalogEntry {
+            name: b"a".to_vec(),
+            kind: CatalogKind::Fifo,
+        };
+        let items = |count| (0..count).map(|_| Ok(Item::new(&[], &file)));
+        assert_eq!(write(items(0)).unwrap(), b"[]");
+        let text = write(items(2)).unwrap();
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
+        assert_eq!(list.len(), 2);
+        let error = write(items(usize::MAX)).unwrap_err();
+        assert!(error.message.contains("too large"), "{error}");
+    }
 
     #[test]
     fn items_are_upstreams() {

@@ -5,11 +5,10 @@ use std::fs::File;
 use api_types::names::{ArchiveName, SnapshotPath};
 use bytes::Bytes;
 use datastore::format::blob::{DataBlob, MAX_BLOB_PLAIN};
-use hyper::Method;
 
-use crate::api::entry;
+use crate::api::download_entry;
 use crate::api::fields::{BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, FILE_NAME, NS, STORE};
-use crate::api::stream::{answer, body};
+use crate::api::stream::{answer, body, place_for, whole};
 use crate::api::target::{READ, SnapshotParams, refused};
 use crate::datastores::OpenDatastore;
 use crate::operations::archive::{Archive, check_plain};
@@ -26,16 +25,14 @@ const FILE: &[Param] = &[STORE, NS, BACKUP_TYPE, BACKUP_ID, BACKUP_TIME, FILE_NA
 
 /// The endpoints of this module.
 pub const ENDPOINTS: &[Endpoint] = &[
-    entry(
-        Method::GET,
+    download_entry(
         "/admin/datastore/{store}/download",
         "Download a file of a snapshot as it is stored.",
         FILE,
         Access::ByHandler,
         |call| Box::pin(download(call)),
     ),
-    entry(
-        Method::GET,
+    download_entry(
         "/admin/datastore/{store}/download-decoded",
         "Download the contents of an archive that is not encrypted.",
         FILE,
@@ -49,8 +46,9 @@ async fn download(call: Call) -> Result<Answer, RestError> {
     let store = READ.open_group(&call, &params.group).await?;
     let file = open_file(&store, &params.path(), &name).await?;
     let file = tokio::fs::File::from_std(file);
-    let body = body(|sink| async move {
-        let _open = store;
+    let share = call.server.places.download(call.peer)?;
+    let body = body(&call.server.env, |sink| async move {
+        let (_open, _share) = (store, share);
         sink.send_all(file).await
     });
     Ok(answer(body, CONTENT_TYPE))
@@ -86,8 +84,14 @@ async fn download_decoded(call: Call) -> Result<Answer, RestError> {
     let snapshot = params.path();
     if !name.is_index() {
         check_plain(&store, &snapshot, &name).await?;
+        let place = call.server.places.make().await?;
         let plain = decoded_blob(&store, &snapshot, &name).await?;
-        return Ok(answer(full(plain), CONTENT_TYPE));
+        drop(place);
+        let body = match place_for(&call.server, plain.len())? {
+            None => full(plain),
+            Some((env, place)) => whole(&env, plain.into(), place),
+        };
+        return Ok(answer(body, CONTENT_TYPE));
     }
     // What is missing is said before anything is sent.
     open_file(&store, &snapshot, &name).await?;
@@ -97,8 +101,9 @@ async fn download_decoded(call: Call) -> Result<Answer, RestError> {
         .snapshot_shared(&snapshot.ns, &snapshot.dir)
         .map_err(refused)?;
     let archive = Archive::open(&store, &snapshot, &name).await?;
-    let body = body(|sink| async move {
-        let (_open, _lock) = (store, lock);
+    let share = call.server.places.download(call.peer)?;
+    let body = body(&call.server.env, |sink| async move {
+        let (_open, _lock, _share) = (store, lock, share);
         for i in 0..archive.count() {
             if !sink.send(archive.chunk(i).await?).await {
                 break;

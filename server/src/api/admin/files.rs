@@ -1,11 +1,10 @@
 //! Downloads of single files, and of directories, out of archives.
 
 use api_types::names::ArchiveName;
-use hyper::Method;
 
 use super::catalog::{FILE_PATH, decode_path, names};
 use super::download::{CONTENT_TYPE, open_file};
-use crate::api::entry;
+use crate::api::download_entry;
 use crate::api::fields::{ARCHIVE_NAME, BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, NS, STORE};
 use crate::api::stream::{SinkWriter, answer, body};
 use crate::api::target::{READ, SnapshotParams, refused};
@@ -26,8 +25,7 @@ const TAR: Param = Param::optional(
 .or_flag(false);
 
 /// The endpoints of this module.
-pub const ENDPOINTS: &[Endpoint] = &[entry(
-    Method::GET,
+pub const ENDPOINTS: &[Endpoint] = &[download_entry(
     "/admin/datastore/{store}/pxar-file-download",
     "Download a file out of an archive that is not encrypted; a directory as zip or tar.",
     &[
@@ -71,6 +69,8 @@ async fn download(call: Call) -> Result<Answer, RestError> {
         .locks()
         .snapshot_shared(&snapshot.ns, &snapshot.dir)
         .map_err(refused)?;
+    let share = call.server.places.download(call.peer)?;
+    let reading = call.server.places.read().await?;
     let files = Files::open(&store, &snapshot, &name, true).await?;
     let env = store.env().clone();
     let (files, path, found) = env
@@ -79,11 +79,12 @@ async fn download(call: Call) -> Result<Answer, RestError> {
             (files, path, found)
         })
         .await;
-    let held = (store, lock);
+    drop(reading);
+    let held = (store, lock, share);
     let directory = match found? {
         Found::Directory(directory) => directory,
         Found::File(archive, range) => {
-            let body = body(|sink| async move {
+            let body = body(&env, |sink| async move {
                 let _held = held;
                 let mut range = range;
                 while !range.is_empty() {
@@ -99,8 +100,8 @@ async fn download(call: Call) -> Result<Answer, RestError> {
         }
     };
     let tar = call.flag(TAR.name);
-    let place = call.server.place_to_pack()?;
-    let body = body(move |sink| async move {
+    let place = call.server.places.pack()?;
+    let body = body(&env.clone(), move |sink| async move {
         let (_held, _place) = (held, place);
         env.blocking(move || {
             let path = slices(&path);

@@ -1,18 +1,22 @@
 //! Snapshots: listing, files, notes, protection, removal, the client's log.
 
+use std::time::Duration;
+
+use api_types::datastore::Operation;
 use api_types::names::{BackupId, BackupNamespace, BackupType, DatastoreName};
-use bytes::Bytes;
 use datastore::format::blob::MAX_BLOB_PLAIN;
-use http_body_util::{BodyExt as _, Limited};
 use hyper::Method;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::entry;
 use crate::api::fields::{ANY_ID, ANY_TYPE, BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, NOTES, NS, STORE};
-use crate::api::target::{CHANGE, FILES, LIST, REMOVE, SnapshotParams, UPLOAD, client, refused};
+use crate::api::target::{
+    CHANGE, FILES, LIST, REMOVE, Rule, SnapshotParams, UPLOAD, client, refused,
+};
 use crate::rest::answer::Answer;
-use crate::rest::call::{Body, Call};
+use crate::rest::body::{self, Limits};
+use crate::rest::call::Call;
 use crate::rest::endpoint::Param;
 use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
@@ -187,10 +191,24 @@ async fn set_protected(call: Call) -> Result<Answer, RestError> {
     Ok(Answer::null())
 }
 
-async fn upload_log(call: Call) -> Result<Answer, RestError> {
+async fn upload_log(mut call: Call) -> Result<Answer, RestError> {
     let params: SnapshotParams = call.params.read()?;
+    // Nothing is kept from changing the datastore while the client takes its time.
+    let may_upload = Rule {
+        operation: Operation::Read,
+        ..UPLOAD
+    };
+    drop(may_upload.open_group(&call, &params.group).await?);
+    let mut share = call.server.places.upload(call.peer);
+    let env = call.server.env.clone();
+    let body = std::mem::take(&mut call.body);
+    let limits = Limits {
+        bytes: usize::try_from(MAX_BLOB_PLAIN + MAX_HEADER).unwrap_or(usize::MAX),
+        time: Duration::from_secs(600),
+        pause: Duration::from_secs(30),
+    };
+    let raw = body::read(&env, body, limits, Some(&mut share)).await?;
     let store = UPLOAD.open_group(&call, &params.group).await?;
-    let raw = read_body(call.body, MAX_BLOB_PLAIN + MAX_HEADER).await?;
     store
         .store_client_log(
             client(&store).as_ref(),
@@ -202,14 +220,4 @@ async fn upload_log(call: Call) -> Result<Answer, RestError> {
         .await
         .map_err(refused)?;
     Ok(Answer::null())
-}
-
-async fn read_body(body: Body, limit: u64) -> Result<Bytes, RestError> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) => Err(RestError::bad_request(format!(
-            "failed to read the uploaded log: {error}"
-        ))),
-    }
 }

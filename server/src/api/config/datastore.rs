@@ -402,15 +402,19 @@ async fn remove(call: Call) -> Result<Answer, RestError> {
     let spec = TaskSpec::new("delete-datastore", Some(name.to_string()), call.auth_id);
     let server = Arc::clone(&call.server);
     let upid = call.server.spawn_task(spec, |task| async move {
-        let removed = server.stores.remove(&*task, &name, options).await;
+        let dependents = async {
+            if !keep_jobs {
+                forget_jobs(&server, &name).await?;
+                forget_rights(&server, &name).await?;
+            }
+            Ok(())
+        };
+        let stores = &server.stores;
+        let removed = stores.remove(&*task, &name, options, dependents).await;
         if let Some(requests) = requests {
             requests.log(&*task);
         }
         removed?;
-        if !keep_jobs {
-            forget_jobs(&server, &name).await?;
-            forget_rights(&server, &name).await?;
-        }
         JobStates::of(&server).remove(JobType::GarbageCollection, name.as_str())
     })?;
     Answer::of(upid)

@@ -9,13 +9,12 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use crate::api::entry;
 use crate::api::fields::{NODE, UPID};
 use crate::api::rights::on_namespace;
 use crate::api::stream::{self, answer};
 use crate::api::target::refused;
+use crate::api::{download_entry, entry};
 use crate::rest::answer::{Answer, full};
 use crate::rest::call::Call;
 use crate::rest::endpoint::Param;
@@ -24,6 +23,7 @@ use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
 use crate::task::index::IndexEntry;
 use crate::task::list::{StatusKind, TaskFilter};
+use crate::task::log_file::LogLine;
 
 const START: Param =
     Param::optional("start", "The first to list.", Schema::integer(0, i64::MAX)).or_number(0);
@@ -74,8 +74,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Access::ByHandler,
         |call| Box::pin(status(call)),
     ),
-    entry(
-        Method::GET,
+    download_entry(
         "/nodes/{node}/tasks/{upid}/log",
         "Read the log of a task.",
         &[
@@ -217,7 +216,7 @@ async fn status(call: Call) -> Result<Answer, RestError> {
     let upid: Upid = call.text(UPID.name)?;
     check_visible(&call, &upid)?;
     // A task that is not there has no state.
-    call.server.tasks.log(&upid, 0, 1)?;
+    call.server.tasks.open_log(&upid)?;
     let end = (!call.server.tasks.is_running(&upid)).then(|| call.server.tasks.end(&upid));
     let auth_id = upid.auth_id();
     Answer::of(Status {
@@ -257,26 +256,46 @@ async fn log(call: Call) -> Result<Answer, RestError> {
         }
         return download(&call, &upid);
     }
-    // Asked before reading: what a task writes as its last line is then read for sure.
-    let active = params
-        .test_status
-        .is_some_and(|asked| asked)
-        .then(|| call.server.tasks.is_running(&upid));
-    let page = call.server.tasks.log(&upid, params.start, params.limit)?;
-    let mut body = json!({ "data": page.lines, "total": page.total, "success": 1 });
-    if let (Some(active), Some(members)) = (active, body.as_object_mut()) {
-        members.insert("active".to_owned(), active.into());
-    }
-    Ok(answer(
-        full(Bytes::from(body.to_string())),
-        "application/json",
-    ))
+    let place = call.server.places.make().await?;
+    let (tasks, asked) = (call.server.tasks.clone(), params.test_status);
+    let read = move || {
+        // Asked before reading: what a task writes as its last line is then read for sure.
+        let active = asked.is_some_and(|asked| asked);
+        let active = active.then(|| tasks.is_running(&upid));
+        let page = tasks.log(&upid, params.start, params.limit)?;
+        anyhow::Ok(serde_json::to_vec(&LogAnswer {
+            data: page.lines,
+            total: page.total,
+            success: 1,
+            active,
+        })?)
+    };
+    let text = Bytes::from(call.server.env.blocking(read).await?);
+    drop(place);
+    let body = match stream::place_for(&call.server, text.len())? {
+        None => full(text),
+        Some((env, place)) => stream::whole(&env, text, place),
+    };
+    Ok(answer(body, "application/json"))
+}
+
+#[derive(Debug, Serialize)]
+struct LogAnswer {
+    data: Vec<LogLine>,
+    total: u64,
+    success: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active: Option<bool>,
 }
 
 fn download(call: &Call, upid: &Upid) -> Result<Answer, RestError> {
     let file = call.server.tasks.open_log(upid)?;
     let file = tokio::fs::File::from_std(file);
-    let body = stream::body(|sink| async move { sink.send_all(file).await });
+    let share = call.server.places.download(call.peer)?;
+    let body = stream::body(&call.server.env, |sink| async move {
+        let _share = share;
+        sink.send_all(file).await
+    });
     let mut answer = answer(body, "text/plain");
     let time = jiff::Timestamp::from_second(upid.starttime()).map_err(refused)?;
     let name = format!(

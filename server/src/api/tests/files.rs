@@ -114,10 +114,10 @@ impl Store {
     }
 
     async fn list(&self, snapshot: &str, at: (&str, Option<&str>)) -> Vec<Value> {
-        let Answer::Data(Value::Array(items)) = self.get("catalog", snapshot, at, "").await else {
+        let Answer::Json { data, .. } = self.get("catalog", snapshot, at, "").await else {
             panic!("no list");
         };
-        items
+        serde_json::from_slice(&data).unwrap()
     }
 
     /// All that a catalog or an archive lists, by path, without what only one of them has.
@@ -398,7 +398,7 @@ async fn a_client_that_goes_away_ends_the_packing() {
         .await;
     let server = &store.world.server;
     let free = || {
-        let places = std::iter::from_fn(|| server.place_to_pack().ok());
+        let places = std::iter::from_fn(|| server.places.pack().ok());
         places.collect::<Vec<_>>().len()
     };
     assert_eq!(free(), 31);
@@ -410,4 +410,40 @@ async fn a_client_that_goes_away_ends_the_packing() {
         server.env.sleep(Duration::from_millis(50)).await;
     }
     panic!("the packing does not end");
+}
+
+/// Each waits for a thread that reads a chunk: if as many waited as there are threads, none would
+/// ever be read.
+#[test]
+fn many_at_once_do_not_wait_for_each_other() {
+    const THREADS: usize = 80;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(THREADS)
+        .enable_all()
+        .build()
+        .unwrap();
+    let result = runtime.block_on(async {
+        let store = Store::local()?;
+        let calls = (0..3 * THREADS).map(|n| match n % 3 {
+            0 => ("catalog", "/root.pxar.didx", None),
+            1 => ("catalog", "", Some("root.pxar.didx")),
+            _ => ("pxar-file-download", "/text1m", Some("root.pxar.didx")),
+        });
+        let all = calls.map(|(call, path, archive)| {
+            let form = format!("{}&filepath={}", store.plain, in_form(path.as_bytes()));
+            let archive = archive.map_or(String::new(), |name| format!("&archive-name={name}"));
+            let (form, url) = (form + &archive, format!("/admin/datastore/samples/{call}"));
+            let world = &store.world;
+            async move {
+                let call = world.answer("root@pam", Method::GET, &url, &form, Bytes::new());
+                call.await.map(drop).unwrap();
+            }
+        });
+        let all = futures_util::future::join_all(all);
+        Some(tokio::time::timeout(Duration::from_secs(60), all).await)
+    });
+    runtime.shutdown_background();
+    let Some(result) = result else { return };
+    assert!(result.is_ok(), "they wait for each other");
 }

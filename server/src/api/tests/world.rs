@@ -14,6 +14,7 @@ use s3_client::env::Env;
 use s3_mock::MockS3;
 use serde_json::{Value, json};
 
+use crate::access::attempts::Turn;
 use crate::config::ConfigError;
 use crate::daemon::Server;
 use crate::paths::Paths;
@@ -136,6 +137,10 @@ impl World {
                 attributes.insert("data".into(), data);
                 Value::Object(attributes)
             }
+            Answer::Json { data, .. } => {
+                let data: Value = serde_json::from_slice(&data).map_err(anyhow::Error::from)?;
+                json!({ "data": data })
+            }
             Answer::Response(response) => {
                 let body = response.into_body().collect().await;
                 let bytes = body.map_err(RestError::from)?.to_bytes();
@@ -169,6 +174,7 @@ impl World {
             params: Params::check(endpoint.params, &in_path, given)?,
             peer: None,
             peer_address: None,
+            turn: Arc::new(Turn::of_nobody(self.server.env.clone())),
             headers: HeaderMap::new(),
             body: Full::new(body).map_err(|never| match never {}).boxed(),
             upgrade: None,

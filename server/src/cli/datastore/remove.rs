@@ -42,7 +42,11 @@ impl RemoveArguments {
                 "delete-datastore",
                 name.to_string(),
                 client,
-                |task| async move { datastores.remove(&*task, &name, options).await },
+                |task| async move {
+                    // Jobs and rights stay: the datastore may come back.
+                    let nothing = async { Ok(()) };
+                    datastores.remove(&*task, &name, options, nothing).await
+                },
             )
             .await
     }

@@ -21,6 +21,7 @@ use s3_client::env::Env;
 use super::run::DaemonOptions;
 use super::server::Server;
 use crate::access::acl::AclTree;
+use crate::access::attempts::Turn;
 use crate::config::{ConfigError, replace_file};
 use crate::datastores::create::CreateRequest;
 use crate::paths::Paths;
@@ -303,8 +304,16 @@ async fn create_admin(server: &Server, dir: &Path) -> Result<(String, String)> {
             Ok(())
         })
         .await?;
+    let turn = Turn::of_nobody(server.env.clone());
     let password = match written(dir, "PBS_PASSWORD") {
-        Some(password) if access.check_password(&admin, &password).await.is_ok() => password,
+        Some(password)
+            if access
+                .check_password(&admin, &password, &turn)
+                .await
+                .is_ok() =>
+        {
+            password
+        }
         _ => {
             let password = random_hex()?;
             access.set_password(&admin, &password).await?;
@@ -314,7 +323,7 @@ async fn create_admin(server: &Server, dir: &Path) -> Result<(String, String)> {
     let known = written(dir, "COFFER_API_TOKEN")
         .and_then(|token| Some(token.split_once(':')?.1.to_owned()));
     let secret = match known {
-        Some(secret) if access.check_token(&token, &secret).await.is_ok() => secret,
+        Some(secret) if access.check_token(&token, &secret, &turn).await.is_ok() => secret,
         _ => access.new_token_secret(&token).await?,
     };
     Ok((password, secret))

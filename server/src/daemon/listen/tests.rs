@@ -20,11 +20,15 @@ struct World {
 }
 
 async fn world(header_timeout: Duration) -> World {
+    world_with(|listener| listener.with_header_timeout(header_timeout)).await
+}
+
+async fn world_with(set: impl FnOnce(Listener) -> Listener) -> World {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());
     let server = Server::open(paths, &S3Options::default(), Env::system()).unwrap();
     let listener = Listener::new(Arc::clone(&server), Arc::clone(&server.tls));
-    let listener = Arc::new(listener.with_header_timeout(header_timeout));
+    let listener = Arc::new(set(listener));
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(Arc::clone(&listener).run(socket));
@@ -105,4 +109,37 @@ async fn http2_for_whoever_wants_it() {
     world.server.shutdown.cancel();
     assert!(world.listener.wait(Duration::from_secs(10)).await);
     let _ = connection.await;
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_all_places() {
+    let world = world_with(|listener| listener.with_max_from_address(2)).await;
+    let first = world.connect(b"").await;
+    let _second = world.connect(b"").await;
+    let mut third = TcpStream::connect(world.address).await.unwrap();
+    assert_eq!(third.read(&mut [0]).await.unwrap_or_default(), 0);
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(world.address).await.unwrap();
+    let mut answer = Vec::new();
+    other.write_all(PING).await.unwrap();
+    other.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 400"), "{answer:?}");
+
+    drop(first);
+    let again = async {
+        loop {
+            let mut stream = TcpStream::connect(world.address).await.unwrap();
+            stream.write_all(PING).await.unwrap();
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            if !answer.is_empty() {
+                return;
+            }
+            world.server.env.sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let again = tokio::time::timeout(Duration::from_secs(10), again);
+    again.await.unwrap();
 }

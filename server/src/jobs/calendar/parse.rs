@@ -264,8 +264,10 @@ impl<'a> Parser<'a> {
             if !self.take("/") {
                 return Ok(Values::new());
             }
-            let step = self.number(limits)?;
-            return Ok(vec![Span::new(limits.min, limits.max, step)]);
+            return Ok(vec![match self.number(limits)? {
+                0 => Span::one(limits.min),
+                step => Span::new(limits.min, limits.max, step),
+            }]);
         }
         let mut values = Values::new();
         loop {

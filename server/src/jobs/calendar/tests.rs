@@ -188,3 +188,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_step_of_nothing_is_only_the_beginning() {
+    let zone = TimeZone::UTC;
+    for (text, same) in [("*/0", "0"), ("*:3/0", "*:3"), ("*/0:30", "0:30")] {
+        let next = |text: &str| {
+            text.parse::<CalendarEvent>()
+                .unwrap()
+                .next_after(1_700_000_000, &zone)
+        };
+        assert_eq!(next(text), next(same), "{text}");
+    }
+}

@@ -11,7 +11,7 @@ use datastore::backend::s3::insert::Payload;
 use datastore::format::DataBlob;
 use datastore::session::{SessionOptions, WriterSession};
 use datastore::store::DataStore;
-use datastore::task::TaskContext;
+use datastore::task::{Aborted, TaskContext};
 use hyper::StatusCode;
 use s3_client::TaskKind;
 use s3_client::env::Env;
@@ -179,8 +179,13 @@ impl Backup {
         let state = mem::replace(&mut *self.state.write().await, State::Ended);
         match state {
             State::Active(session) if self.options.benchmark => {
+                self.remove(*session).await?;
+                // That the client just goes is how a benchmark ends.
+                if self.task.cancel().is_cancelled() {
+                    return served.and(Err(Aborted.into()));
+                }
                 self.log("benchmark finished successfully");
-                self.remove(*session).await
+                Ok(())
             }
             State::Active(session) => {
                 let error = served

@@ -9,6 +9,8 @@ use crate::config::ConfigError;
 use crate::paths::Paths;
 use crate::s3::S3Options;
 
+mod limits;
+
 struct World {
     server: Arc<Server>,
     token: String,
@@ -213,7 +215,7 @@ async fn parameters() {
         .await;
     assert_eq!(got.status, 400);
     let got = world
-        .ask(Method::POST, path, &"x".repeat(MAX_BODY + 1))
+        .ask(Method::POST, path, &"x".repeat(BODY.bytes + 1))
         .await;
     assert_eq!((got.status, &*got.body), (400, "Request body too large"));
     let got = world
@@ -223,27 +225,6 @@ async fn parameters() {
         got.json()["data"],
         json!({ "userid": "b@pbs", "enable": true })
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_not_waited_for() {
-    struct Never;
-    impl HttpBody for Never {
-        type Data = Bytes;
-        type Error = anyhow::Error;
-        fn poll_frame(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<anyhow::Result<hyper::body::Frame<Bytes>>>> {
-            std::task::Poll::Pending
-        }
-    }
-    let world = world().await;
-    let mut request = Request::new(Never);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = "/api2/json/access/ticket".parse().unwrap();
-    let answered = respond(&world.server, request, None).await;
-    assert_eq!(answered.response.status(), StatusCode::REQUEST_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
@@ -551,4 +532,65 @@ async fn without_rights_one_sees_oneself() {
         )
         .await;
     assert_eq!(got.status, 403);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gets_a_name_again_has_nothing_of_the_one_before() {
+    let world = world().await;
+    let access = &world.server.access;
+    // As a removal left it that failed half-way.
+    let user: Authid = "b@pbs".parse().unwrap();
+    let token: Authid = "a@pbs!t".parse().unwrap();
+    access.set_password(&user.user, "secret12").await.unwrap();
+    let secret = access.new_token_secret(&token).await.unwrap();
+    access
+        .acl()
+        .update(None, |tree| {
+            let role = api_types::access::Role::Admin;
+            for id in [&user, &token] {
+                tree.insert(&"/".parse().unwrap(), id.clone(), role, true);
+            }
+            Ok::<_, ConfigError>(())
+        })
+        .await
+        .unwrap();
+    for (path, form) in [
+        ("/api2/json/access/users", "userid=b@pbs"),
+        ("/api2/json/access/users/a@pbs/token/t", ""),
+    ] {
+        assert_eq!(world.ask(Method::POST, path, form).await.status, 200);
+    }
+    let entries = access.current_acl().unwrap().tree.write();
+    assert!(
+        !entries.contains("b@pbs") && !entries.contains("a@pbs!t"),
+        "{entries}"
+    );
+    assert!(access.password_hashes().get("b").unwrap().is_none());
+    let shown = format!("PBSAPIToken={token}:{secret}");
+    let got = world
+        .raw(Method::GET, "/api2/json/version", "", "", &shown)
+        .await;
+    assert_eq!(got.status, 401);
+
+    // One that fails now can be repeated.
+    let passwords = world.server.paths.config.join("shadow.json");
+    std::fs::remove_file(&passwords).unwrap();
+    std::fs::create_dir(&passwords).unwrap();
+    let path = "/api2/json/access/users/b@pbs";
+    assert_ne!(world.ask(Method::DELETE, path, "").await.status, 200);
+    assert_eq!(world.ask(Method::GET, path, "").await.status, 200);
+    std::fs::remove_dir(&passwords).unwrap();
+    assert_eq!(world.ask(Method::DELETE, path, "").await.status, 200);
+}
+
+/// Some clients say what a body would be that they do not send.
+#[tokio::test(start_paused = true)]
+async fn a_download_has_its_parameters_in_the_query() {
+    let world = world().await;
+    let path = "/api2/json/admin/datastore/none/download?backup-type=vm&backup-id=1&\
+                backup-time=1&file-name=a.blob";
+    for kind in ["application/json", "text/plain", ""] {
+        let got = world.raw(Method::GET, path, kind, "", &world.token).await;
+        assert_eq!(got.body, "no such datastore 'none'", "{kind}");
+    }
 }
