@@ -43,12 +43,6 @@ impl BaseSnapshot {
         let Some(dir) = store.snapshots.last_finished(&options.ns, &options.group)? else {
             return Ok(None);
         };
-        if dir.time >= options.time {
-            return Err(Error::Refused(format!(
-                "backup timestamp is older than last backup. ({} is not after {})",
-                options.time, dir
-            )));
-        }
         let lock = store.locks.snapshot_shared(&options.ns, &dir)?;
         let path = store.snapshots.snapshot_path(&options.ns, &dir);
         let Ok(metadata) = std::fs::symlink_metadata(&path) else {
@@ -72,6 +66,12 @@ impl BaseSnapshot {
             Ok(None) => {}
             Ok(Some(state)) if state.state == VerifyState::Ok => {}
             Ok(Some(_)) | Err(_) => return Ok(None),
+        }
+        if dir.time >= options.time {
+            return Err(Error::Refused(format!(
+                "backup timestamp is older than last backup. ({} is not after {})",
+                options.time, dir
+            )));
         }
         let Some(info) = store.snapshots.snapshot_info(&options.ns, &dir)? else {
             return Ok(None);

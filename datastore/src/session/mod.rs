@@ -167,8 +167,9 @@ impl WriterSession {
         let SessionOptions {
             ns, group, owner, ..
         } = options;
-        store.snapshots.create_group_dir(ns, group)?;
         let lock = store.locks.group(ns, group)?;
+        // Under the lock: whoever removes an empty group holds it.
+        store.snapshots.create_group_dir(ns, group)?;
         match store.snapshots.owner(ns, group)? {
             Some(current) if Authid::is_owner_ok(&current, owner) => Ok((false, lock)),
             Some(current) => Err(Error::Refused(format!(

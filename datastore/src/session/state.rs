@@ -7,7 +7,8 @@
 //!
 //! A name belongs to one archive from the moment it is claimed, so that two calls cannot store the
 //! same one. Once its object may have been sent, it stays taken even if storing it failed: what a
-//! late request does to that key must not be taken for a second attempt.
+//! late request does to that key must not be taken for a second attempt. Without a bucket there are
+//! no late requests, and an archive that is stored may be stored once more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -75,9 +76,6 @@ impl SessionState {
             let count = self.writers.len();
             return refuse(format!("{count} index writers are still open"));
         }
-        if self.files.is_empty() {
-            return refuse("it is empty".into());
-        }
         let mut archives = self.archives.iter();
         match archives.find(|(_, archive)| **archive != Archive::Stored) {
             None => Ok(()),
@@ -137,7 +135,9 @@ impl Claim<'_> {
     pub fn stored(mut self, file: SessionFile) {
         self.kept = true;
         self.set(Archive::Stored);
-        self.session.state().files.push(file);
+        let files = &mut self.session.state().files;
+        files.retain(|stored| stored.name != file.name);
+        files.push(file);
     }
 
     /// An index writer has the name now; [`WriterSession::reclaim`] takes it over again.
@@ -154,8 +154,17 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        if !self.kept {
-            self.session.state().archives.remove(self.name.as_str());
+        if self.kept {
+            return;
+        }
+        let mut state = self.session.state();
+        if state.files.iter().any(|file| file.name == self.name) {
+            // It was to be replaced, and is not.
+            state
+                .archives
+                .insert(self.name.to_string(), Archive::Stored);
+        } else {
+            state.archives.remove(self.name.as_str());
         }
     }
 }
@@ -179,13 +188,17 @@ impl WriterSession {
         Ok(Finish(Some(self)))
     }
 
-    /// Claims a name that no archive of this session has.
+    /// Claims a name that no archive of this session has, or one that may be replaced.
     pub(super) fn claim(&self, name: &ArchiveName) -> Result<Claim<'_>> {
         let mut state = self.state();
-        if state.archives.contains_key(name.as_str()) {
-            return Err(Error::Exists {
-                what: format!("archive {name} of this backup"),
-            });
+        match state.archives.get(name.as_str()) {
+            None => {}
+            Some(Archive::Stored) if self.client.is_none() => {}
+            Some(_) => {
+                return Err(Error::Exists {
+                    what: format!("archive {name} of this backup"),
+                });
+            }
         }
         state.archives.insert(name.to_string(), Archive::Claimed);
         Ok(Claim {

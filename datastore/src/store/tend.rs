@@ -119,6 +119,15 @@ impl DataStore {
             .push(left);
     }
 
+    /// Whether what an unfinished session left of the snapshot is to be cleared away.
+    pub(crate) fn awaits_clearing(&self, ns: &BackupNamespace, dir: &BackupDir) -> bool {
+        self.abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|left| left.snapshot.ns == *ns && left.snapshot.dir == *dir)
+    }
+
     fn take_abandoned(&self) -> Vec<Abandoned> {
         let mut abandoned = self
             .abandoned

@@ -1,6 +1,7 @@
 //! HTTP/2 on an upgraded connection (`backup-protocol.md` §2.5, §2.6).
 
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::TokioTimer;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::{Request, Session, dispatch};
+use super::heard::Heard;
 use crate::rest::answer::{Answer, AnswerBody, full};
 use crate::rest::call::Body;
 use crate::rest::error::RestError;
@@ -28,8 +31,17 @@ const WINDOW: u32 = 16 << 20;
 const MAX_FRAME: u32 = (1 << 24) - 1;
 /// Clients keep about a hundred uploads under way.
 const MAX_REQUESTS: u32 = 256;
+/// How long a client that was told to switch protocols may say nothing. A session holds locks.
+const FIRST_WORD: Duration = Duration::from_secs(60);
+/// How often a client that sends nothing is asked whether it is there, and how long it may leave that
+/// unanswered: one that was stopped, or whose network is gone, must not lock its group for ever. An
+/// idle one answers.
+const ASK: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(15 * 60);
 /// A refused chunk is refused slowly, like a refused password.
 const DENIAL_DELAY: Duration = Duration::from_secs(3);
+
+const NOTHING_CAME: &str = "connection error: the client did not begin to speak HTTP/2";
 
 /// PUT requests, one after the other in the order in which they came: what they append to an index
 /// goes to its end, and a client need not wait for an answer before it sends the next.
@@ -86,11 +98,23 @@ where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
     let served = async {
-        let connection = connection.await?;
+        let late = session.env().sleep(FIRST_WORD);
+        let connection = tokio::select! {
+            connection = connection => connection?,
+            () = late => return Err(anyhow!("{NOTHING_CAME}")),
+        };
         session.task().log("protocol upgrade done");
-        serve(connection, Arc::clone(session))
-            .await
-            .context("connection error")
+        let (connection, heard) = Heard::new(connection);
+        let nothing_came = async {
+            session.env().sleep(FIRST_WORD).await;
+            if heard.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            served = serve(connection, Arc::clone(session)) => served.context("connection error"),
+            () = nothing_came => Err(anyhow!("{NOTHING_CAME}")),
+        }
     };
     match session.task().cancel().run_until_cancelled(served).await {
         Some(served) => served,
@@ -129,7 +153,10 @@ pub fn builder<E>(executor: E) -> http2::Builder<E> {
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_frame_size(MAX_FRAME)
-        .max_concurrent_streams(MAX_REQUESTS);
+        .max_concurrent_streams(MAX_REQUESTS)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(ASK))
+        .keep_alive_timeout(SILENCE);
     builder
 }
 

@@ -24,6 +24,9 @@ use crate::rest::call::Body;
 /// have under way with chunks of the usual size. Clients complete one after the other and come
 /// nowhere near; one that does is refused rather than waited for, or memory would have no end.
 const MOST_BEGUN: u64 = 1 << 30;
+/// The same for all sessions together, with what else they have in memory: many that misbehave must
+/// not do what one may not.
+const MOST_OF_ALL: u64 = 2 << 30;
 /// What is allocated on the mere promise of an upload.
 const FIRST_BUFFER: usize = 64 << 10;
 
@@ -64,6 +67,12 @@ pub enum IntakeError {
     /// Too much was begun at once.
     #[error("more than {MOST_BEGUN} bytes of uploads are begun and not complete")]
     TooMany,
+    /// Too much was begun by others.
+    #[error(
+        "all sessions together have more than {MOST_OF_ALL} bytes of uploads begun and not \
+         complete; try again later"
+    )]
+    TooManyOfAll,
     /// The connection broke.
     #[error("failed to read the request: {0:#}")]
     Broken(anyhow::Error),
@@ -123,10 +132,14 @@ impl Intake {
             if data.len() > wanted - bytes.len() {
                 return Err(IntakeError::TooLong { announced });
             }
-            if self.account.holds() + length(data.len()) > MOST_BEGUN {
+            let more = length(data.len());
+            if self.account.holds() + more > MOST_BEGUN {
                 return Err(IntakeError::TooMany);
             }
-            share.memory.grow(length(data.len()));
+            if self.account.memory().borrowed() + more > MOST_OF_ALL {
+                return Err(IntakeError::TooManyOfAll);
+            }
+            share.memory.grow(more);
             bytes.push(data, wanted);
         }
         let received = length(bytes.len());
@@ -301,5 +314,25 @@ mod tests {
         drop(begun);
         intake.read(body(b"xyz"), 3).await.unwrap();
         assert_eq!(intake.account.holds(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_all_have_only_begun_has_an_end() {
+        let memory = Arc::<Memory>::default();
+        let others: Vec<_> = (0..3).map(|_| memory.account()).collect();
+        let begun: Vec<_> = others
+            .iter()
+            .map(|other| other.take(MOST_BEGUN - 2))
+            .collect();
+        let account = memory.account();
+        let _own = account.take(8 << 20);
+        let intake = Arc::new(Intake {
+            account,
+            complete: AtomicUsize::new(0),
+        });
+        let refused = intake.read(body(b"xyz"), 3).await.unwrap_err();
+        assert!(matches!(refused, IntakeError::TooManyOfAll), "{refused}");
+        drop(begun);
+        intake.read(body(b"xyz"), 3).await.unwrap();
     }
 }

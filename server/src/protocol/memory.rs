@@ -49,6 +49,12 @@ impl Memory {
         })
     }
 
+    /// What all sessions have beyond their own.
+    #[must_use]
+    pub fn borrowed(&self) -> u64 {
+        self.borrowed.load(Ordering::Relaxed)
+    }
+
     /// Wakes whoever waits for room, by a reason of his own too.
     pub fn wake(&self) {
         self.changed.notify_waiters();

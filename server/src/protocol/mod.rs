@@ -13,6 +13,7 @@
 //! | [`upgrade`] | the two REST endpoints: checks, worker task, 101 |
 //! | [`endpoint`] | the tables of the sessions, and what a request does: no I/O of HTTP |
 //! | [`http`] | HTTP/2: requests in, answers out |
+//! | `heard` | a connection that nothing came on is given up |
 //! | [`memory`] | how much clients' data may be in memory |
 //! | [`intake`] | uploads of a session, within that |
 //! | [`download`] | files as answers |
@@ -21,6 +22,7 @@
 pub mod backup;
 pub mod download;
 pub mod endpoint;
+mod heard;
 pub mod http;
 pub mod intake;
 pub mod memory;

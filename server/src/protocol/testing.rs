@@ -154,6 +154,7 @@ pub(super) fn options(dir: &str) -> BackupOptions {
         debug: true,
         benchmark: false,
         no_cache: false,
+        verify: false,
     }
 }
 

@@ -11,6 +11,7 @@ use api_types::names::{
     BackupDir, BackupGroup, BackupId, BackupNamespace, BackupTime, BackupType, DatastoreName,
     NamespaceComponent, SnapshotPath,
 };
+use datastore::locks::LockFile;
 use datastore::verify::VerifyOptions;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -201,6 +202,7 @@ async fn backup(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
         debug: wanted.debug,
         benchmark: wanted.benchmark,
         no_cache: wanted.no_cache,
+        verify: server.stores.config_of(&wanted.store)?.verify_new == Some(true),
     };
     let opened = Backup::open(Arc::clone(&store), options).await?;
     let spec = TaskSpec::new(
@@ -220,7 +222,7 @@ async fn backup(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
             session.end(served).await?;
             drop(store);
             if !wanted.benchmark
-                && let Err(error) = verify_new(&server, &wanted, auth_id)
+                && let Err(error) = verify_new(&server, &wanted, auth_id, session.lock_for_verify())
             {
                 session
                     .task()
@@ -297,8 +299,14 @@ fn snapshot_id(wanted: &Wanted) -> String {
     format!("{}:{}/{time:08X}", wanted.store, wanted.dir().group)
 }
 
-/// Verifies the new snapshot in a task of its own, if the datastore is configured so.
-fn verify_new(server: &Arc<Server>, wanted: &Wanted, auth_id: Authid) -> Result<()> {
+/// Verifies the new snapshot in a task of its own, if the datastore is configured so; `lock` is its
+/// shared lock, if it is held already.
+fn verify_new(
+    server: &Arc<Server>,
+    wanted: &Wanted,
+    auth_id: Authid,
+    lock: Option<LockFile>,
+) -> Result<()> {
     let config = server.stores.config_of(&wanted.store)?;
     if config.verify_new != Some(true) {
         return Ok(());
@@ -309,7 +317,7 @@ fn verify_new(server: &Arc<Server>, wanted: &Wanted, auth_id: Authid) -> Result<
     server.spawn_task(spec, |task| async move {
         let store = stores.open(&name, Operation::Write).await?;
         let report = store
-            .verify_snapshot(&*task, &snapshot, None, VerifyOptions::default())
+            .verify_snapshot(&*task, &snapshot, lock, VerifyOptions::default())
             .await?;
         report.into_task_result()?;
         Ok(())

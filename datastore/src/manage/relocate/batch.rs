@@ -122,6 +122,12 @@ impl Route<'_> {
     async fn lock(&self, dir: &BackupDir) -> Result<Moving> {
         let (store, cancel) = (self.store, self.task.cancel());
         store.refuse_late_requests(self.to, dir)?;
+        if store.awaits_clearing(self.from, dir) {
+            return Err(Error::Refused(format!(
+                "unable to move {dir}: its backup was given up and is being cleared away; try again \
+                 in a minute"
+            )));
+        }
         let new_lock = store.locks.snapshot_exclusive(self.to, dir)?;
         let old_lock = store.locks.snapshot_exclusive(self.from, dir)?;
         let old_manifest = store.locks.manifest(self.from, dir, cancel).await?;

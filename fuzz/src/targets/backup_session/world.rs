@@ -92,6 +92,7 @@ impl World {
             debug: true,
             benchmark: self.model.is_benchmark,
             no_cache: false,
+            verify: false,
         };
         let opened = Backup::open(Arc::clone(&self.store), options).await;
         let opened = opened.map_err(|error| error.message)?;

@@ -47,6 +47,18 @@ pub(super) async fn finish(call: Call<Backup>) -> Result<Answer, RestError> {
         .map_err(|error| refused(&error))?;
     // The session, and with it all locks, goes here.
     *state = State::Finished;
+    if backup.options.verify {
+        let options = &backup.options;
+        let lock = backup
+            .store
+            .locks()
+            .snapshot_shared(&options.ns, &options.dir);
+        // Somebody was faster: the verification says so.
+        *backup
+            .for_verify
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = lock.ok();
+    }
     backup.log("successfully finished backup");
     Ok(Answer::null())
 }

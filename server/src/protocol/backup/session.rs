@@ -9,6 +9,7 @@ use api_types::names::{BackupDir, BackupNamespace};
 use datastore::Error;
 use datastore::backend::s3::insert::Payload;
 use datastore::format::DataBlob;
+use datastore::locks::LockFile;
 use datastore::session::{SessionOptions, WriterSession};
 use datastore::store::DataStore;
 use datastore::task::{Aborted, TaskContext};
@@ -44,6 +45,8 @@ pub struct BackupOptions {
     pub benchmark: bool,
     /// Chunks that go to a bucket are not to be kept on disk as well.
     pub no_cache: bool,
+    /// The snapshot is to be verified when it is finished.
+    pub verify: bool,
 }
 
 /// A session that is open, before it is a task.
@@ -64,6 +67,8 @@ pub struct Backup {
     pub(super) inserts: Semaphore,
     /// The manifest, as uploaded: it is written when the backup is finished, not before.
     pub(super) manifest: Mutex<Option<DataBlob>>,
+    /// The lock of the finished snapshot, for its verification.
+    pub(super) for_verify: Mutex<Option<LockFile>>,
     writers: Mutex<Writers>,
     previous: Option<BackupDir>,
     /// Held for reading by requests, for writing by the ends of the session: these see no request
@@ -172,6 +177,14 @@ impl Backup {
         worker_type(&self.options)
     }
 
+    /// The finished snapshot's shared lock, if it is to be verified: nobody comes in between.
+    pub fn lock_for_verify(&self) -> Option<LockFile> {
+        self.for_verify
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
     /// The connection is gone: what was not finished is removed. `served` is how it ended.
     pub async fn end(&self, served: Result<()>) -> Result<()> {
         let _stop_with_task = self.stop_with_task();
@@ -246,6 +259,7 @@ impl Opened {
             intake: Intake::new(memory),
             inserts: Semaphore::new(INSERTS),
             manifest: Mutex::default(),
+            for_verify: Mutex::default(),
             writers: Mutex::default(),
             state: RwLock::new(State::Active(Box::new(self.session))),
             cancel: self.cancel,

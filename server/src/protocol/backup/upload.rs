@@ -47,9 +47,9 @@ pub(super) async fn chunk(call: Call<Backup>, kind: &str) -> Result<Answer, Rest
                 IntakeError::TooShort { .. } => {
                     RestError::bad_request("uploaded chunk has unexpected size.")
                 }
-                error @ (IntakeError::TooMany | IntakeError::Broken(_)) => {
-                    RestError::bad_request(error.to_string())
-                }
+                error @ (IntakeError::TooMany
+                | IntakeError::TooManyOfAll
+                | IntakeError::Broken(_)) => RestError::bad_request(error.to_string()),
             })?;
     let session = backup.active()?;
     let allowed = backup.writers().check_chunk(wid, kind, size);
@@ -98,9 +98,9 @@ pub(super) async fn blob(call: Call<Backup>) -> Result<Answer, RestError> {
                 } => RestError::bad_request(format!(
                     "got blob with unexpected length ({announced} != {received})"
                 )),
-                error @ (IntakeError::TooMany | IntakeError::Broken(_)) => {
-                    RestError::bad_request(error.to_string())
-                }
+                error @ (IntakeError::TooMany
+                | IntakeError::TooManyOfAll
+                | IntakeError::Broken(_)) => RestError::bad_request(error.to_string()),
             })?;
     let session = backup.active()?;
     if file_name.archive_type() != Some(ArchiveType::Blob) {

@@ -1,6 +1,7 @@
 //! Chunks on their way from a bucket, ahead of the client or for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use api_types::digest::Digest;
 use bytes::Bytes;
@@ -11,17 +12,21 @@ use datastore::format::index::{AnyIndexReader, IndexFile as _};
 use datastore::format::zero_chunk::{ZERO_CHUNK_DIGEST, zero_chunk};
 use datastore::store::DataStore;
 use s3_client::S3Client;
+use s3_client::env::Env;
 use tokio::task::JoinHandle;
 
 use super::super::memory::{Account, Memory, Share};
 use super::read_ahead::{Order, ReadAhead};
+
+/// How long what was fetched ahead waits for a client that asks for nothing; up to twice as long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The chunks that a session may read.
 pub(super) struct Chunks {
     store: Arc<DataStore>,
     /// Absent on a filesystem datastore.
     client: Option<S3Client>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// What is on its way to the client.
     answers: Arc<Account>,
     /// What was fetched ahead of it. Apart from the answers: it must not keep them waiting.
@@ -32,6 +37,10 @@ pub(super) struct Chunks {
 struct State {
     order: Order,
     ahead: ReadAhead<Fetch>,
+    /// Chunks that were asked for.
+    asked: u64,
+    /// Whether somebody looks if more are.
+    watched: bool,
 }
 
 /// A fetch under way; given up when dropped.
@@ -65,7 +74,7 @@ impl Chunks {
             ahead: memory.account(),
             store,
             client,
-            state: Mutex::default(),
+            state: Arc::default(),
         }
     }
 
@@ -121,7 +130,15 @@ impl Chunks {
     }
 
     fn step(&self, digest: Digest) -> Option<Fetch> {
-        let State { order, ahead } = &mut *self.state();
+        let mut state = self.state();
+        state.asked += 1;
+        if !std::mem::replace(&mut state.watched, true) {
+            tokio::spawn(forget_if_idle(
+                Arc::downgrade(&self.state),
+                self.store.env().clone(),
+            ));
+        }
+        let State { order, ahead, .. } = &mut *state;
         ahead.request(order, &digest, |digest, size| {
             if !self.ahead.has_room() {
                 return None;
@@ -139,7 +156,29 @@ impl Chunks {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Drops what was fetched ahead of a client that has stopped to ask: the memory is everybody's.
+async fn forget_if_idle(state: Weak<Mutex<State>>, env: Env) {
+    let mut asked = 0;
+    loop {
+        env.sleep(PATIENCE).await;
+        let Some(state) = state.upgrade() else {
+            return;
+        };
+        let mut state = lock(&state);
+        if state.asked == asked {
+            state.ahead.forget();
+            state.watched = false;
+            return;
+        }
+        asked = state.asked;
     }
 }
 

@@ -126,6 +126,12 @@ impl<T> ReadAhead<T> {
         fetched
     }
 
+    /// Drops what was fetched; a client that goes on where it was gets a window anew.
+    pub fn forget(&mut self) {
+        self.ahead.clear();
+        self.window = 0;
+    }
+
     fn move_to(&mut self, place: u32) {
         let Some(foremost) = self.foremost else {
             self.foremost = Some(place);
@@ -189,6 +195,19 @@ mod tests {
                 (true, (7..=11).collect()),
             ]
         );
+    }
+
+    #[test]
+    fn what_was_forgotten_is_fetched_anew() {
+        let order = order(100, 1);
+        let mut ahead = ReadAhead::default();
+        for place in 0..4 {
+            ahead.request(&order, &digest(place), |_, _| Some(()));
+        }
+        ahead.forget();
+        assert!(ahead.ahead.is_empty());
+        let found = [4, 5].map(|place| ahead.request(&order, &digest(place), |_, _| Some(())));
+        assert_eq!(found, [None, Some(())]);
     }
 
     #[test]

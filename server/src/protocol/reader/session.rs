@@ -62,16 +62,22 @@ impl Reader {
     /// Opens a session: the snapshot stays while it lives.
     pub async fn open(store: Arc<DataStore>, options: ReaderOptions) -> Result<Opened, RestError> {
         let ReaderOptions { ns, dir, .. } = &options;
-        let exists = store.snapshots().snapshot_exists(ns, dir);
-        if !exists.map_err(|error| local(&error))? {
-            return Err(RestError::bad_request(format!(
-                "snapshot {dir} does not exist."
-            )));
-        }
+        let refuse_missing = || {
+            let exists = store.snapshots().snapshot_exists(ns, dir);
+            match exists.map_err(|error| local(&error))? {
+                true => Ok(()),
+                false => Err(RestError::bad_request(format!(
+                    "snapshot {dir} does not exist."
+                ))),
+            }
+        };
+        // No lock files for whatever is asked for; and it may go until it is locked.
+        refuse_missing()?;
         let lock = store
             .locks()
             .snapshot_shared(ns, dir)
             .map_err(|error| local(&error))?;
+        refuse_missing()?;
         // Chunks that come from the bucket may be kept only by who holds one. What keeps it from
         // us need not keep anybody from reading.
         let lease = match store.backend().s3() {

@@ -326,6 +326,14 @@ async fn a_new_snapshot_is_verified_if_it_is_to_be() {
     let dir = "host/a/2026-01-01T00:00:00Z".parse().unwrap();
     client.manifest(&dir, &[archive]).await.unwrap();
     client.finish().await.unwrap().data().unwrap();
+    // From here to its verification nobody removes it.
+    let name = "store1".parse().unwrap();
+    let store = world.server.stores.open(&name, Operation::Write).await;
+    let locked = store
+        .unwrap()
+        .locks()
+        .snapshot_exclusive(&BackupNamespace::root(), &dir);
+    assert!(locked.is_err());
     drop(client);
     let ended = world.ended_tasks().await;
     let ids: Vec<_> = ended

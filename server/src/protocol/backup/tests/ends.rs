@@ -1,6 +1,14 @@
 //! Who may begin, and what is left when a session ends before its time.
 
-use super::super::BackupOptions;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastore::task::RecordingTask;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+
+use super::super::super::http;
+use super::super::{Backup, BackupOptions};
 use super::{FIRST, SECOND, World, finish, options};
 
 #[tokio::test]
@@ -31,6 +39,69 @@ async fn a_disconnect_removes_what_is_unfinished() {
         let again = world.backup("host/a/2026-01-01T00:00:01Z").await;
         again.client.stream("a.didx", &[b"content"]).await.unwrap();
         assert!(again.task.contains("Duplicates: 0+1 (100%)"));
+    }
+}
+
+/// A client that says nothing, or nothing more and does not answer either, holds its group for a
+/// while only.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_stopped_is_given_up() {
+    let world = World::filesystem().await;
+    let begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for (said, patience, why) in [
+        (&b""[..], 60, "did not begin"),
+        (&begin[..], 16 * 60, "connection error"),
+    ] {
+        let opened = Backup::open(Arc::clone(&world.store), options(FIRST)).await;
+        let task = Arc::new(RecordingTask::new());
+        let memory = Arc::default();
+        let session = opened.unwrap().into_task(task, &memory, "127.0.0.1");
+        let (mut far, near) = tokio::io::duplex(256 << 10);
+        far.write_all(said).await.unwrap();
+        let served = http::run(async { Ok(TokioIo::new(near)) }, &session);
+        let limit = Duration::from_secs(patience + 1);
+        let served = tokio::time::timeout(limit, served).await.unwrap();
+        let error = session.end(served).await.unwrap_err();
+        assert!(format!("{error:#}").contains(why), "{error:#}");
+        assert!(!world.exists(FIRST));
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_alone_is_a_backup() {
+    for world in [World::filesystem().await, World::s3().await] {
+        let running = world.backup(FIRST).await;
+        let dir = FIRST.parse().unwrap();
+        running.client.manifest(&dir, &[]).await.unwrap();
+        running.client.finish().await.unwrap().data().unwrap();
+        assert!(world.exists(FIRST));
+    }
+}
+
+/// In a directory the last archive of a name counts; in a bucket a request of the first one may still
+/// arrive.
+#[tokio::test]
+async fn an_archive_may_be_replaced_in_a_directory() {
+    for world in [World::filesystem().await, World::s3().await] {
+        let running = world.backup(FIRST).await;
+        let client = &running.client;
+        client.blob("a.conf.blob", b"one").await.unwrap();
+        client.stream("b.didx", &[b"one"]).await.unwrap();
+        let blob = client.blob("a.conf.blob", b"another").await;
+        let index = client.stream("b.didx", &[b"another"]).await;
+        if world.server.is_some() {
+            assert!(blob.is_err() && index.is_err());
+            continue;
+        }
+        let archives = [blob.unwrap(), index.unwrap()];
+        let dir = FIRST.parse().unwrap();
+        client.manifest(&dir, &archives).await.unwrap();
+        client.finish().await.unwrap().data().unwrap();
+        let reader = world.reader(FIRST).await;
+        let read = reader.client.blob("a.conf.blob").await.unwrap();
+        assert_eq!(read, b"another");
+        let read = reader.client.archive("b.didx").await.unwrap();
+        assert_eq!(read, b"another");
     }
 }
 
