@@ -203,12 +203,14 @@ fn report(error: &anyhow::Error) {
     }
 }
 
-/// Whether whoever reads the result has seen enough.
+/// Whether whoever reads the result has seen enough. A server that is gone is another matter.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let io = cause.downcast_ref::<std::io::Error>();
-        io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    let remote = error.chain().any(|cause| cause.is::<hyper::Error>());
+    !remote
+        && error.chain().any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>();
+            io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+        })
 }
 
 #[cfg(test)]
