@@ -37,6 +37,8 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// What is there.
     pub node: Node,
+    /// Where its name is in the archive, as [`Hardlink::target`] says it; of the root, 0.
+    pub position: u64,
     span: Option<Span>,
 }
 
@@ -258,6 +260,7 @@ impl<A: ReadAt> Accessor<A> {
         Ok(Entry {
             name,
             node: Node::Inode(Box::new(inode)),
+            position: 0,
             span: Some(span),
         })
     }
@@ -284,7 +287,13 @@ impl<A: ReadAt> Accessor<A> {
             }
             _ => None,
         };
-        Ok((Entry { name, node, span }, end))
+        let entry = Entry {
+            name,
+            node,
+            position: at,
+            span,
+        };
+        Ok((entry, end))
     }
 }
 

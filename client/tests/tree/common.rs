@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use datastore::format::catalog::CatalogWriter;
 use openssl::sha::sha256;
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use pxar::{At, Body, Decoder, Node, Place, Step};
 
 /// Notes all problems.
 #[derive(Debug, Default)]
@@ -249,4 +250,35 @@ pub fn runner(cases: u32) -> TestRunner {
     };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     TestRunner::new_with_rng(config, rng)
+}
+
+/// A path, what is there unless it is the end of a directory, and what is in it.
+pub type Listed = (Vec<u8>, Option<Node>, Option<Vec<u8>>);
+
+/// All of an archive, but where in the payload contents are.
+pub fn listed(archive: &Split) -> Vec<Listed> {
+    let payload = archive.payload.stream();
+    let inputs = (At::new(&archive.metadata[..]), Some(At::new(&payload[..])));
+    let mut decoder = Decoder::new(inputs.0, inputs.1).unwrap();
+    let mut listed = Vec::new();
+    while let Some(step) = decoder.step().unwrap() {
+        let content = decoder.contents().unwrap().map(|mut reader| {
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content).unwrap();
+            content
+        });
+        let node = match step {
+            Step::Leave => None,
+            Step::Enter(mut node) => {
+                if let Node::Inode(inode) = &mut node
+                    && let Body::File(payload) = &mut inode.body
+                {
+                    payload.place = Place::Inline(0);
+                }
+                Some(node)
+            }
+        };
+        listed.push((decoder.path().to_vec(), node, content));
+    }
+    listed
 }

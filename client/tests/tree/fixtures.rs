@@ -1,17 +1,16 @@
 //! The trees that the real client backed up, and what it made of them.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use client::tree::chunker::ChunkSize;
 use client::tree::create::{CreateOptions, Reuse};
 use datastore::format::{DataBlob, DynamicIndexReader, IndexFile as _};
-use pxar::{Accessor, At, Body, Decoder, Node, Place, Step};
+use pxar::Accessor;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, mknodat, utimensat};
 use tempfile::TempDir;
 
-use crate::common::{Chunks, Notes, Split, assert_same, split, unified};
+use crate::common::{Chunks, Notes, Split, assert_same, listed, split, unified};
 
 /// The inputs and the datastore, unpacked.
 struct Fixtures(TempDir);
@@ -111,34 +110,6 @@ impl Fixtures {
             payload: self.archive(group, nth, "root.ppxar"),
         }
     }
-}
-
-/// All of an archive, but where in the payload contents are.
-fn listed(archive: &Split) -> Vec<(Vec<u8>, Option<Node>, Option<Vec<u8>>)> {
-    let payload = archive.payload.stream();
-    let inputs = (At::new(&archive.metadata[..]), Some(At::new(&payload[..])));
-    let mut decoder = Decoder::new(inputs.0, inputs.1).unwrap();
-    let mut listed = Vec::new();
-    while let Some(step) = decoder.step().unwrap() {
-        let content = decoder.contents().unwrap().map(|mut reader| {
-            let mut content = Vec::new();
-            reader.read_to_end(&mut content).unwrap();
-            content
-        });
-        let node = match step {
-            Step::Leave => None,
-            Step::Enter(mut node) => {
-                if let Node::Inode(inode) = &mut node
-                    && let Body::File(payload) = &mut inode.body
-                {
-                    payload.place = Place::Inline(0);
-                }
-                Some(node)
-            }
-        };
-        listed.push((decoder.path().to_vec(), node, content));
-    }
-    listed
 }
 
 #[test]

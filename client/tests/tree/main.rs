@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod differences;
 mod fixtures;
 mod generated;
 mod hostile;
+mod mounts;
+mod reuse;
 mod round_trip;

@@ -1,8 +1,13 @@
 //! What differs between two archives.
 
-use std::path::{Path, PathBuf};
+mod aspects;
+mod walk;
+
+use std::path::PathBuf;
 
 use pxar::{Accessor, ReadAt};
+
+pub use aspects::Aspects;
 
 use super::Error;
 
@@ -28,31 +33,9 @@ pub enum Change {
     Modified(Aspects),
 }
 
-/// What of a file differs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Aspects {
-    /// Its type.
-    pub file_type: bool,
-    /// What is in it: bytes, target, device.
-    pub content: bool,
-    /// Its size.
-    pub size: bool,
-    /// When it changed.
-    pub mtime: bool,
-    /// Permissions.
-    pub mode: bool,
-    /// Owner or group.
-    pub owner: bool,
-    /// Extended attributes, capabilities included.
-    pub xattrs: bool,
-    /// Access lists.
-    pub acl: bool,
-    /// Flags of `chattr(1)`, quota project.
-    pub flags: bool,
-}
-
-/// Calls `found` for each difference, in order of paths. With `compare_content`, files whose
-/// metadata agree are read too, unless both archives have them at the same chunks.
+/// Calls `found` for each difference, directory by directory; what was removed from one comes last
+/// in it. With `compare_content`, files of the same size and time are read; otherwise they are
+/// taken to be the same.
 ///
 /// # Errors
 /// If an archive is damaged or cannot be read, or from `found`.
@@ -62,6 +45,5 @@ pub fn diff<A: ReadAt, B: ReadAt>(
     compare_content: bool,
     found: &mut dyn FnMut(Difference) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let _ = (older, newer, compare_content, found, Path::new(""));
-    Ok(())
+    walk::Walk::new(older, newer, compare_content, found)?.run()
 }
