@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use openssl::sha::Sha256;
 use s3_client::env::Env;
 use serde::{Deserialize, Serialize};
+use server::config::node::NodeFile;
 use server::daemon::certificate::CertificateFiles;
 use server::daemon::tls::Tls;
 use server::protocol::http;
@@ -42,7 +43,10 @@ pub struct Task {
 pub async fn run(task: &Task) -> Result<()> {
     super::end_with_parent();
     let load = Arc::new(Load::new(task.data, CHUNKS)?);
-    let tls = Arc::new(Tls::open(CertificateFiles::new(&task.dir), &Env::system())?);
+    let env = Env::system();
+    let node = NodeFile::new(&task.dir, env.clone());
+    let tls = Tls::open(CertificateFiles::new(&task.dir), node, &env)?;
+    let tls = Arc::new(tls);
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", socket.local_addr()?.port());
     loop {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 const FILES_IN_DIRECTORY: usize = 100;
-/// One file of so many is changed.
+/// All files of one directory of so many are changed.
 const CHANGED: usize = 100;
 const BLOCK: usize = 1 << 20;
 
@@ -60,9 +60,11 @@ impl Source {
         relative(self.files / 2)
     }
 
-    /// Changes one file in a hundred; each `round` other content.
+    /// Changes one file in a hundred, in whole directories, as work on a machine does; each `round`
+    /// other content.
     pub fn change(&self, round: usize) -> Result<()> {
-        for number in (0..self.files).step_by(CHANGED) {
+        let changed = |number: &usize| (number / FILES_IN_DIRECTORY).is_multiple_of(CHANGED);
+        for number in (0..self.files).filter(changed) {
             let content = small(number + (round + 1) * self.files);
             let path = self.path.join(relative(number));
             fs::write(&path, content)
