@@ -3,6 +3,7 @@
 
 mod changing;
 mod common;
+mod damaged;
 mod differences;
 mod fixtures;
 mod generated;
