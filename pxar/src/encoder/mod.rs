@@ -434,11 +434,13 @@ impl<W: Write> Counted<W> {
 /// Reads some of the `left` bytes of a content; none at its end.
 fn read(content: &mut impl Read, left: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let room = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-    while room > 0 {
+    if room == 0 {
+        return Ok(0);
+    }
+    loop {
         match content.read(&mut buffer[..room]) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             read => return read,
         }
     }
-    Ok(0)
 }
