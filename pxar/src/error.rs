@@ -39,6 +39,14 @@ pub enum Error {
         /// The rule.
         why: String,
     },
+    /// The content of a file that was to be added cannot be read; the archive is as it was, and can
+    /// go on without the file.
+    #[error("cannot read what goes into the archive: {source}")]
+    Content {
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// Contents that are in the other stream, which was not given.
     #[error("the contents of the files are in the payload archive; open it together with this one")]
     NoPayload,
@@ -54,6 +62,10 @@ impl Error {
 
     pub(crate) fn refused(why: impl Into<String>) -> Self {
         Self::Refused { why: why.into() }
+    }
+
+    pub(crate) fn content(source: io::Error) -> Self {
+        Self::Content { source }
     }
 
     pub(crate) fn write(source: io::Error) -> Self {

@@ -10,3 +10,5 @@ pub const PRELUDE: u64 = 16 << 20;
 pub const LISTING: u64 = 8 << 20;
 /// Names with one hash in a directory.
 pub const COLLISIONS: usize = 64;
+/// Bytes of what a symbolic or hard link leads to, when it is written.
+pub const TARGET: usize = 4096;

@@ -283,6 +283,67 @@ fn a_file_that_changed_meanwhile_keeps_its_length() {
     assert_eq!(tree["long"].1.as_deref(), Some(&b"ab"[..]));
 }
 
+/// Gives two pieces, then an error.
+struct Broken(u8);
+
+impl std::io::Read for Broken {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.ok_or_else(|| std::io::Error::other("a bad sector"))?;
+        buffer.fill(1);
+        Ok(buffer.len())
+    }
+}
+
+/// Neither is in the archive: a file that cannot be read, and what cannot be stored.
+#[test]
+fn what_cannot_be_added_leaves_no_trace() {
+    let file = of_type(Metadata::default(), mode::FILE);
+    let link = of_type(Metadata::default(), mode::SYMLINK);
+    let mut bad_time = file.clone();
+    bad_time.stat.mtime.nanos = 1_000_000_000;
+    let mut bad_xattr = file.clone();
+    bad_xattr.xattrs.push(Xattr {
+        name: vec![b'x'; 255],
+        value: vec![0; 65536],
+    });
+    for split in [false, true] {
+        let mut archive = Vec::new();
+        let mut payload = Vec::new();
+        let mut encoder = match split {
+            true => Encoder::split(&mut archive, &mut payload, None, &directory()).unwrap(),
+            false => Encoder::unified(&mut archive, &directory()).unwrap(),
+        };
+        encoder.file(b"a", &file, 1, &b"a"[..]).unwrap();
+        let added = encoder.file(b"b", &file, 1 << 20, Broken(0));
+        assert!(matches!(added, Err(Error::Content { .. })));
+        let added = encoder.file(b"c", &file, 1 << 20, Broken(2));
+        assert_eq!(added.is_err(), split);
+        for bad in [&bad_time, &bad_xattr] {
+            assert!(encoder.file(b"d", bad, 1, &b"d"[..]).is_err());
+            assert!(encoder.reused_file(b"d", bad, 16, 1).is_err());
+        }
+        let empty = Body::Symlink(Vec::new());
+        assert!(encoder.special(b"e", &link, &empty).is_err());
+        encoder.file(b"f", &file, 1, &b"f"[..]).unwrap();
+        encoder.finish().unwrap();
+        let input = At::new(&archive[..]);
+        let contents = split.then(|| At::new(&payload[..]));
+        let tree = decoded(&mut Decoder::new(input, contents).unwrap()).unwrap();
+        assert_eq!(tree["a"].1.as_deref(), Some(&b"a"[..]));
+        assert_eq!(tree["f"].1.as_deref(), Some(&b"f"[..]));
+        let read = 512 << 10;
+        match split {
+            true => assert_eq!(tree.len(), 3),
+            // What follows is there; the file could not be taken back.
+            false => assert_eq!(
+                tree["c"].1.as_deref(),
+                Some(&[vec![1; read], vec![0; read]].concat()[..])
+            ),
+        }
+    }
+}
+
 #[test]
 fn contents_of_the_last_backup_are_referred_to() {
     let file = of_type(Metadata::default(), mode::FILE);

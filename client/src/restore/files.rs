@@ -1,6 +1,6 @@
 //! Archives of files, into a directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -36,15 +36,20 @@ pub(super) fn restore(
 ) -> Result<Summary> {
     let observer = Problems(report);
     let extraction = &options.extract;
-    if options.paths.is_empty() {
-        // What patterns leave out is not fetched.
-        let all = extraction.patterns.is_empty();
-        let decoder = archive.decoder(all)?;
+    if options.paths.is_empty() && extraction.patterns.is_empty() {
+        let decoder = archive.decoder()?;
         return Ok(extract(decoder, target, extraction, &observer)?);
     }
+    // What patterns leave out is not fetched, unless it is the first name of a file that they do
+    // not leave out by another one.
+    let root = [PathBuf::from("/")];
+    let paths = match options.paths.is_empty() {
+        true => &root[..],
+        false => &options.paths,
+    };
     let accessor = archive.accessor()?;
     let mut total = Summary::default();
-    for path in &options.paths {
+    for path in paths {
         let done = extract_path(&accessor, path, target, extraction, &observer);
         let done = done.with_context(|| format!("failed to restore '{}'", path.display()))?;
         total.entries += done.entries;

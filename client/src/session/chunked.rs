@@ -11,39 +11,75 @@ use crate::tree::create::{PayloadSink, ReusedChunk};
 
 /// Where a stream is cut.
 pub trait Cut {
+    /// How long the pieces are that it looks at, if that matters.
+    const PIECE: Option<usize>;
+
     /// How many of these bytes belong to the chunk that ends within them; 0 if none does.
     fn cut(&mut self, bytes: &[u8]) -> usize;
 }
 
 impl Cut for Chunker {
+    const PIECE: Option<usize> = None;
+
     fn cut(&mut self, bytes: &[u8]) -> usize {
         self.scan(bytes)
     }
 }
 
 impl Cut for PayloadChunker {
+    const PIECE: Option<usize> = Some(Self::PIECE);
+
     fn cut(&mut self, bytes: &[u8]) -> usize {
         self.scan(bytes)
     }
 }
 
+/// Takes the chunks of an archive in their order.
+pub trait Chunks {
+    /// Takes the next one.
+    fn store(&mut self, data: Bytes) -> io::Result<()>;
+
+    /// Takes one that is known.
+    fn append(&mut self, chunk: &ReusedChunk) -> io::Result<()>;
+
+    /// That was the last one.
+    fn finish(self) -> io::Result<()>;
+}
+
+impl Chunks for ChunkSink {
+    fn store(&mut self, data: Bytes) -> io::Result<()> {
+        Self::store(self, data)
+    }
+
+    fn append(&mut self, chunk: &ReusedChunk) -> io::Result<()> {
+        Self::append(self, chunk.digest, chunk.size)
+    }
+
+    fn finish(self) -> io::Result<()> {
+        Self::finish(self)
+    }
+}
+
 /// A stream that goes into an archive of chunks. Writing blocks.
 #[derive(Debug)]
-pub struct ChunkedStream<C> {
+pub struct ChunkedStream<C, S = ChunkSink> {
     cut: C,
-    sink: ChunkSink,
+    sink: S,
+    /// What was not looked at yet.
+    piece: Vec<u8>,
     /// The chunk that did not end yet.
     open: Vec<u8>,
     /// What is allocated for a chunk at first.
     usual: usize,
 }
 
-impl<C: Cut> ChunkedStream<C> {
+impl<C: Cut, S: Chunks> ChunkedStream<C, S> {
     /// A stream whose chunks have this size on average.
-    pub fn new(cut: C, size: ChunkSize, sink: ChunkSink) -> Self {
+    pub fn new(cut: C, size: ChunkSize, sink: S) -> Self {
         Self {
             cut,
             sink,
+            piece: Vec::new(),
             open: Vec::new(),
             usual: size.average(),
         }
@@ -56,10 +92,41 @@ impl<C: Cut> ChunkedStream<C> {
     }
 
     fn end_chunk(&mut self) -> io::Result<()> {
+        self.scan_piece()?;
         if self.open.is_empty() {
             return Ok(());
         }
+        self.store()
+    }
+
+    fn store(&mut self) -> io::Result<()> {
         self.sink.store(Bytes::from(mem::take(&mut self.open)))
+    }
+
+    fn scan_piece(&mut self) -> io::Result<()> {
+        let mut piece = mem::take(&mut self.piece);
+        self.scan(&piece)?;
+        piece.clear();
+        self.piece = piece;
+        Ok(())
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.cut.cut(rest) {
+                0 => {
+                    self.keep(rest);
+                    break;
+                }
+                count => {
+                    self.keep(&rest[..count]);
+                    self.store()?;
+                    rest = &rest[count..];
+                }
+            }
+        }
+        Ok(())
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -70,23 +137,19 @@ impl<C: Cut> ChunkedStream<C> {
     }
 }
 
-impl<C: Cut> Write for ChunkedStream<C> {
+impl<C: Cut, S: Chunks> Write for ChunkedStream<C, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match self.cut.cut(rest) {
-                0 => {
-                    self.keep(rest);
-                    break;
-                }
-                count => {
-                    self.keep(&rest[..count]);
-                    self.end_chunk()?;
-                    rest = &rest[count..];
-                }
-            }
+        let Some(len) = C::PIECE else {
+            self.scan(bytes)?;
+            return Ok(bytes.len());
+        };
+        let room = len - self.piece.len();
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.piece.extend_from_slice(taken);
+        if self.piece.len() == len {
+            self.scan_piece()?;
         }
-        Ok(bytes.len())
+        Ok(taken.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -95,7 +158,7 @@ impl<C: Cut> Write for ChunkedStream<C> {
     }
 }
 
-impl PayloadSink for ChunkedStream<PayloadChunker> {
+impl<S: Chunks> PayloadSink for ChunkedStream<PayloadChunker, S> {
     fn suggest_boundary(&mut self, position: u64) {
         self.cut.suggest(position);
     }
@@ -104,7 +167,7 @@ impl PayloadSink for ChunkedStream<PayloadChunker> {
         self.end_chunk()?;
         self.cut.inject(chunks.iter().map(|chunk| chunk.size).sum());
         for chunk in chunks {
-            self.sink.append(chunk.digest, chunk.size)?;
+            self.sink.append(chunk)?;
         }
         Ok(())
     }

@@ -86,6 +86,9 @@ impl Connection {
 /// Reads a whole body.
 async fn read(response: Response<Incoming>, limit: usize) -> Result<Bytes> {
     let body = Limited::new(response.into_body(), limit).collect().await;
-    let body = body.map_err(|error| anyhow!("the server's answer was cut off: {error}"))?;
+    let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+        Ok(lost) => anyhow::Error::new(*lost).context("the server's answer was cut off"),
+        Err(error) => anyhow!("the server's answer was cut off: {error}"),
+    })?;
     Ok(body.to_bytes())
 }

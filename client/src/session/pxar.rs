@@ -55,12 +55,9 @@ impl PxarArchive {
         Accessor::open(Arc::new(self.archive.clone()), payload)
     }
 
-    /// For its entries in its own order; `all` of them will be read, or some. Blocks.
-    pub fn decoder(&self, all: bool) -> Result<Decoder<At<Archive>>, pxar::Error> {
-        let stream = |archive: &Archive| {
-            let archive = archive.clone();
-            At::new(if all { archive.streaming() } else { archive })
-        };
+    /// For its entries in its own order, all of which will be read. Blocks.
+    pub fn decoder(&self) -> Result<Decoder<At<Archive>>, pxar::Error> {
+        let stream = |archive: &Archive| At::new(archive.clone().streaming());
         Decoder::new(stream(&self.archive), self.payload.as_ref().map(stream))
     }
 

@@ -51,6 +51,27 @@ pub enum Problem {
         /// How much of it is stored.
         size: u64,
     },
+    /// It could not be read to its end.
+    #[error("cannot read all of it, its last {missing} bytes are stored as zeros: {source}")]
+    Unread {
+        /// Bytes that were zero-filled.
+        missing: u64,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It was written to while it was read.
+    #[error("it changed while it was read; what is stored may be partly old and partly new")]
+    Changed,
+    /// Something of another type has its name now.
+    #[error("it was replaced while it was backed up, by what is no regular file")]
+    Replaced,
+    /// The format of archives has no place for it.
+    #[error("it cannot be stored: {why}")]
+    Unfit {
+        /// The rule.
+        why: String,
+    },
     /// A line of a file with patterns makes no sense.
     #[error("pattern '{pattern}': {why}")]
     Pattern {

@@ -83,7 +83,7 @@ impl<'a> Reporter<'a> {
 }
 
 /// What the system refused. What is not there any more has vanished since its name was read.
-fn refusal(action: &'static str, error: Errno) -> Problem {
+pub fn refusal(action: &'static str, error: Errno) -> Problem {
     match error {
         Errno::NOENT | Errno::STALE => Problem::Vanished,
         error => Problem::Io {

@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api_types::digest::Digest;
+use client::session::chunked::{self, ChunkedStream};
 use client::tree::chunker::{ChunkSize, Chunker, PayloadChunker};
 use client::tree::create::{
-    CreateOptions, PayloadSink, Previous, PreviousChunk, ReusedChunk, Summary, create_split,
-    create_unified,
+    CreateOptions, Previous, PreviousChunk, ReusedChunk, Summary, create_split, create_unified,
 };
 use client::tree::observer::{Observer, Problem};
 use datastore::format::catalog::CatalogWriter;
@@ -89,66 +89,20 @@ impl Chunks {
     }
 }
 
-/// Cuts a payload, with the chunks of the previous one at hand.
-pub struct Payload {
-    chunker: PayloadChunker,
-    chunk: Vec<u8>,
-    pub chunks: Chunks,
-}
-
-impl Payload {
-    pub fn new(size: ChunkSize, previous: Option<&Chunks>) -> Self {
-        let stored = previous.map(|it| it.stored.clone()).unwrap_or_default();
-        let entries = Vec::new();
-        Self {
-            chunker: PayloadChunker::new(size),
-            chunk: Vec::new(),
-            chunks: Chunks { entries, stored },
-        }
-    }
-
-    fn end(&mut self) {
-        if !self.chunk.is_empty() {
-            self.chunks.push(std::mem::take(&mut self.chunk));
-        }
-    }
-}
-
-impl Write for Payload {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut rest = bytes;
-        loop {
-            match self.chunker.scan(rest) {
-                0 => break,
-                cut => {
-                    self.chunk.extend_from_slice(&rest[..cut]);
-                    self.end();
-                    rest = &rest[cut..];
-                }
-            }
-        }
-        self.chunk.extend_from_slice(rest);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
+impl chunked::Chunks for &mut Chunks {
+    fn store(&mut self, data: bytes::Bytes) -> io::Result<()> {
+        self.push(data.to_vec());
         Ok(())
     }
-}
 
-impl PayloadSink for Payload {
-    fn suggest_boundary(&mut self, position: u64) {
-        self.chunker.suggest(position);
+    fn append(&mut self, chunk: &ReusedChunk) -> io::Result<()> {
+        let known = self.stored.get(&chunk.digest);
+        assert_eq!(known.map(|it| it.len() as u64), Some(chunk.size));
+        self.entries.push((chunk.digest, chunk.size));
+        Ok(())
     }
 
-    fn inject(&mut self, chunks: &[ReusedChunk]) -> io::Result<()> {
-        self.end();
-        self.chunker.inject(chunks.iter().map(|it| it.size).sum());
-        for chunk in chunks {
-            let known = self.chunks.stored.get(&chunk.digest);
-            assert_eq!(known.map(|it| it.len() as u64), Some(chunk.size));
-            self.chunks.entries.push((chunk.digest, chunk.size));
-        }
+    fn finish(self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -199,14 +153,18 @@ pub fn split(
     options: &CreateOptions,
     size: ChunkSize,
     previous: Option<&Split>,
-    notes: &Notes,
+    notes: &dyn Observer,
 ) -> (Split, Summary) {
     let mut metadata = Vec::new();
-    let mut payload = Payload::new(size, previous.map(|it| &it.payload));
+    let stored = previous.map(|it| it.payload.stored.clone());
+    let mut payload = Chunks {
+        entries: Vec::new(),
+        stored: stored.unwrap_or_default(),
+    };
+    let mut stream = ChunkedStream::new(PayloadChunker::new(size), size, &mut payload);
     let known = previous.map(Split::previous);
-    let summary = create_split(root, options, &mut metadata, &mut payload, known, notes).unwrap();
-    payload.end();
-    let payload = payload.chunks;
+    let summary = create_split(root, options, &mut metadata, &mut stream, known, notes).unwrap();
+    stream.finish().unwrap();
     (Split { metadata, payload }, summary)
 }
 

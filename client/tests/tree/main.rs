@@ -1,7 +1,9 @@
 //! Trees of files to archives and back, on the real file system.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod changing;
 mod common;
+mod damaged;
 mod differences;
 mod fixtures;
 mod generated;

@@ -136,6 +136,24 @@ fn changed_trees() {
     run.unwrap();
 }
 
+/// As the stream of a session does it, which is what the tests write to.
+#[test]
+fn chunks_begin_where_files_do() {
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..200 {
+        let path = root.path().join(format!("{number:03}"));
+        fs::write(path, noise(number, 40_000)).unwrap();
+    }
+    let size = ChunkSize::from_kib(64).unwrap();
+    let options = CreateOptions::default();
+    let notes = Notes::default();
+    let (archive, _) = split(root.path(), &options, size, None, &notes);
+    let index = archive.payload.index();
+    let beginning = |end: u64| (end - 16) % 40_016 == 0;
+    let at_files = index.iter().filter(|chunk| beginning(chunk.end)).count();
+    assert!(at_files > 190, "{at_files} of {}", index.len());
+}
+
 #[test]
 fn nothing_changed() {
     let root = tempfile::tempdir().unwrap();

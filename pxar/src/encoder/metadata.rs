@@ -5,6 +5,7 @@ use std::io::Write;
 use super::Counted;
 use crate::error::Error;
 use crate::item::Item;
+use crate::limits;
 use crate::node::{AclEntry, Body, Metadata, mode};
 
 /// Writes all of an entry but its name and, of a regular file, its content.
@@ -101,7 +102,7 @@ fn numbers(numbers: &[u64]) -> Vec<u8> {
 
 /// Whether this can be the target of a link.
 pub fn check_text(text: &[u8]) -> Result<(), Error> {
-    if text.is_empty() || text.len() > 4096 || text.contains(&0) {
+    if text.is_empty() || text.len() > limits::TARGET || text.contains(&0) {
         return Err(Error::refused("the target of a link"));
     }
     Ok(())

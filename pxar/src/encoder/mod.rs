@@ -29,6 +29,8 @@ pub struct Encoder<W, P = W> {
     open: Vec<Directory>,
     /// What contents are copied through.
     buffer: Vec<u8>,
+    /// The entry that is made: it is written once nothing is wrong with it.
+    entry: Vec<u8>,
 }
 
 /// A directory that did not end yet.
@@ -95,6 +97,7 @@ impl<W: Write, P: Write> Encoder<W, P> {
             payload,
             open: Vec::new(),
             buffer: Vec::new(),
+            entry: Vec::new(),
         }
     }
 
@@ -116,11 +119,14 @@ impl<W: Write, P: Write> Encoder<W, P> {
     /// Enters a directory.
     ///
     /// # Errors
-    /// If the archive cannot hold it, or cannot be written.
+    /// If the archive cannot hold it, of which nothing is written then, or cannot be written.
     pub fn enter(&mut self, name: &[u8], metadata: &Metadata) -> Result<(), Error> {
-        let at = self.name(name)?;
-        let start = self.out.position;
-        metadata::write(&mut self.out, metadata, &Body::Directory)?;
+        let at = self.out.position;
+        self.begin_entry(name, |entry| {
+            metadata::write(entry, metadata, &Body::Directory)
+        })?;
+        let start = at + HEADER + name.len() as u64 + 1;
+        self.write_entry()?;
         self.open.push(Directory {
             name: Some((hash_name(name), at)),
             start,
@@ -146,24 +152,49 @@ impl<W: Write, P: Write> Encoder<W, P> {
 
     /// Adds a regular file of `size` bytes. What `content` has beyond is not read.
     ///
+    /// In an archive in one part, a content that cannot be read any more is missing from there on.
+    ///
     /// # Errors
-    /// If the archive cannot hold it, cannot be written, or the content cannot be read.
+    /// If the archive cannot hold it or cannot be written; [`Error::Content`] if the content cannot
+    /// be read, in an archive in one part from its beginning on. The archive has no such file then,
+    /// and can go on.
     pub fn file(
         &mut self,
         name: &[u8],
         metadata: &Metadata,
         size: u64,
-        content: impl Read,
+        mut content: impl Read,
     ) -> Result<Written, Error> {
-        let at = self.name(name)?;
-        let in_payload = if self.payload.is_some() { size } else { 0 };
-        metadata::write_attributes(&mut self.out, metadata, mode::FILE)?;
-        let missing = match &mut self.payload {
-            None => self.out.file(content, size, &mut self.buffer)?,
+        let at = self.out.position;
+        let reference = self
+            .payload
+            .as_ref()
+            .map(|payload| [payload.position.to_le_bytes(), size.to_le_bytes()].concat());
+        self.begin_entry(name, |entry| {
+            metadata::write_attributes(entry, metadata, mode::FILE)?;
+            match &reference {
+                None => Ok(()),
+                Some(reference) => entry.item(Item::PayloadRef, reference),
+            }
+        })?;
+        self.buffer.resize(BUFFER, 0);
+        let first = read(&mut content, size, &mut self.buffer).map_err(Error::content)?;
+        let (in_payload, missing) = match &mut self.payload {
+            None => {
+                self.write_entry()?;
+                let (missing, _) = self.out.file(first, content, size, &mut self.buffer)?;
+                self.out.zeros(missing)?;
+                (0, missing)
+            }
             Some(payload) => {
-                let reference = [payload.position.to_le_bytes(), size.to_le_bytes()];
-                self.out.item(Item::PayloadRef, &reference.concat())?;
-                payload.file(content, size, &mut self.buffer)?
+                let (missing, error) = payload.file(first, content, size, &mut self.buffer)?;
+                if let Some(error) = error {
+                    // What was read is a gap that nothing refers to.
+                    return Err(Error::content(error));
+                }
+                payload.zeros(missing)?;
+                self.write_entry()?;
+                (size, missing)
             }
         };
         self.add(Child {
@@ -193,10 +224,13 @@ impl<W: Write, P: Write> Encoder<W, P> {
         if self.payload.is_none() {
             return Err(Error::refused("the archive has no payload to refer to"));
         }
-        let at = self.name(name)?;
-        metadata::write_attributes(&mut self.out, metadata, mode::FILE)?;
-        let reference = [offset.to_le_bytes(), size.to_le_bytes()];
-        self.out.item(Item::PayloadRef, &reference.concat())?;
+        let at = self.out.position;
+        let reference = [offset.to_le_bytes(), size.to_le_bytes()].concat();
+        self.begin_entry(name, |entry| {
+            metadata::write_attributes(entry, metadata, mode::FILE)?;
+            entry.item(Item::PayloadRef, &reference)
+        })?;
+        self.write_entry()?;
         self.end_entry(name, at);
         Ok(Written {
             name_at: at,
@@ -214,9 +248,10 @@ impl<W: Write, P: Write> Encoder<W, P> {
         let Some(distance) = distance.filter(|distance| *distance > 0) else {
             return Err(Error::refused("a hard link leads to what came before"));
         };
-        let at = self.name(name)?;
+        let at = self.out.position;
         let content = [&distance.to_le_bytes()[..], path, b"\0"].concat();
-        self.out.item(Item::Hardlink, &content)?;
+        self.begin_entry(name, |entry| entry.item(Item::Hardlink, &content))?;
+        self.write_entry()?;
         self.end_entry(name, at);
         Ok(())
     }
@@ -232,8 +267,9 @@ impl<W: Write, P: Write> Encoder<W, P> {
                 "directories and files have ways of their own",
             ));
         }
-        let at = self.name(name)?;
-        metadata::write(&mut self.out, metadata, body)?;
+        let at = self.out.position;
+        self.begin_entry(name, |entry| metadata::write(entry, metadata, body))?;
+        self.write_entry()?;
         self.end_entry(name, at);
         Ok(())
     }
@@ -272,15 +308,26 @@ impl<W: Write, P: Write> Encoder<W, P> {
         Ok((self.out.out, self.payload.map(|payload| payload.out)))
     }
 
-    /// Writes a name; where it is.
-    fn name(&mut self, name: &[u8]) -> Result<u64, Error> {
+    /// Makes an entry with this name and what `rest` writes. If it cannot be, the archive is as it
+    /// was.
+    fn begin_entry(
+        &mut self,
+        name: &[u8],
+        rest: impl FnOnce(&mut Counted<&mut Vec<u8>>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if let Some(why) = name_error(name) {
             let name = name.escape_ascii();
             return Err(Error::refused(format!("'{name}': {why}")));
         }
-        let at = self.out.position;
-        self.out.item(Item::Filename, &[name, b"\0"].concat())?;
-        Ok(at)
+        self.entry.clear();
+        let mut entry = Counted::new(&mut self.entry);
+        entry.item(Item::Filename, &[name, b"\0"].concat())?;
+        rest(&mut entry)
+    }
+
+    /// Writes the entry that was made.
+    fn write_entry(&mut self) -> Result<(), Error> {
+        self.out.bytes(&self.entry)
     }
 
     fn end_entry(&mut self, name: &[u8], at: u64) {
@@ -354,34 +401,46 @@ impl<W: Write> Counted<W> {
         self.bytes(content)
     }
 
-    /// Writes a header and `size` bytes of `content`, then zeros; how many of those.
+    /// Writes a header and `size` bytes of `content`, of which the first are in the buffer; how
+    /// many are missing, and the error because of which they are, if one is.
     fn file(
         &mut self,
+        first: usize,
         mut content: impl Read,
         size: u64,
-        buffer: &mut Vec<u8>,
-    ) -> Result<u64, Error> {
+        buffer: &mut [u8],
+    ) -> Result<(u64, Option<io::Error>), Error> {
         self.header(Item::Payload.code(), size)?;
-        buffer.resize(BUFFER, 0);
-        let mut left = size;
-        while left > 0 {
-            let room = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
-            match content.read(&mut buffer[..room]) {
-                Ok(0) => break,
-                Ok(count) => {
-                    self.bytes(&buffer[..count])?;
-                    left -= count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    let action = "read what goes into";
-                    return Err(Error::Io { action, source });
-                }
-            }
+        let (mut count, mut left) = (first, size);
+        while count > 0 {
+            self.bytes(&buffer[..count])?;
+            left -= count as u64;
+            count = match read(&mut content, left, buffer) {
+                Ok(count) => count,
+                Err(error) => return Ok((left, Some(error))),
+            };
         }
-        let zeros = &mut io::repeat(0).take(left);
+        Ok((left, None))
+    }
+
+    fn zeros(&mut self, count: u64) -> Result<(), Error> {
+        let zeros = &mut io::repeat(0).take(count);
         io::copy(zeros, &mut self.out).map_err(Error::write)?;
-        self.position += left;
-        Ok(left)
+        self.position += count;
+        Ok(())
+    }
+}
+
+/// Reads some of the `left` bytes of a content; none at its end.
+fn read(content: &mut impl Read, left: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let room = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+    if room == 0 {
+        return Ok(0);
+    }
+    loop {
+        match content.read(&mut buffer[..room]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }

@@ -101,7 +101,7 @@ fn dump_catalog(catalog: Archive) -> Result<()> {
 
 fn dump_archive(archive: &PxarArchive) -> Result<()> {
     let name = archive.archive.name().to_string();
-    let mut decoder = archive.decoder(true)?;
+    let mut decoder = archive.decoder()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     while let Some(step) = decoder.step()? {
         let Step::Enter(node) = step else { continue };

@@ -1,24 +1,26 @@
 //! What was found into the archive, and into the catalog.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use datastore::format::catalog::{CatalogKind, CatalogWriter};
-use pxar::{Body, Encoder, Metadata, Stat, mode};
+use pxar::{Body, Encoder, Metadata, Stat, limits, mode};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
+use super::content::Content;
 use super::found::{Found, FoundFile};
-use super::metadata::convert;
+use super::metadata::MetadataReader;
 use super::sink::PayloadSink;
 use super::walk::EXCLUDE_CLI;
 use super::{CreateOptions, Summary};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
-use crate::tree::report::Reporter;
+use crate::tree::report::{Reporter, refusal};
 use crate::tree::sys::open::{open_for_reading, open_parent};
+use crate::tree::sys::xattr::Handle;
 
 /// Writes what a walk finds.
 pub struct Archiver<'a, W, P, C> {
@@ -29,6 +31,12 @@ pub struct Archiver<'a, W, P, C> {
     root: OwnedFd,
     /// Files of several names, by device and inode.
     links: HashMap<(u64, u64), Linked>,
+    /// For files that were closed after they were found.
+    reader: MetadataReader,
+    /// The directories around what comes next, from one on that cannot be stored.
+    lost: usize,
+    /// Where that is.
+    path: Vec<u8>,
     summary: Summary,
 }
 
@@ -38,6 +46,13 @@ struct Linked {
     path: Vec<u8>,
     /// Where that is in the archive, once it is.
     name_at: Option<u64>,
+}
+
+impl Linked {
+    /// Whether links can lead there.
+    fn is_target(&self) -> bool {
+        self.path.len() <= limits::TARGET
+    }
 }
 
 impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
@@ -63,6 +78,9 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
             reporter,
             root,
             links: HashMap::new(),
+            reader: MetadataReader::new(),
+            lost: 0,
+            path: Vec::new(),
             summary,
         })
     }
@@ -91,21 +109,38 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
             path: file.path.clone(),
             name_at: None,
         });
-        first.path != file.path
+        first.path != file.path && first.is_target()
     }
 
     /// Stores what was found. `reused` says where in the payload the content of a file is already.
     pub fn store(&mut self, found: Found, reused: Option<u64>) -> Result<(), Error> {
+        if self.lost > 0 {
+            match found {
+                Found::Enter { .. } => self.lost += 1,
+                Found::Leave => self.lost -= 1,
+                Found::Other { .. } | Found::File(_) => {}
+            }
+            if self.lost == 0 {
+                self.pop();
+            }
+            return Ok(());
+        }
         match found {
             Found::Enter { name, metadata } => {
+                self.push(&name);
+                let entered = self.encoder.enter(&name, &metadata);
+                if !self.is_stored(&self.path, entered)? {
+                    self.lost = 1;
+                    return Ok(());
+                }
                 self.summary.directories += 1;
-                self.encoder.enter(&name, &metadata)?;
                 if let Some(catalog) = &mut self.catalog {
                     catalog.start_directory(&name)?;
                 }
                 Ok(())
             }
             Found::Leave => {
+                self.pop();
                 self.encoder.leave()?;
                 if let Some(catalog) = &mut self.catalog {
                     catalog.end_directory()?;
@@ -117,40 +152,69 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
                 metadata,
                 body,
             } => {
+                let added = self.encoder.special(&name, &metadata, &body);
+                self.push(&name);
+                let stored = self.is_stored(&self.path, added)?;
+                self.pop();
+                if !stored {
+                    return Ok(());
+                }
                 self.summary.others += 1;
-                self.encoder.special(&name, &metadata, &body)?;
                 self.list(&name, kind(&body))
             }
             Found::File(file) => self.file(file, reused),
         }
     }
 
+    fn push(&mut self, name: &[u8]) {
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name);
+    }
+
+    fn pop(&mut self) {
+        let end = self.path.iter().rposition(|byte| *byte == b'/');
+        self.path.truncate(end.unwrap_or_default());
+    }
+
+    /// Whether something was stored; what the archive cannot hold is reported, and left out.
+    fn is_stored(&self, path: &[u8], added: Result<(), pxar::Error>) -> Result<bool, Error> {
+        match added {
+            Ok(()) => Ok(true),
+            Err(pxar::Error::Refused { why }) => {
+                self.reporter.problem(path, Problem::Unfit { why });
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn file(&mut self, mut file: FoundFile, reused: Option<u64>) -> Result<(), Error> {
         if file.linked
-            && let Some(first) = self.links.get(&file.identity)
+            && let Some(first) = self.links.get(&file.identity).filter(|it| it.is_target())
             && let Some(target) = first.name_at
         {
-            self.summary.hard_links += 1;
             let name = file.name();
-            self.encoder.hard_link(name, &first.path, target)?;
+            let added = self.encoder.hard_link(name, &first.path, target);
+            if !self.is_stored(&file.path, added)? {
+                return Ok(());
+            }
+            self.summary.hard_links += 1;
             return self.list(name, CatalogKind::Hardlink);
         }
         let name_at = match reused {
-            Some(offset) => {
-                let reuse = &mut self.summary.reuse;
-                (reuse.files, reuse.bytes) = (reuse.files + 1, reuse.bytes + file.size);
-                let written =
-                    self.encoder
-                        .reused_file(file.name(), &file.metadata, offset, file.size)?;
-                written.name_at
-            }
+            Some(offset) => self.reused_file(&file, offset)?,
             None => match self.content(&mut file) {
-                Err(error) => {
-                    self.reporter.refused(&file.path, "open", error);
-                    return Ok(());
-                }
                 Ok(content) => self.read_file(&file, content)?,
+                Err(problem) => {
+                    self.reporter.problem(&file.path, problem);
+                    None
+                }
             },
+        };
+        let Some(name_at) = name_at else {
+            return Ok(());
         };
         self.summary.files += 1;
         self.summary.bytes += file.size;
@@ -164,54 +228,77 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
         self.list(file.name(), CatalogKind::File { size, mtime })
     }
 
-    /// What is in a file, which is opened again if it is not open any more.
-    fn content(&self, file: &mut FoundFile) -> rustix::io::Result<OwnedFd> {
+    /// Stores a file whose content is in the payload; where its name is, if it was stored.
+    fn reused_file(&mut self, file: &FoundFile, offset: u64) -> Result<Option<u64>, Error> {
+        let added = self
+            .encoder
+            .reused_file(file.name(), &file.metadata, offset, file.size);
+        let name_at = added.as_ref().ok().map(|written| written.name_at);
+        if self.is_stored(&file.path, added.map(drop))? {
+            let reuse = &mut self.summary.reuse;
+            (reuse.files, reuse.bytes) = (reuse.files + 1, reuse.bytes + file.size);
+        }
+        Ok(name_at)
+    }
+
+    /// What is in a file. If it is not open any more, that is the file which has its path now.
+    fn content(&mut self, file: &mut FoundFile) -> Result<OwnedFd, Problem> {
         if let Some(content) = file.content.take() {
             return Ok(content);
         }
-        let (directory, name) = open_parent(&self.root, &file.path)?;
-        let content = open_for_reading(directory, name, OFlags::empty())?;
-        let stat = fstat(&content)?;
-        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !regular || (stat.st_dev, stat.st_ino) != file.identity {
-            return Err(Errno::NOENT);
+        let open = || {
+            let (directory, name) = open_parent(&self.root, &file.path)?;
+            let content = open_for_reading(directory, name, OFlags::empty())?;
+            let stat = fstat(&content)?;
+            Ok((content, stat))
+        };
+        let (content, stat) = open().map_err(|error| match error {
+            Errno::LOOP | Errno::NXIO => Problem::Replaced,
+            error => refusal("open", error),
+        })?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Problem::Replaced);
         }
+        let (path, reporter) = (&file.path, self.reporter);
+        let mut problem = |problem: Problem| reporter.problem(path, problem);
+        let metadata = self.reader.read(Handle::new(&content), &stat, &mut problem);
+        *file.metadata = metadata;
         file.size = u64::try_from(stat.st_size).unwrap_or_default();
-        let flags = file.metadata.stat.flags;
-        file.metadata.stat = convert(&stat);
-        file.metadata.stat.flags = flags;
+        file.identity = (stat.st_dev, stat.st_ino);
+        file.linked = stat.st_nlink > 1;
         Ok(content)
     }
 
-    /// Stores a file with its content; where its name is.
-    fn read_file(&mut self, file: &FoundFile, content: OwnedFd) -> Result<u64, Error> {
+    /// Stores a file with its content; where its name is, if it was stored.
+    fn read_file(&mut self, file: &FoundFile, content: OwnedFd) -> Result<Option<u64>, Error> {
         if let Some(position) = self.encoder.payload_position()
             && let Some(payload) = self.encoder.payload_mut()
         {
             payload.suggest_boundary(position);
         }
-        let reuse = &mut self.summary.reuse;
-        (reuse.read_files, reuse.read_bytes) = (reuse.read_files + 1, reuse.read_bytes + file.size);
-        let mut content = Content {
-            file: content,
-            error: None,
-        };
+        let mut content = Content::new(content, file);
         let written = self
             .encoder
-            .file(file.name(), &file.metadata, file.size, &mut content)?;
-        let missing = written.missing;
-        if let Some(error) = content.error {
-            self.reporter.refused(&file.path, "read all of", error);
-        } else if missing > 0 {
-            let problem = Problem::Shrank { missing };
-            self.reporter.problem(&file.path, problem);
-        } else if fstat(content.file.as_fd())
-            .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size > file.size))
-        {
-            let problem = Problem::Grew { size: file.size };
+            .file(file.name(), &file.metadata, file.size, &mut content);
+        let (missing, name_at) = match written {
+            Ok(written) => (written.missing, written.name_at),
+            Err(pxar::Error::Content { source }) => {
+                let action = "read all of it, so it is not in the backup";
+                self.reporter
+                    .problem(&file.path, Problem::Io { action, source });
+                return Ok(None);
+            }
+            Err(error) => {
+                self.is_stored(&file.path, Err(error))?;
+                return Ok(None);
+            }
+        };
+        let reuse = &mut self.summary.reuse;
+        (reuse.read_files, reuse.read_bytes) = (reuse.read_files + 1, reuse.read_bytes + file.size);
+        if let Some(problem) = content.problem(missing) {
             self.reporter.problem(&file.path, problem);
         }
-        Ok(written.name_at)
+        Ok(Some(name_at))
     }
 
     fn list(&mut self, name: &[u8], kind: CatalogKind) -> Result<(), Error> {
@@ -269,21 +356,110 @@ fn kind(body: &Body) -> CatalogKind {
     }
 }
 
-/// Reads what is in a file. After an error it ends: the rest becomes zeros.
-struct Content {
-    file: OwnedFd,
-    error: Option<Errno>,
-}
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
 
-impl Read for Content {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match rustix::io::read(&self.file, buffer) {
-            Err(Errno::INTR) => Err(Errno::INTR.into()),
-            Err(error) => {
-                self.error = Some(error);
-                Ok(0)
-            }
-            Ok(count) => Ok(count),
+    use datastore::format::catalog::CatalogWriter;
+    use pxar::Accessor;
+
+    use super::*;
+    use crate::tree::create::sink::{ReusedChunk, Unified};
+    use crate::tree::observer::Observer;
+
+    #[derive(Default)]
+    struct Notes(std::cell::RefCell<Vec<(PathBuf, String)>>);
+
+    impl Observer for Notes {
+        fn problem(&self, path: &Path, problem: &Problem) {
+            let note = (path.to_path_buf(), problem.to_string());
+            self.0.borrow_mut().push(note);
         }
+    }
+
+    struct Payload(Vec<u8>);
+
+    impl Write for Payload {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl PayloadSink for Payload {
+        fn suggest_boundary(&mut self, _position: u64) {}
+
+        fn inject(&mut self, _chunks: &[ReusedChunk]) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn metadata(mode: u64) -> Metadata {
+        let stat = Stat {
+            mode,
+            ..Stat::default()
+        };
+        Metadata {
+            stat,
+            ..Metadata::default()
+        }
+    }
+
+    fn found(name: &str, content: &Path) -> Found {
+        Found::File(FoundFile {
+            path: name.into(),
+            metadata: Box::new(metadata(mode::FILE)),
+            size: 100,
+            identity: (0, 0),
+            linked: false,
+            content: Some(open(content, OFlags::RDONLY, Mode::empty()).unwrap()),
+            previous: None,
+        })
+    }
+
+    /// A directory instead of a file refuses to be read, as a bad disk does.
+    #[test]
+    fn what_cannot_be_read_is_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        let good = root.path().join("good");
+        std::fs::write(&good, [1; 100]).unwrap();
+        let short = root.path().join("short");
+        std::fs::write(&short, [1; 50]).unwrap();
+        let directory = metadata(mode::DIRECTORY);
+        let all = [("a", &*root.path()), ("b", &good), ("c", &short)];
+        let none = None::<&mut CatalogWriter<Vec<u8>>>;
+
+        let (notes, mut archive, mut payload) = (Notes::default(), Vec::new(), Payload(Vec::new()));
+        let reporter = Reporter::new(&notes);
+        let encoder = Encoder::split(&mut archive, &mut payload, None, &directory).unwrap();
+        let mut archiver = Archiver::new(encoder, none, root.path(), &reporter).unwrap();
+        for (name, content) in all {
+            archiver.store(found(name, content), None).unwrap();
+        }
+        assert_eq!(archiver.finish().unwrap().files, 2);
+        let accessor = Accessor::open(&archive[..], Some(&payload.0[..])).unwrap();
+        let names = |accessor: &Accessor<&[u8]>| -> Vec<Vec<u8>> {
+            let root = accessor.root().unwrap();
+            let entries = accessor.list(&root).unwrap();
+            entries.map(|it| it.unwrap().name).collect()
+        };
+        assert_eq!(names(&accessor), [b"b", b"c"]);
+        let told = notes.0.take();
+        assert!(told[0].1.contains("not in the backup"), "{told:?}");
+
+        let (notes, mut archive) = (Notes::default(), Vec::new());
+        let reporter = Reporter::new(&notes);
+        let none = None::<&mut CatalogWriter<Vec<u8>>>;
+        let encoder = Encoder::unified(Unified(&mut archive), &directory).unwrap();
+        let mut archiver = Archiver::new(encoder, none, root.path(), &reporter).unwrap();
+        for (name, content) in all {
+            archiver.store(found(name, content), None).unwrap();
+        }
+        archiver.finish().unwrap();
+        let accessor = Accessor::open(&archive[..], None).unwrap();
+        assert_eq!(names(&accessor), [b"b", b"c"]);
     }
 }

@@ -137,7 +137,8 @@ pub fn convert(stat: &rustix::fs::Stat) -> Stat {
         gid: stat.st_gid,
         mtime: Mtime {
             secs: stat.st_mtime,
-            nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+            // Some file systems in user space say what cannot be.
+            nanos: u32::try_from(stat.st_mtime_nsec).map_or(0, |nanos| nanos.min(999_999_999)),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! A directory to an archive (`pxar.md` §9).
 
 mod archive;
+mod content;
 mod file_system;
 mod found;
 mod metadata;

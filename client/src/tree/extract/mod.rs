@@ -5,6 +5,7 @@ mod content;
 mod directories;
 mod links;
 mod options;
+mod place;
 mod run;
 
 use std::io::{self, Read, Write};

@@ -1,13 +1,11 @@
 //! Restoring one file after the other.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use pxar::{Body, Decoder, Device, Hardlink, Inode, Input, Metadata, Node, Step};
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, linkat, makedev, mknodat, openat, symlinkat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
 use super::Summary;
@@ -16,6 +14,7 @@ use super::content::{Failure, Filler};
 use super::directories::Directories;
 use super::links::{Follow, Restored};
 use super::options::ExtractOptions;
+use super::place::{Place, place, refused};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::Rules;
@@ -157,14 +156,17 @@ impl<'a> Extractor<'a> {
 
     /// A content that cannot be had. What is damaged in one place may be good elsewhere.
     fn unreadable(&self, path: &[u8], error: pxar::Error) -> Result<(), Error> {
-        match error {
-            pxar::Error::Corrupt { .. } => {
-                let why = error.to_string();
-                self.reporter.problem(path, Problem::Refused { why });
-                Ok(())
-            }
-            error => Err(error.into()),
+        let damaged = match &error {
+            pxar::Error::Corrupt { .. } => true,
+            pxar::Error::Io { source, .. } => source.kind() == ErrorKind::InvalidData,
+            _ => false,
+        };
+        if !damaged {
+            return Err(error.into());
         }
+        let why = error.to_string();
+        self.reporter.problem(path, Problem::Refused { why });
+        Ok(())
     }
 
     /// Restores anything but directories and hard links; whether that worked.
@@ -233,15 +235,9 @@ impl<'a> Extractor<'a> {
                 return Ok(());
             };
             let name = last_name(path);
-            let make = || linkat(&parent, first_name, directory, name, AtFlags::empty());
-            let option = "--overwrite-hardlinks";
-            match replacing(
-                directory,
-                name,
-                self.options.overwrite.hardlinks,
-                option,
-                make,
-            ) {
+            let make = |name: &[u8]| linkat(&parent, first_name, directory, name, AtFlags::empty());
+            let overwrite = self.options.overwrite.hardlinks;
+            match place(directory, name, overwrite, "--overwrite-hardlinks", make) {
                 Ok(()) => self.summary.entries += 1,
                 Err(problem) => self.reporter.problem(path, problem),
             }
@@ -289,11 +285,11 @@ impl Placer<'_> {
         };
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let make = || openat(self.directory, item.name, flags, Mode::from_raw_mode(mode));
+        let make = |name: &[u8]| openat(self.directory, name, flags, Mode::from_raw_mode(mode));
         let overwrite = self.options.overwrite.files;
         let option = "--overwrite-files";
-        let file = match replacing(self.directory, item.name, overwrite, option, make) {
-            Ok(file) => file,
+        let (file, place) = match Place::take(self.directory, item.name, overwrite, option, make) {
+            Ok(taken) => taken,
             Err(problem) => return Ok(Err(problem)),
         };
         let made = self.made(item, &file, true);
@@ -303,20 +299,23 @@ impl Placer<'_> {
             Ok(written) => written,
             Err(failure) => {
                 // Half a file looks like a whole one.
-                let _ = unlinkat(self.directory, item.name, AtFlags::empty());
+                place.clear();
                 return failed(item.path, failure).map(Err);
             }
         };
+        if let Err(problem) = place.settle() {
+            return Ok(Err(problem));
+        }
         self.attributes
             .after_content(item.path, &made, item.metadata);
         Ok(Ok(written))
     }
 
     fn symlink(&self, item: &Item<'_>, target: &[u8]) -> Result<bool, Problem> {
-        let make = || symlinkat(target, self.directory, item.name);
+        let make = |name: &[u8]| symlinkat(target, self.directory, name);
         let overwrite = self.options.overwrite.symlinks;
         let option = "--overwrite-symlinks";
-        replacing(self.directory, item.name, overwrite, option, make)?;
+        place(self.directory, item.name, overwrite, option, make)?;
         self.finish_by_path(item)
     }
 
@@ -336,11 +335,13 @@ impl Placer<'_> {
             Some(device) => makedev(number(device.major)?, number(device.minor)?),
         };
         let mode = Mode::from_raw_mode(0o600);
-        let make = || mknodat(self.directory, item.name, kind, mode, device);
+        let make = |name: &[u8]| mknodat(self.directory, name, kind, mode, device);
         let overwrite = self.options.overwrite.files;
         let option = "--overwrite-files";
-        match replacing(self.directory, item.name, overwrite, option, make) {
-            Err(Problem::Io { .. }) if self.options.ignore.device_errors => Ok(false),
+        let ignored = self.options.ignore.device_errors
+            && matches!(kind, FileType::BlockDevice | FileType::CharacterDevice);
+        match place(self.directory, item.name, overwrite, option, make) {
+            Err(Problem::Io { source, .. }) if ignored && is_no_right(&source) => Ok(false),
             Err(problem) => Err(problem),
             Ok(()) => self.finish_by_path(item),
         }
@@ -365,35 +366,14 @@ impl Placer<'_> {
     }
 }
 
-/// Makes something; if another thing that is no directory is in its place, and may be replaced,
-/// that is removed before.
-fn replacing<T>(
-    directory: &OwnedFd,
-    name: &[u8],
-    overwrite: bool,
-    option: &'static str,
-    make: impl Fn() -> rustix::io::Result<T>,
-) -> Result<T, Problem> {
-    let made = match make() {
-        Err(Errno::EXIST) if overwrite => {
-            unlinkat(directory, name, AtFlags::empty())
-                .map_err(|error| refused("replace what is there", error))?;
-            make()
-        }
-        made => made,
-    };
-    made.map_err(|error| match error {
-        Errno::EXIST => Problem::Exists {
-            what: "something of this name",
-            option,
-        },
-        error => refused("make it", error),
-    })
+/// Whether devices can be made by others only, or elsewhere.
+fn is_no_right(error: &std::io::Error) -> bool {
+    let error = Errno::from_io_error(error);
+    error.is_some_and(|it| matches!(it, Errno::PERM | Errno::ACCESS | Errno::NOTSUP))
 }
 
 /// What it means if a file cannot be filled.
 fn failed(path: &[u8], failure: Failure) -> Result<Problem, Error> {
-    use std::io::ErrorKind;
     match failure {
         Failure::Read(source) => match source.kind() {
             // The archive itself is out of reach.
@@ -401,6 +381,7 @@ fn failed(path: &[u8], failure: Failure) -> Result<Problem, Error> {
             | ErrorKind::ConnectionReset
             | ErrorKind::BrokenPipe
             | ErrorKind::NotConnected
+            | ErrorKind::PermissionDenied
             | ErrorKind::TimedOut => Err(pxar::Error::Io {
                 action: "read",
                 source,
@@ -419,13 +400,6 @@ fn failed(path: &[u8], failure: Failure) -> Result<Problem, Error> {
             })
         }
         Failure::Write(error) => Ok(refused("write it", error)),
-    }
-}
-
-fn refused(action: &'static str, error: Errno) -> Problem {
-    Problem::Io {
-        action,
-        source: error.into(),
     }
 }
 

@@ -1,0 +1,138 @@
+//! What is in a file, while others may be at it.
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Stat, fstat};
+use rustix::io::Errno;
+
+use super::found::FoundFile;
+use crate::tree::observer::Problem;
+
+/// Reads a file, and knows afterwards whether that went well.
+pub struct Content {
+    file: OwnedFd,
+    /// How long it is said to be, and when it was changed last.
+    size: u64,
+    mtime: (i64, u32),
+    /// When anything of it was changed last before it was read.
+    ctime: Option<(i64, u64)>,
+    position: u64,
+    error: Option<Errno>,
+}
+
+impl Content {
+    pub fn new(content: OwnedFd, found: &FoundFile) -> Self {
+        let mtime = found.metadata.stat.mtime;
+        Self {
+            size: found.size,
+            mtime: (mtime.secs, mtime.nanos),
+            ctime: fstat(&content).ok().map(|stat| ctime(&stat)),
+            file: content,
+            position: 0,
+            error: None,
+        }
+    }
+
+    /// What was wrong, when this many bytes were missing in the end.
+    pub fn problem(&self, missing: u64) -> Option<Problem> {
+        if let Some(error) = self.error {
+            let source = io::Error::from(error);
+            return Some(Problem::Unread { missing, source });
+        }
+        if missing > 0 {
+            return Some(Problem::Shrank { missing });
+        }
+        let stat = fstat(&self.file).ok()?;
+        if length(&stat) > self.size {
+            return Some(Problem::Grew { size: self.size });
+        }
+        let mtime = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).ok()?);
+        let changed = mtime != self.mtime || Some(ctime(&stat)) != self.ctime;
+        changed.then_some(Problem::Changed)
+    }
+
+    /// The end was met. If the file is not shorter than it was, that is not for real: it would never
+    /// be seen to have changed, and what is missing would stay so in all later backups.
+    fn end(&self) -> Result<(), Errno> {
+        let ended_early = self.position < self.size && length(&fstat(&self.file)?) >= self.size;
+        match ended_early {
+            true => Err(Errno::IO),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = !buffer.is_empty();
+        let read = match rustix::io::read(&self.file, buffer) {
+            Ok(0) if wanted => self.end().map(|()| 0),
+            read => read,
+        };
+        match read {
+            Err(Errno::INTR) => {}
+            Err(error) => self.error = Some(error),
+            Ok(count) => self.position += count as u64,
+        }
+        Ok(read?)
+    }
+}
+
+fn length(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or_default()
+}
+
+fn ctime(stat: &Stat) -> (i64, u64) {
+    (stat.st_ctime, stat.st_ctime_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use pxar::Metadata;
+
+    use super::*;
+
+    fn content(size: u64, file: OwnedFd) -> Content {
+        let found = FoundFile {
+            path: b"f".to_vec(),
+            metadata: Box::new(Metadata::default()),
+            size,
+            identity: (0, 0),
+            linked: false,
+            content: None,
+            previous: None,
+        };
+        Content::new(file, &found)
+    }
+
+    #[test]
+    fn an_end_is_believed_only_of_a_file_that_shrank() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10).unwrap();
+        let mut shrunken = content(20, file.try_clone().unwrap().into());
+        let mut all = Vec::new();
+        shrunken.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), 10);
+        assert!(matches!(
+            shrunken.problem(10),
+            Some(Problem::Shrank { missing: 10 })
+        ));
+        // At the end of the file, though it is as long as it was.
+        let mut early = content(10, file.into());
+        assert!(early.read_to_end(&mut all).is_err());
+        assert!(matches!(early.problem(10), Some(Problem::Unread { .. })));
+    }
+
+    #[test]
+    fn a_change_is_noticed() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1).unwrap();
+        let stat = fstat(&file).unwrap();
+        let mut read = content(1, file.try_clone().unwrap().into());
+        read.mtime = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap());
+        assert!(read.problem(0).is_none());
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert!(matches!(read.problem(0), Some(Problem::Changed)));
+    }
+}
