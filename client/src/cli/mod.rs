@@ -198,17 +198,9 @@ fn interrupted(kind: SignalKind) -> Outcome {
 }
 
 fn report(error: &anyhow::Error) {
-    if !is_broken_pipe(error) {
+    if !error.is::<output::ReaderGone>() {
         eprintln!("Error: {error:#}");
     }
-}
-
-/// Whether whoever reads the result has seen enough.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let io = cause.downcast_ref::<std::io::Error>();
-        io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    })
 }
 
 #[cfg(test)]

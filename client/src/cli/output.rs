@@ -56,7 +56,20 @@ pub fn print(text: &str) -> Result<()> {
             false => out.write_all(b"\n"),
         })
         .and_then(|()| out.flush());
-    written.context("failed to write the result")
+    to_reader(written)
+}
+
+/// Whoever reads the result has seen enough of it: no error to speak of.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("nobody reads the result")]
+pub struct ReaderGone;
+
+/// What writing to standard output has come to.
+pub fn to_reader<T>(written: std::io::Result<T>) -> Result<T> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        written => written.context("failed to write the result"),
+    }
 }
 
 /// Reads what the server gave as what it should be.

@@ -23,7 +23,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
@@ -42,6 +42,10 @@ const MAX_ANSWER: usize = 1 << 30;
 /// Windows and frames of a session, as upstream's client has them.
 const WINDOW: u32 = (1 << 31) - 2;
 const MAX_FRAME: u32 = 4 << 20;
+/// How long a session may be silent before the server is asked whether it is there, and how long
+/// that may take: the question waits behind what is being sent.
+const SILENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const AGENT: &str = concat!("coffer-client/", env!("CARGO_PKG_VERSION"));
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -182,6 +186,9 @@ impl Remote {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_frame_size(MAX_FRAME)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(SILENCE)
+            .keep_alive_timeout(PATIENCE)
             .handshake(upgraded)
             .await
             .context("failed to begin HTTP/2 on the connection")?;

@@ -34,7 +34,10 @@ impl Client {
         let daemon = &world.daemon;
         Self {
             environment: vec![
-                ("PBS_REPOSITORY", format!("admin@pbs@127.0.0.1:{}:{store}", daemon.port)),
+                (
+                    "PBS_REPOSITORY",
+                    format!("admin@pbs@127.0.0.1:{}:{store}", daemon.port),
+                ),
                 ("PBS_PASSWORD", daemon.password.clone()),
                 ("PBS_FINGERPRINT", daemon.fingerprint.clone()),
             ],

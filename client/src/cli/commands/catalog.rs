@@ -11,6 +11,7 @@ use pxar::{Body, Node, ReadAt, Step};
 
 use super::shell::Shell;
 use crate::cli::options::{ReadArguments, archive_name};
+use crate::cli::output::to_reader;
 use crate::session::{Archive, PxarArchive, ReaderSession};
 
 /// What to do with the files.
@@ -93,9 +94,9 @@ fn dump_catalog(catalog: Archive) -> Result<()> {
             CatalogKind::Fifo => ('p', None),
             CatalogKind::Socket => ('s', None),
         };
-        writeln!(out, "{}", line(kind, &path, times))?;
+        to_reader(writeln!(out, "{}", line(kind, &path, times)))?;
     }
-    Ok(out.flush()?)
+    to_reader(out.flush())
 }
 
 fn dump_archive(archive: &PxarArchive) -> Result<()> {
@@ -109,9 +110,9 @@ fn dump_archive(archive: &PxarArchive) -> Result<()> {
         }
         let (kind, times) = kind_of(&node);
         let path = [name.as_bytes(), b"/", decoder.path()].concat();
-        writeln!(out, "{}", line(kind, &path, times))?;
+        to_reader(writeln!(out, "{}", line(kind, &path, times)))?;
     }
-    Ok(out.flush()?)
+    to_reader(out.flush())
 }
 
 /// The letter of a file's type; of regular files size and time, too.

@@ -14,6 +14,7 @@ use crate::cli::options::{
     KeyArguments, NamespaceOptions, ReadArguments, RepositoryOptions, SnapshotOrGroup,
     archive_name, snapshot,
 };
+use crate::cli::output::to_reader;
 use crate::session::PxarArchive;
 use crate::tree::diff::{Aspects, Change, Difference, diff};
 
@@ -96,8 +97,7 @@ fn print_all(older: &PxarArchive, newer: &PxarArchive, compare: bool, color: boo
         }
         Ok(())
     })?;
-    failure.map_or(Ok(()), Err)?;
-    Ok(out.flush()?)
+    to_reader(failure.map_or_else(|| out.flush(), Err))
 }
 
 fn line(found: &Difference, color: bool) -> String {

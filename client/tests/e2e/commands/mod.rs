@@ -3,6 +3,7 @@
 mod datastore;
 mod keys;
 mod login;
+mod mounting;
 mod reading;
 mod recorded;
 

@@ -4,7 +4,7 @@ use super::recorded;
 use crate::client::{Client, snapshot};
 use crate::daemon::World;
 
-fn backed_up(world: &World, id: &str, mode: &str) -> Client {
+pub fn backed_up(world: &World, id: &str, mode: &str) -> Client {
     let client = Client::new(world, "local");
     let dir = client.home.path().join("tree");
     std::fs::create_dir_all(dir.join("etc/sub")).unwrap();

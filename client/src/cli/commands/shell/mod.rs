@@ -11,7 +11,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
 
-use crate::cli::is_broken_pipe;
+use crate::cli::output::ReaderGone;
 use crate::session::{Archive, PxarArchive};
 use command::Command;
 use session::{Next, Session};
@@ -50,8 +50,7 @@ impl Shell {
             match done {
                 Ok(Next::Command) => {}
                 Ok(Next::End) => return Ok(()),
-                // Nobody reads any more.
-                Err(error) if is_broken_pipe(&error) => return Err(error),
+                Err(error) if error.is::<ReaderGone>() => return Err(error),
                 Err(error) => eprintln!("Error: {error:#}"),
             }
         }
