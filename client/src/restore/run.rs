@@ -40,6 +40,7 @@ pub async fn run(
     report: Arc<dyn Report>,
     env: &Env,
 ) -> Result<Outcome> {
+    options.check()?;
     if let (Some(key), Some(source)) = (&options.key, &options.key_source) {
         report.info(&format!("Using encryption key from '{source}'.."));
         report.info(&format!("Fingerprint: {}", key.fingerprint().short_id()));
@@ -65,14 +66,17 @@ pub async fn run(
 impl Restore<'_> {
     async fn archive(&self) -> Result<Outcome> {
         let name = &self.options.archive;
-        let is_files = name.client_name().ends_with(".pxar");
+        let is_files = self.options.is_files();
         match (name.archive_type(), &self.options.target) {
             (Some(ArchiveType::Blob), _) => self.blob(name).await,
             (Some(_), Target::Path(path)) if is_files => self.files(name, path).await,
-            (Some(_), Target::Stdout) if is_files => {
-                self.one_part(name)?;
-                self.stream(name).await
-            }
+            (Some(_), Target::Stdout) if is_files => match self.options.paths.first() {
+                Some(path) => self.one_file(name, path).await,
+                None => {
+                    self.one_part(name)?;
+                    self.stream(name).await
+                }
+            },
             (Some(_), _) => self.stream(name).await,
             (None, _) => bail!("'{name}' is not the name of an archive"),
         }
@@ -124,6 +128,18 @@ impl Restore<'_> {
             bytes: size,
             problems: 0,
         })
+    }
+
+    /// The content of one file of an archive.
+    async fn one_file(&self, name: &ArchiveName, path: &Path) -> Result<Outcome> {
+        let archive = self.reader.pxar(name).await?;
+        let progress = Progress::new(name.client_name(), None);
+        let archive = archive.counted(&progress);
+        let (target, path) = (self.options.target.clone(), path.to_owned());
+        let write = move || raw::write_file(&archive, &path, &target);
+        let (bytes, duration) = self.during(&progress, write).await?;
+        self.tell(bytes, duration);
+        Ok(Outcome { bytes, problems: 0 })
     }
 
     async fn files(&self, name: &ArchiveName, target: &Path) -> Result<Outcome> {
