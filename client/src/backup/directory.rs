@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use api_types::names::{ArchiveName, BackupDir};
+use datastore::format::FileInfo;
 use datastore::format::catalog::CatalogWriter;
 use datastore::format::index::{AnyIndexReader, IndexFile as _};
 
@@ -184,12 +185,12 @@ impl Backup<'_> {
                 )),
             }
         }
-        let [_, contents] = found[..] else {
+        let [tree, contents] = found[..] else {
             return None;
         };
         let open = async {
             let dir = manifest.backup_dir();
-            let tree = self.old_tree(&dir, metadata).await?;
+            let tree = self.old_tree(&dir, tree).await?;
             let payload = self.session.previous_index(contents).await?;
             anyhow::Ok(Previous {
                 metadata: tree,
@@ -212,14 +213,22 @@ impl Backup<'_> {
         }
     }
 
+    /// The tree of the last backup: the very file that its manifest lists, which was checked. Another
+    /// session may give another manifest.
     async fn old_tree(
         &self,
         dir: &BackupDir,
-        name: &ArchiveName,
+        file: &FileInfo,
     ) -> Result<Arc<dyn pxar::ReadAt + Send + Sync>> {
         let key = self.options.protection.crypt.key();
         let (remote, ns) = (self.remote, &self.options.ns);
         let reader = ReaderSession::open(remote, ns, dir, key, None, &self.env).await?;
+        let name = &file.filename;
+        self.session.trusts(reader.manifest())?;
+        ensure!(
+            reader.file(name)? == file,
+            "the server gives another manifest of {dir} than before, with another {name}"
+        );
         Ok(Arc::new(reader.archive(name).await?))
     }
 }
