@@ -258,6 +258,8 @@ fn status_and_versions() {
         "{version}"
     );
     assert!(client.json(&["version"])["server"]["version"].is_string());
+    let identity = &client.json(&["server-identity"])["pbs-instance-id"];
+    assert_eq!(identity.as_str().map(str::len), Some(32), "{identity}");
     let alone = client.without("PBS_REPOSITORY");
     assert_eq!(alone.text(&["version"]), format!("{ours}\n"));
 }
