@@ -1,5 +1,6 @@
 //! Directories: an archive in one part with its part of the catalog, or in two parts.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,12 +30,33 @@ pub(super) struct Catalog {
 }
 
 /// Tells the user of single files.
-struct Problems(Arc<dyn Report>);
+struct Problems {
+    report: Arc<dyn Report>,
+    /// Of files in use, which are stored as they were when they were reached.
+    harmless: Cell<u64>,
+}
+
+impl Problems {
+    fn new(report: &Arc<dyn Report>) -> Self {
+        Self {
+            report: Arc::clone(report),
+            harmless: Cell::default(),
+        }
+    }
+
+    /// How many files are missing or not as they should be.
+    fn count(&self, summary: &Summary) -> u64 {
+        summary.problems.saturating_sub(self.harmless.get())
+    }
+}
 
 impl Observer for Problems {
     fn problem(&self, path: &Path, problem: &Problem) {
         let path = path.as_os_str().as_encoded_bytes().escape_ascii();
-        self.0.warn(&format!("'{path}': {problem}"));
+        self.report.warn(&format!("'{path}': {problem}"));
+        if matches!(problem, Problem::Grew { .. } | Problem::Vanished) {
+            self.harmless.update(|count| count + 1);
+        }
     }
 }
 
@@ -52,7 +74,7 @@ impl Backup<'_> {
         let (upload, size) = (upload.await?, self.options.chunk_size);
         let mut stream = ChunkedStream::new(Chunker::new(size), size, upload.sink);
         let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
-        let observer = Problems(Arc::clone(&self.report));
+        let observer = Problems::new(&self.report);
         let mut writer = catalog.writer;
         let produced = self.env.blocking(move || {
             writer.start_directory(name.as_str().as_bytes())?;
@@ -60,7 +82,7 @@ impl Backup<'_> {
             let summary = create_unified(&root, &options, &mut stream, part, &observer)?;
             writer.end_directory()?;
             stream.finish()?;
-            anyhow::Ok((summary, writer))
+            anyhow::Ok((observer.count(&summary), writer))
         });
         let uploaded = async {
             tokio::select! {
@@ -71,10 +93,10 @@ impl Backup<'_> {
             }
         };
         let work = both(produced, uploaded);
-        let ((summary, writer), uploaded) = self.during(&progress, work).await?;
+        let ((problems, writer), uploaded) = self.during(&progress, work).await?;
         catalog.writer = writer;
         self.catalog = Some(catalog);
-        self.problems += summary.problems;
+        self.problems += problems;
         self.add(spec.name().client_name(), &uploaded)
     }
 
@@ -134,19 +156,19 @@ impl Backup<'_> {
         let mut tree = ChunkedStream::new(Chunker::new(size), size, first.sink);
         let mut contents = ChunkedStream::new(PayloadChunker::new(size), size, second.sink);
         let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
-        let observer = Problems(Arc::clone(&self.report));
+        let observer = Problems::new(&self.report);
         let produced = self.env.blocking(move || {
             let (tree_out, contents_out) = (&mut tree, &mut contents);
             let summary =
                 create_split(&root, &options, tree_out, contents_out, previous, &observer)?;
             tree.finish()?;
             contents.finish()?;
-            anyhow::Ok(summary)
+            anyhow::Ok((observer.count(&summary), summary))
         });
         let uploaded = async { tokio::try_join!(first.done, second.done) };
         let work = both(produced, uploaded);
-        let (summary, (tree, contents)) = self.during(&progress, work).await?;
-        self.problems += summary.problems;
+        let ((problems, summary), (tree, contents)) = self.during(&progress, work).await?;
+        self.problems += problems;
         if reused {
             self.tell_reuse(&summary);
         }
@@ -242,4 +264,35 @@ fn chunks(index: &AnyIndexReader) -> Result<Vec<PreviousChunk>> {
         })
     };
     index.entries().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Status;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Report for Nobody {
+        fn info(&self, _: &str) {}
+        fn warn(&self, _: &str) {}
+        fn progress(&self, _: &Status) {}
+        fn finished(&self) {}
+    }
+
+    #[test]
+    fn files_in_use_make_no_backup_incomplete() {
+        let report: Arc<dyn Report> = Arc::new(Nobody);
+        let observer = Problems::new(&report);
+        let summary = Summary {
+            problems: 3,
+            ..Summary::default()
+        };
+        let missing = Problem::Shrank { missing: 1 };
+        for problem in [Problem::Grew { size: 1 }, Problem::Vanished, missing] {
+            observer.problem(Path::new("a"), &problem);
+        }
+        assert_eq!(observer.count(&summary), 1);
+    }
 }
