@@ -1,7 +1,7 @@
 //! A whole restore.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,6 +15,9 @@ use crate::backup::text;
 use crate::remote::Remote;
 use crate::session::progress::per_second;
 use crate::session::{Limiter, Progress, ReaderSession, Report};
+
+/// How long a thread that writes may take to end.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What came of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,21 @@ struct Restore<'a> {
     reader: ReaderSession,
     report: Arc<dyn Report>,
     env: &'a Env,
+}
+
+/// Ends a thread that reads, and waits for it: it removes the file that it has not finished.
+struct Stop<'a> {
+    reader: &'a ReaderSession,
+    /// Disconnected when the thread has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.reader.cancel();
+        // It may hang on what it writes to.
+        let _ = self.ended.recv_timeout(GRACE);
+    }
 }
 
 /// Restores an archive.
@@ -50,6 +68,9 @@ pub async fn run(
         .map(|rate| Limiter::new(env, rate, options.burst));
     let (ns, dir, key) = (&options.ns, &options.dir, options.key.clone());
     let reader = ReaderSession::open(remote, ns, dir, key, limiter, env).await?;
+    if let Some(warning) = reader.warning() {
+        report.warn(&warning);
+    }
     let restore = Restore {
         options,
         reader,
@@ -173,6 +194,16 @@ impl Restore<'_> {
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<(T, Duration)> {
         let start = self.env.now();
+        let (running, ended) = mpsc::channel::<()>();
+        let work = move || {
+            let _running = running;
+            work()
+        };
+        // Not before what it has left half done is removed, whoever drops this.
+        let _stop = Stop {
+            reader: &self.reader,
+            ended,
+        };
         let work = self.env.blocking(work);
         let done = progress.during(self.env, &*self.report, work).await?;
         Ok((done, self.env.now() - start))
