@@ -16,7 +16,9 @@ use super::text;
 use crate::session::chunked::ChunkedStream;
 use crate::session::task::Task;
 use crate::session::upload::both;
-use crate::session::{IndexKind, Progress, ReaderSession, Report, Uploaded, split_names};
+use crate::session::{
+    IndexKind, Progress, ReaderSession, Report, SMALL_CACHE, Uploaded, split_names,
+};
 use crate::tree::chunker::{ChunkSize, Chunker, PayloadChunker};
 use crate::tree::create::{Previous, PreviousChunk, Summary, create_split, create_unified};
 use crate::tree::observer::{Observer, Problem};
@@ -244,7 +246,8 @@ impl Backup<'_> {
     ) -> Result<Arc<dyn pxar::ReadAt + Send + Sync>> {
         let key = self.options.protection.crypt.key();
         let (remote, ns) = (self.remote, &self.options.ns);
-        let reader = ReaderSession::open(remote, ns, dir, key, None, &self.env).await?;
+        let reader =
+            ReaderSession::open(remote, ns, dir, key, None, SMALL_CACHE, &self.env).await?;
         let name = &file.filename;
         self.session.trusts(reader.manifest())?;
         ensure!(

@@ -16,7 +16,7 @@ use super::output::parsed;
 use crate::keys::{KeyOptions, Source};
 use crate::remote::dirs::Dirs;
 use crate::remote::{ConnectOptions, Remote, Repository};
-use crate::session::ReaderSession;
+use crate::session::{CACHE, ReaderSession};
 
 /// Which server and which datastore.
 #[derive(Clone, Debug, Args)]
@@ -220,15 +220,20 @@ impl ReadArguments {
     pub async fn open(&self) -> Result<ReaderSession> {
         let remote = self.repository.connect().await?;
         let dir = self.snapshot.resolve(&remote, &self.ns).await?;
-        self.open_other(&remote, &dir).await
+        self.open_other(&remote, &dir, CACHE).await
     }
 
     /// Opens another snapshot that is in the same place.
-    pub async fn open_other(&self, remote: &Remote, dir: &BackupDir) -> Result<ReaderSession> {
+    pub async fn open_other(
+        &self,
+        remote: &Remote,
+        dir: &BackupDir,
+        cache: u64,
+    ) -> Result<ReaderSession> {
         let key = key_for(&KeyOptions::from(&self.key), remote, &self.ns, dir).await?;
         let key = key.map(|key| key.crypt);
         let env = Env::system();
-        let session = ReaderSession::open(remote, &self.ns.ns, dir, key, None, &env).await?;
+        let session = ReaderSession::open(remote, &self.ns.ns, dir, key, None, cache, &env).await?;
         if let Some(warning) = session.warning() {
             eprintln!("Warning: {warning}");
         }

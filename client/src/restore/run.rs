@@ -14,7 +14,7 @@ use super::{files, raw};
 use crate::backup::text;
 use crate::remote::Remote;
 use crate::session::progress::per_second;
-use crate::session::{Limiter, Progress, ReaderSession, Report};
+use crate::session::{CACHE, Limiter, Progress, ReaderSession, Report};
 
 /// How long a thread that writes may take to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ pub async fn run(
         .rate
         .map(|rate| Limiter::new(env, rate, options.burst));
     let (ns, dir, key) = (&options.ns, &options.dir, options.key.clone());
-    let reader = ReaderSession::open(remote, ns, dir, key, limiter, env).await?;
+    let reader = ReaderSession::open(remote, ns, dir, key, limiter, CACHE, env).await?;
     if let Some(warning) = reader.warning() {
         report.warn(&warning);
     }

@@ -30,8 +30,10 @@ use super::workers::Workers;
 use crate::remote::Remote;
 
 const PROTOCOL: &str = "proxmox-backup-reader-protocol-v1";
-/// Plain chunks that are kept, for all archives together.
-const CACHE: u64 = 96 << 20;
+/// Bytes of chunks to be kept where files are read here and there.
+pub const CACHE: u64 = 96 << 20;
+/// As many as it takes to read in order, beside something else that needs memory.
+pub const SMALL_CACHE: u64 = 24 << 20;
 /// A blob as it is stored.
 const MAX_BLOB_ENCODED: u64 = MAX_BLOB_PLAIN + 44;
 
@@ -65,13 +67,14 @@ pub(super) struct Wanted {
 
 impl ReaderSession {
     /// Opens a session and reads the manifest, which must be signed with `key` if it is signed and
-    /// there is one.
+    /// there is one. `cache` bytes of chunks are kept, for all archives together.
     pub async fn open(
         remote: &Remote,
         ns: &BackupNamespace,
         dir: &BackupDir,
         key: Option<Arc<CryptConfig>>,
         limiter: Option<Limiter>,
+        cache: u64,
         env: &Env,
     ) -> Result<Self> {
         let query = open::query(remote, ns, dir);
@@ -100,7 +103,7 @@ impl ReaderSession {
             signature,
             workers: Workers::new(env),
             limiter,
-            cache: Cache::new(CACHE),
+            cache: Cache::new(cache),
             handle: Handle::current(),
             cancelled: CancellationToken::new(),
         })))
