@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`options`] | which key a command line means |
-//! | [`file`] | a key file that was found, and opening it |
+//! | [`file`](mod@file) | a key file that was found, and opening it |
 //! | [`passphrase`] | asking for passphrases, old and new |
 //! | [`master`] | the RSA key pair that can give a lost key back |
 //! | [`paper`] | keys on paper |

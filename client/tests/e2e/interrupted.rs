@@ -102,6 +102,36 @@ fn a_client_that_is_killed_leaves_nothing() {
 }
 
 #[test]
+fn a_directory_that_is_given_up_leaves_the_last_backup_as_it_is() {
+    let world = World::new();
+    for store in STORES {
+        let client = Client::new(&world, store);
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        crate::tree::plant(&root);
+        let spec = format!("root.pxar:{}", root.display());
+        let modes = ["legacy", "data", "metadata"];
+        for (number, mode) in (0..).step_by(2).zip(modes) {
+            let lines = [spec.clone(), format!("--change-detection-mode={mode}")];
+            // Into the index of the files: the tree and the contents are both under way.
+            let child = begun(&client, number, &lines, "pxar.didx\n");
+            std::thread::park_timeout(Duration::from_millis(700));
+            signal(&child, "-KILL");
+            assert_eq!(ended(child).code, None);
+            until("only the last one", || {
+                client.snapshots().iter().all(|(_, finished)| *finished)
+            });
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            client.back_up("half", number + 1, &lines);
+            std::fs::write(root.join("many/changed"), noise(1, 8 << 20)).unwrap();
+            let count = usize::try_from(number / 2).unwrap() + 1;
+            assert_eq!(client.snapshots().len(), count);
+        }
+    }
+}
+
+#[test]
 fn a_server_that_is_killed_is_missed() {
     let mut world = World::new();
     let dir = tempfile::tempdir().unwrap();

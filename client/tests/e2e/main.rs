@@ -5,10 +5,12 @@
 mod client;
 mod commands;
 mod daemon;
+mod damaged;
 mod fixtures;
 mod interrupted;
 mod keys;
 mod kinds;
+mod memory;
 mod modes;
 mod refused;
 mod tree;

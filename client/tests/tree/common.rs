@@ -92,8 +92,6 @@ impl Chunks {
 /// Cuts a payload, with the chunks of the previous one at hand.
 pub struct Payload {
     chunker: PayloadChunker,
-    /// Not scanned yet.
-    piece: Vec<u8>,
     chunk: Vec<u8>,
     pub chunks: Chunks,
 }
@@ -104,30 +102,12 @@ impl Payload {
         let entries = Vec::new();
         Self {
             chunker: PayloadChunker::new(size),
-            piece: Vec::new(),
             chunk: Vec::new(),
             chunks: Chunks { entries, stored },
         }
     }
 
-    fn scan(&mut self) {
-        let piece = std::mem::take(&mut self.piece);
-        let mut rest = &piece[..];
-        loop {
-            match self.chunker.scan(rest) {
-                0 => break,
-                cut => {
-                    self.chunk.extend_from_slice(&rest[..cut]);
-                    self.chunks.push(std::mem::take(&mut self.chunk));
-                    rest = &rest[cut..];
-                }
-            }
-        }
-        self.chunk.extend_from_slice(rest);
-    }
-
     fn end(&mut self) {
-        self.scan();
         if !self.chunk.is_empty() {
             self.chunks.push(std::mem::take(&mut self.chunk));
         }
@@ -136,13 +116,19 @@ impl Payload {
 
 impl Write for Payload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = PayloadChunker::PIECE - self.piece.len();
-        let taken = bytes.len().min(room);
-        self.piece.extend_from_slice(&bytes[..taken]);
-        if taken == room {
-            self.scan();
+        let mut rest = bytes;
+        loop {
+            match self.chunker.scan(rest) {
+                0 => break,
+                cut => {
+                    self.chunk.extend_from_slice(&rest[..cut]);
+                    self.end();
+                    rest = &rest[cut..];
+                }
+            }
         }
-        Ok(taken)
+        self.chunk.extend_from_slice(rest);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

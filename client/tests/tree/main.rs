@@ -7,5 +7,6 @@ mod fixtures;
 mod generated;
 mod hostile;
 mod mounts;
+mod options;
 mod reuse;
 mod round_trip;

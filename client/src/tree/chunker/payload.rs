@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{ChunkSize, Chunker};
 
 /// Cuts a payload stream (`ppxar`): where files begin if possible, otherwise by content. Where it
-/// cuts depends on the pieces too in which the bytes come, and no two clients agree on that.
+/// cuts depends on the pieces too in which the bytes come: see [`PIECE`](crate::tree::create::PIECE).
 #[derive(Clone, Debug)]
 pub struct PayloadChunker {
     chunker: Chunker,
@@ -16,10 +16,6 @@ pub struct PayloadChunker {
 }
 
 impl PayloadChunker {
-    /// How long the pieces should be that are scanned, but for the last one: with such, upstream's
-    /// chunks of the same files come out.
-    pub const PIECE: usize = 4 << 20;
-
     /// At the beginning of a stream.
     #[must_use]
     pub fn new(size: ChunkSize) -> Self {

@@ -11,7 +11,7 @@ mod siblings;
 mod sink;
 mod walk;
 
-use std::io::{Sink, Write};
+use std::io::{BufWriter, Sink, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,11 +24,14 @@ use super::report::Reporter;
 use super::sys::open::raise_limit;
 use archive::{Archiver, pattern_lines};
 use reuse::Reuser;
-use sink::Unified;
+use sink::{Gathered, Unified};
 use walk::Walker;
 
 pub use options::{CreateOptions, DEFAULT_ENTRIES_MAX, Devices};
-pub use sink::{PayloadSink, Previous, PreviousChunk, ReusedChunk};
+pub use sink::{PIECE, PayloadSink, Previous, PreviousChunk, ReusedChunk};
+
+/// Bytes of metadata that are written at once.
+const BUFFER: usize = 64 << 10;
 
 /// What was stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +90,7 @@ pub fn create_unified<W: Write, C: Write>(
     raise_limit();
     let reporter = Reporter::new(observer);
     let mut walker = Walker::open(root, options, None, &reporter)?;
+    let archive = BufWriter::with_capacity(BUFFER, archive);
     let encoder = Encoder::unified(Unified(archive), walker.root())?;
     let mut archiver = Archiver::new(encoder, catalog, root, &reporter)?;
     while let Some(found) = walker.next()? {
@@ -131,6 +135,8 @@ pub fn create_split<W: Write, P: PayloadSink>(
     };
     let mut walker = Walker::open(root, options, accessor.as_ref(), &reporter)?;
     let prelude = prelude(options);
+    let metadata = BufWriter::with_capacity(BUFFER, metadata);
+    let payload = Gathered::new(payload);
     let encoder = Encoder::split(metadata, payload, prelude.as_deref(), walker.root())?;
     let catalog = None::<&mut CatalogWriter<Sink>>;
     let mut archiver = Archiver::new(encoder, catalog, root, &reporter)?;

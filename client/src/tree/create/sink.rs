@@ -7,7 +7,12 @@ use std::sync::Arc;
 use api_types::digest::Digest;
 use pxar::ReadAt;
 
-/// Takes the bytes of a payload stream, `X.ppxar`.
+/// How many bytes of a payload are scanned at once. Where they are cut depends on it; with this
+/// many, upstream's chunks of the same files come out.
+pub const PIECE: usize = 4 << 20;
+
+/// Takes the bytes of a payload stream, `X.ppxar`: [`PIECE`] of them at once, unless the stream or a
+/// part of it ends.
 pub trait PayloadSink: Write {
     /// A file begins at this byte of the stream, which comes next
     /// ([`PayloadChunker::suggest`](crate::tree::chunker::PayloadChunker::suggest)).
@@ -65,6 +70,53 @@ pub struct PreviousChunk {
     pub end: u64,
     /// Its digest.
     pub digest: Digest,
+}
+
+/// Gathers what goes to a sink.
+pub(super) struct Gathered<P> {
+    sink: P,
+    piece: Vec<u8>,
+}
+
+impl<P: PayloadSink> Gathered<P> {
+    pub fn new(sink: P) -> Self {
+        let piece = Vec::with_capacity(PIECE);
+        Self { sink, piece }
+    }
+
+    fn pass_on(&mut self) -> io::Result<()> {
+        self.sink.write_all(&self.piece)?;
+        self.piece.clear();
+        Ok(())
+    }
+}
+
+impl<P: PayloadSink> Write for Gathered<P> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = PIECE - self.piece.len();
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.piece.extend_from_slice(taken);
+        if taken.len() == room {
+            self.pass_on()?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
+        self.sink.flush()
+    }
+}
+
+impl<P: PayloadSink> PayloadSink for Gathered<P> {
+    fn suggest_boundary(&mut self, position: u64) {
+        self.sink.suggest_boundary(position);
+    }
+
+    fn inject(&mut self, chunks: &[ReusedChunk]) -> io::Result<()> {
+        self.pass_on()?;
+        self.sink.inject(chunks)
+    }
 }
 
 /// An archive in one part, which has no payload of its own.
