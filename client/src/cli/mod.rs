@@ -18,6 +18,8 @@ use std::process::ExitCode;
 use ::datastore::env::Env;
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use tokio::signal::unix::{SignalKind, signal};
 
 use commands::{
@@ -185,6 +187,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn perform(command: &Command) -> Result<Outcome> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
+    // Whoever is interrupted while a password is typed gets the echo back.
+    let terminal = tcgetattr(std::io::stdin());
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -195,6 +199,13 @@ fn perform(command: &Command) -> Result<Outcome> {
             _ = terminate.recv() => Ok(interrupted(SignalKind::terminate())),
         }
     });
+    if let (Ok(Outcome::Interrupted(_)), Ok(terminal)) = (&outcome, terminal)
+        // Others are stopped when they try.
+        && tcgetpgrp(std::io::stdin()) == Ok(getpgrp())
+    {
+        // It may be gone.
+        let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &terminal);
+    }
     // Threads that read a file or a terminal may do so for long yet.
     runtime.shutdown_background();
     outcome

@@ -64,7 +64,7 @@ fn begun(client: &Client, number: i64, specs: &[String], stage: &str) -> Child {
 pub fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
     let sent = std::process::Command::new("kill")
-        .args(["-s", name, &pid])
+        .args([name, &pid])
         .status();
     assert!(sent.unwrap().success());
 }
@@ -78,7 +78,7 @@ fn a_client_that_is_killed_leaves_nothing() {
         let specs = files(dir.path());
         let mut number = 0;
         for stage in STAGES {
-            for (name, code) in [("KILL", None), ("TERM", Some(143)), ("INT", Some(130))] {
+            for (name, code) in [("-KILL", None), ("-TERM", Some(143)), ("-INT", Some(130))] {
                 let child = begun(&client, number, &specs, stage);
                 signal(&child, name);
                 let ran = ended(child);
@@ -198,7 +198,7 @@ fn a_restore_that_is_interrupted_leaves_no_half_file() {
     let lines: Vec<_> = specs.iter().map(String::as_str).collect();
     client.back_up("interrupted", 0, &lines);
     let target = dir.path().join("target");
-    for (name, code) in [("TERM", 143), ("INT", 130)] {
+    for (name, code) in [("-TERM", 143), ("-INT", 130)] {
         let to = target.to_str().unwrap();
         let slowly = ["--rate", "2MiB", "--burst", "1MiB"];
         let line = restore_line("interrupted", 0, "second.img", to, &slowly);

@@ -30,7 +30,7 @@ fn an_archive_is_mounted_in_the_background_and_unmounted() {
     assert!(removed.is_err(), "it is read only");
     assert_eq!(std::fs::read_dir(&at).unwrap().count(), 0);
     // Whoever ends it unmounts.
-    for name in ["TERM", "INT"] {
+    for name in ["-TERM", "-INT"] {
         let line = [
             "mount",
             "host/mounted",
