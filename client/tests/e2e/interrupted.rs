@@ -124,7 +124,8 @@ fn a_directory_that_is_given_up_leaves_the_last_backup_as_it_is() {
             });
             let lines: Vec<_> = lines.iter().map(String::as_str).collect();
             client.back_up("half", number + 1, &lines);
-            std::fs::write(root.join("many/changed"), noise(1, 8 << 20)).unwrap();
+            let content = noise(u64::try_from(number).unwrap() + 500, 16 << 20);
+            std::fs::write(root.join("many/changed"), content).unwrap();
             let count = usize::try_from(number / 2).unwrap() + 1;
             assert_eq!(client.snapshots().len(), count);
         }

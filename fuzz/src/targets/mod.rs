@@ -5,6 +5,7 @@ mod blob;
 mod catalog;
 mod configuration;
 mod delete_journal;
+mod extract;
 mod gc_files;
 mod index;
 mod index_cache;
@@ -45,4 +46,5 @@ pub const TARGETS: &[Target] = &[
     index_cache::TARGET,
     backup_session::TARGET,
     pxar::TARGET,
+    extract::TARGET,
 ];

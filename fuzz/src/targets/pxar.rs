@@ -96,18 +96,19 @@ fn fill(mut encoder: Encoder<Vec<u8>>) -> Archive {
 }
 
 fn check(data: &[u8]) -> bool {
-    let Some((mode, rest)) = data.split_first() else {
-        return false;
-    };
+    parts(data).is_some_and(|(archive, payload)| check_archive(archive, payload))
+}
+
+/// The streams of the archive that an input stands for.
+pub fn parts(data: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let (mode, rest) = data.split_first()?;
     if mode % 2 == UNIFIED {
-        return check_archive(rest, None);
+        return Some((rest, None));
     }
-    let Some((len, rest)) = rest.split_first_chunk::<LEN>() else {
-        return false;
-    };
+    let (len, rest) = rest.split_first_chunk::<LEN>()?;
     let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
     let (archive, payload) = rest.split_at(len);
-    check_archive(archive, Some(payload))
+    Some((archive, Some(payload)))
 }
 
 fn check_archive(archive: &[u8], payload: Option<&[u8]>) -> bool {

@@ -46,7 +46,7 @@ pub struct Summary {
     pub others: u64,
     /// Bytes of the regular files.
     pub bytes: u64,
-    /// Files with a [`Problem`](super::observer::Problem).
+    /// Files with a [`Problem`].
     pub problems: u64,
     /// What was taken over from the previous backup; all zero without one.
     pub reuse: Reuse,
