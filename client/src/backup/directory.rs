@@ -1,10 +1,12 @@
 //! Directories: an archive in one part with its part of the catalog, or in two parts.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use api_types::names::{ArchiveName, BackupDir};
+use datastore::format::FileInfo;
 use datastore::format::catalog::CatalogWriter;
 use datastore::format::index::{AnyIndexReader, IndexFile as _};
 
@@ -14,7 +16,9 @@ use super::text;
 use crate::session::chunked::ChunkedStream;
 use crate::session::task::Task;
 use crate::session::upload::both;
-use crate::session::{IndexKind, Progress, ReaderSession, Report, Uploaded, split_names};
+use crate::session::{
+    IndexKind, Progress, ReaderSession, Report, SMALL_CACHE, Uploaded, split_names,
+};
 use crate::tree::chunker::{ChunkSize, Chunker, PayloadChunker};
 use crate::tree::create::{Previous, PreviousChunk, Summary, create_split, create_unified};
 use crate::tree::observer::{Observer, Problem};
@@ -28,12 +32,33 @@ pub(super) struct Catalog {
 }
 
 /// Tells the user of single files.
-struct Problems(Arc<dyn Report>);
+struct Problems {
+    report: Arc<dyn Report>,
+    /// Of files in use, which are stored as they were when they were reached.
+    harmless: Cell<u64>,
+}
+
+impl Problems {
+    fn new(report: &Arc<dyn Report>) -> Self {
+        Self {
+            report: Arc::clone(report),
+            harmless: Cell::default(),
+        }
+    }
+
+    /// How many files are missing or not as they should be.
+    fn count(&self, summary: &Summary) -> u64 {
+        summary.problems.saturating_sub(self.harmless.get())
+    }
+}
 
 impl Observer for Problems {
     fn problem(&self, path: &Path, problem: &Problem) {
         let path = path.as_os_str().as_encoded_bytes().escape_ascii();
-        self.0.warn(&format!("'{path}': {problem}"));
+        self.report.warn(&format!("'{path}': {problem}"));
+        if matches!(problem, Problem::Grew { .. } | Problem::Vanished) {
+            self.harmless.update(|count| count + 1);
+        }
     }
 }
 
@@ -51,7 +76,7 @@ impl Backup<'_> {
         let (upload, size) = (upload.await?, self.options.chunk_size);
         let mut stream = ChunkedStream::new(Chunker::new(size), size, upload.sink);
         let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
-        let observer = Problems(Arc::clone(&self.report));
+        let observer = Problems::new(&self.report);
         let mut writer = catalog.writer;
         let produced = self.env.blocking(move || {
             writer.start_directory(name.as_str().as_bytes())?;
@@ -59,7 +84,7 @@ impl Backup<'_> {
             let summary = create_unified(&root, &options, &mut stream, part, &observer)?;
             writer.end_directory()?;
             stream.finish()?;
-            anyhow::Ok((summary, writer))
+            anyhow::Ok((observer.count(&summary), writer))
         });
         let uploaded = async {
             tokio::select! {
@@ -70,10 +95,10 @@ impl Backup<'_> {
             }
         };
         let work = both(produced, uploaded);
-        let ((summary, writer), uploaded) = self.during(&progress, work).await?;
+        let ((problems, writer), uploaded) = self.during(&progress, work).await?;
         catalog.writer = writer;
         self.catalog = Some(catalog);
-        self.problems += summary.problems;
+        self.problems += problems;
         self.add(spec.name().client_name(), &uploaded)
     }
 
@@ -133,19 +158,19 @@ impl Backup<'_> {
         let mut tree = ChunkedStream::new(Chunker::new(size), size, first.sink);
         let mut contents = ChunkedStream::new(PayloadChunker::new(size), size, second.sink);
         let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
-        let observer = Problems(Arc::clone(&self.report));
+        let observer = Problems::new(&self.report);
         let produced = self.env.blocking(move || {
             let (tree_out, contents_out) = (&mut tree, &mut contents);
             let summary =
                 create_split(&root, &options, tree_out, contents_out, previous, &observer)?;
             tree.finish()?;
             contents.finish()?;
-            anyhow::Ok(summary)
+            anyhow::Ok((observer.count(&summary), summary))
         });
         let uploaded = async { tokio::try_join!(first.done, second.done) };
         let work = both(produced, uploaded);
-        let (summary, (tree, contents)) = self.during(&progress, work).await?;
-        self.problems += summary.problems;
+        let ((problems, summary), (tree, contents)) = self.during(&progress, work).await?;
+        self.problems += problems;
         if reused {
             self.tell_reuse(&summary);
         }
@@ -184,12 +209,12 @@ impl Backup<'_> {
                 )),
             }
         }
-        let [_, contents] = found[..] else {
+        let [tree, contents] = found[..] else {
             return None;
         };
         let open = async {
             let dir = manifest.backup_dir();
-            let tree = self.old_tree(&dir, metadata).await?;
+            let tree = self.old_tree(&dir, tree).await?;
             let payload = self.session.previous_index(contents).await?;
             anyhow::Ok(Previous {
                 metadata: tree,
@@ -212,14 +237,23 @@ impl Backup<'_> {
         }
     }
 
+    /// The tree of the last backup: the very file that its manifest lists, which was checked. Another
+    /// session may give another manifest.
     async fn old_tree(
         &self,
         dir: &BackupDir,
-        name: &ArchiveName,
+        file: &FileInfo,
     ) -> Result<Arc<dyn pxar::ReadAt + Send + Sync>> {
         let key = self.options.protection.crypt.key();
         let (remote, ns) = (self.remote, &self.options.ns);
-        let reader = ReaderSession::open(remote, ns, dir, key, None, &self.env).await?;
+        let reader =
+            ReaderSession::open(remote, ns, dir, key, None, SMALL_CACHE, &self.env).await?;
+        let name = &file.filename;
+        self.session.trusts(reader.manifest())?;
+        ensure!(
+            reader.file(name)? == file,
+            "the server gives another manifest of {dir} than before, with another {name}"
+        );
         Ok(Arc::new(reader.archive(name).await?))
     }
 }
@@ -233,4 +267,35 @@ fn chunks(index: &AnyIndexReader) -> Result<Vec<PreviousChunk>> {
         })
     };
     index.entries().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Status;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Report for Nobody {
+        fn info(&self, _: &str) {}
+        fn warn(&self, _: &str) {}
+        fn progress(&self, _: &Status) {}
+        fn finished(&self) {}
+    }
+
+    #[test]
+    fn files_in_use_make_no_backup_incomplete() {
+        let report: Arc<dyn Report> = Arc::new(Nobody);
+        let observer = Problems::new(&report);
+        let summary = Summary {
+            problems: 3,
+            ..Summary::default()
+        };
+        let missing = Problem::Shrank { missing: 1 };
+        for problem in [Problem::Grew { size: 1 }, Problem::Vanished, missing] {
+            observer.problem(Path::new("a"), &problem);
+        }
+        assert_eq!(observer.count(&summary), 1);
+    }
 }

@@ -15,13 +15,16 @@ mod task_log;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use ::datastore::env::Env;
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use tokio::signal::unix::{SignalKind, signal};
 
 use commands::{
-    backup, benchmark, catalog, datastore, diff, group, key, login, mount, namespace, prune,
-    restore, snapshot, task, version,
+    backup, benchmark, catalog, datastore, diff, group, identity, key, login, mount, namespace,
+    prune, restore, snapshot, task, version,
 };
 
 /// Back up and restore a machine
@@ -77,6 +80,8 @@ pub enum Command {
     Prune(Box<prune::PruneArguments>),
     /// Restore an archive
     Restore(Box<restore::RestoreArguments>),
+    /// Show what tells this server from all others
+    ServerIdentity(identity::IdentityArguments),
     /// Snapshots
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
@@ -102,7 +107,11 @@ impl Command {
             Self::Diff(arguments) => arguments.run().await,
             Self::GarbageCollect(arguments) => arguments.run().await,
             Self::Group(command) => command.run().await,
-            Self::Key(command) => command.run(),
+            Self::Key(command) => {
+                let command = command.clone();
+                // It asks for passwords: signals are seen meanwhile.
+                Env::system().blocking(move || command.run()).await
+            }
             Self::List(arguments) => arguments.run().await,
             Self::Login(arguments) => arguments.run().await,
             Self::Logout(arguments) => arguments.run(),
@@ -110,6 +119,7 @@ impl Command {
             Self::Mount(arguments) => arguments.run().await,
             Self::Namespace(command) => command.run().await,
             Self::Prune(arguments) => arguments.run().await,
+            Self::ServerIdentity(arguments) => arguments.run().await,
             Self::Snapshot(command) => command.run().await,
             Self::Status(arguments) => arguments.run().await,
             Self::Task(command) => command.run().await,
@@ -177,6 +187,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn perform(command: &Command) -> Result<Outcome> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
+    // Whoever is interrupted while a password is typed gets the echo back.
+    let terminal = tcgetattr(std::io::stdin());
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -187,6 +199,13 @@ fn perform(command: &Command) -> Result<Outcome> {
             _ = terminate.recv() => Ok(interrupted(SignalKind::terminate())),
         }
     });
+    if let (Ok(Outcome::Interrupted(_)), Ok(terminal)) = (&outcome, terminal)
+        // Others are stopped when they try.
+        && tcgetpgrp(std::io::stdin()) == Ok(getpgrp())
+    {
+        // It may be gone.
+        let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &terminal);
+    }
     // Threads that read a file or a terminal may do so for long yet.
     runtime.shutdown_background();
     outcome
@@ -257,6 +276,7 @@ mod tests {
             "unmap /dev/loop0",
             "diff host/a/2026-11-22T08:34:13Z host/a/2026-11-22T08:34:14Z root.pxar --color never",
             "benchmark --output-format json",
+            "server-identity --output-format json",
             "status",
             "prune host/split --keep-last 1 --dry-run",
             "prune host/split --keep-last 1 --dry-run true --ns a",

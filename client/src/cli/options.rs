@@ -16,7 +16,7 @@ use super::output::parsed;
 use crate::keys::{KeyOptions, Source};
 use crate::remote::dirs::Dirs;
 use crate::remote::{ConnectOptions, Remote, Repository};
-use crate::session::ReaderSession;
+use crate::session::{CACHE, ReaderSession};
 
 /// Which server and which datastore.
 #[derive(Clone, Debug, Args)]
@@ -169,7 +169,8 @@ pub struct OpenKey {
     pub source: String,
 }
 
-/// The key for a snapshot; none is opened, and no password is asked for, if it needs none.
+/// The key for a snapshot. One that is not named is not opened, and no password asked for, if
+/// nothing is encrypted.
 pub async fn key_for(
     options: &KeyOptions,
     remote: &Remote,
@@ -179,14 +180,14 @@ pub async fn key_for(
     let Some(key) = options.for_restore(&Dirs::of_user())? else {
         return Ok(None);
     };
-    let files = get(remote, "files", &ns.of_snapshot(snapshot)).await?;
-    let files: Vec<BackupContent> = parsed(&files)?;
-    let has = |mode| files.iter().any(|file| file.crypt_mode == Some(mode));
-    let named = !matches!(key.source(), Source::Default(_));
-    // Who names a key wants its signature checked.
-    let needed = has(CryptMode::Encrypt) || (named && has(CryptMode::SignOnly));
-    if !needed {
-        return Ok(None);
+    // Who names a key wants its signature checked, and believes no list without one.
+    if let Source::Default(_) = key.source() {
+        let files = get(remote, "files", &ns.of_snapshot(snapshot)).await?;
+        let files: Vec<BackupContent> = parsed(&files)?;
+        let encrypted = Some(CryptMode::Encrypt);
+        if !files.iter().any(|file| file.crypt_mode == encrypted) {
+            return Ok(None);
+        }
     }
     // It may ask for a password, and derive a key from it.
     let open = move || {
@@ -219,14 +220,24 @@ impl ReadArguments {
     pub async fn open(&self) -> Result<ReaderSession> {
         let remote = self.repository.connect().await?;
         let dir = self.snapshot.resolve(&remote, &self.ns).await?;
-        self.open_other(&remote, &dir).await
+        self.open_other(&remote, &dir, CACHE).await
     }
 
     /// Opens another snapshot that is in the same place.
-    pub async fn open_other(&self, remote: &Remote, dir: &BackupDir) -> Result<ReaderSession> {
+    pub async fn open_other(
+        &self,
+        remote: &Remote,
+        dir: &BackupDir,
+        cache: u64,
+    ) -> Result<ReaderSession> {
         let key = key_for(&KeyOptions::from(&self.key), remote, &self.ns, dir).await?;
         let key = key.map(|key| key.crypt);
-        ReaderSession::open(remote, &self.ns.ns, dir, key, None, &Env::system()).await
+        let env = Env::system();
+        let session = ReaderSession::open(remote, &self.ns.ns, dir, key, None, cache, &env).await?;
+        if let Some(warning) = session.warning() {
+            eprintln!("Warning: {warning}");
+        }
+        Ok(session)
     }
 }
 

@@ -76,3 +76,24 @@ pub fn to_reader<T>(written: std::io::Result<T>) -> Result<T> {
 pub fn parsed<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
     serde::Deserialize::deserialize(value).context("the server's answer is not understood")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn only_a_reader_that_has_gone_is_no_error_to_speak_of() {
+        let broken = || Error::from(ErrorKind::BrokenPipe);
+        assert!(
+            to_reader::<()>(Err(broken()))
+                .unwrap_err()
+                .is::<ReaderGone>()
+        );
+        let full = to_reader::<()>(Err(ErrorKind::StorageFull.into()));
+        assert!(!full.unwrap_err().is::<ReaderGone>());
+        let network = anyhow::Error::from(broken()).context("the connection was lost");
+        assert!(!network.is::<ReaderGone>());
+    }
+}

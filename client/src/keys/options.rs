@@ -43,9 +43,13 @@ impl KeyOptions {
             ("--keyfile", self.keyfile.as_ref()),
             ("--keyfd", self.keyfd),
         )?;
+        let master = self.named_master()?;
         if self.crypt_mode == Some(CryptMode::None) {
             if named.is_some() {
                 bail!("--crypt-mode none needs no key: leave --keyfile and --keyfd away");
+            }
+            if master.is_some() {
+                bail!("--crypt-mode none encrypts nothing: leave the master key away");
             }
             return Ok(BackupKeys {
                 mode: CryptMode::None,
@@ -58,14 +62,18 @@ impl KeyOptions {
                 Some(mode) => bail!(
                     "--crypt-mode {mode} needs a key: give --keyfile, or make one by `key create`"
                 ),
+                // Who names one takes the backup for encrypted.
+                None if master.is_some() => bail!(
+                    "a master key opens what a key has encrypted, and there is no key: give \
+                     --keyfile, or make one by `key create`"
+                ),
                 None => Ok(BackupKeys {
                     mode: CryptMode::None,
                     key: None,
-                    master: self.named_master()?.map(MasterKey::read).transpose()?,
+                    master: None,
                 }),
             };
         };
-        let master = self.named_master()?;
         let master = master.or_else(|| existing(master::default_path(dirs)));
         Ok(BackupKeys {
             mode: self.crypt_mode.unwrap_or(CryptMode::Encrypt),
@@ -184,6 +192,25 @@ mod tests {
                     assert!(error.contains(reason), "{case}: {error}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_master_key_that_would_open_nothing_is_refused() {
+        let none = Some(CryptMode::None);
+        for (path, fd, crypt_mode, reason) in [
+            (Some("/m.pem"), None, None, "there is no key"),
+            (None, Some(3), None, "there is no key"),
+            (Some("/m.pem"), None, none, "encrypts nothing"),
+        ] {
+            let options = KeyOptions {
+                master_pubkey_file: path.map(PathBuf::from),
+                master_pubkey_fd: fd,
+                crypt_mode,
+                ..KeyOptions::default()
+            };
+            let error = options.for_backup(&Dirs::default()).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
         }
     }
 

@@ -9,6 +9,7 @@ use datastore::env::Env;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::dirs::Dirs;
@@ -18,6 +19,8 @@ use super::secret::Secret;
 use super::trust::{self, Verdict, judge};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After how much silence the system asks whether the server is there, and how often then.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How to connect, and as whom.
@@ -110,6 +113,13 @@ pub(super) struct Connector {
     repository: Repository,
     options: ConnectOptions,
     known: KnownServers,
+}
+
+/// Also keeps routers from forgetting a session that waits for its user or for a slow disk.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE)
 }
 
 impl Connector {
@@ -217,8 +227,10 @@ impl Connector {
         for address in addresses {
             match self.in_time(TcpStream::connect(address)).await {
                 Ok(Ok(tcp)) => {
-                    // Only latency is lost if this fails.
+                    // Only latency is lost if this fails,
                     let _ = tcp.set_nodelay(true);
+                    // and here only that a server is missed that goes away while nothing is asked.
+                    let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive());
                     return Ok(tcp);
                 }
                 Ok(Err(error)) => last = anyhow!("{address}: {error}"),

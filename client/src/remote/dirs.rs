@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use datastore::env::Env;
+
 /// Directories of the user. Keys and fingerprints are where upstream's client has them, so that
 /// either client finds them; tickets are our own.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +41,9 @@ impl Dirs {
 /// Writes a file that its owner alone may read, whole or not at all; makes its directory.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = make_parent(path)?;
-    let temporary = dir.join(format!(".tmp-{}", std::process::id()));
-    let written = private_file(&temporary, true)
+    // A name that nobody foresees, and never a file or link that is there.
+    let temporary = dir.join(format!(".tmp-{:016x}", Env::system().random_u64()));
+    let written = private_file(&temporary)
         .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
@@ -53,9 +56,21 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 /// As [`write_private`], but never over a file that is there.
 pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
     make_parent(path)?;
-    let mut file = private_file(path, false)?;
+    let mut file = private_file(path)?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// Locks a file against others who change it; makes its directory. Unlocked when dropped.
+pub fn lock(path: &Path) -> io::Result<File> {
+    make_parent(path)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path.with_extension("lock"))?;
+    file.lock()?;
+    Ok(file)
 }
 
 fn make_parent(path: &Path) -> io::Result<&Path> {
@@ -67,13 +82,7 @@ fn make_parent(path: &Path) -> io::Result<&Path> {
     Ok(dir)
 }
 
-fn private_file(path: &Path, over: bool) -> io::Result<File> {
+fn private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    if over {
-        options.create(true).truncate(true);
-    } else {
-        options.create_new(true);
-    }
-    options.open(path)
+    options.write(true).create_new(true).mode(0o600).open(path)
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use s3_client::encode::encode_component;
@@ -18,6 +18,9 @@ use super::{Call, Inner};
 
 /// A ticket is good for two hours; upstream's client renews its own as often.
 const RENEWAL: Duration = Duration::from_secs(15 * 60);
+
+/// How a ticket begins that is good for nothing but giving a second factor.
+const HALF: &str = "PBS:!tfa!";
 
 const SHORTEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -83,7 +86,10 @@ impl Login {
                 vec![header(AUTHORIZATION, value.expose().to_owned())?]
             }
             Credentials::Ticket { ticket, .. } => vec![
-                header(COOKIE, format!("PBSAuthCookie={}", ticket.ticket))?,
+                header(
+                    COOKIE,
+                    format!("PBSAuthCookie={}", cookie_value(&ticket.ticket)),
+                )?,
                 header(HeaderName::from_static("csrfpreventiontoken"), ticket.token)?,
             ],
         })
@@ -169,8 +175,13 @@ impl Inner {
             let value = value.map(str::to_owned);
             value.with_context(|| format!("the answer to the login has no {name}"))
         };
+        let ticket = text("ticket")?;
+        ensure!(
+            !ticket.starts_with(HALF),
+            "a second factor is needed, which cannot be asked for here: use an API token"
+        );
         Ok(Ticket {
-            ticket: text("ticket")?,
+            ticket,
             token: text("CSRFPreventionToken")?,
             timestamp: self.connector.options().env.unix_secs(),
         })
@@ -196,6 +207,20 @@ impl Inner {
     }
 }
 
+/// What the server decodes to this text: only what means something in a cookie is encoded.
+fn cookie_value(text: &str) -> String {
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'%' | b';' | b',' | b'"' | b'\\' | ..=b' ' | 0x7f.. => {
+                value.push_str(&format!("%{byte:02X}"));
+            }
+            plain => value.push(char::from(plain)),
+        }
+    }
+    value
+}
+
 /// Renews the ticket in time, as long as anybody uses it.
 pub(super) fn renew_regularly(inner: &Arc<Inner>) {
     let env = inner.connector.options().env.clone();
@@ -218,4 +243,16 @@ pub(super) fn renew_regularly(inner: &Arc<Inner>) {
 /// Forgets the ticket of an earlier login.
 pub(super) fn forget(repository: &Repository, options: &ConnectOptions) -> Result<()> {
     TicketCache::new(&options.dirs).remove(repository, options.env.unix_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_encoded_where_it_must_be() {
+        let plain = "PBS:test@pbs:6B02A910::aB+/9";
+        assert_eq!(cookie_value(plain), plain);
+        assert_eq!(cookie_value("a%3Ab; c\u{e9}\n"), "a%253Ab%3B%20c%C3%A9%0A");
+    }
 }

@@ -60,7 +60,8 @@ impl Server {
                         answer(Arc::clone(&seen), request, count)
                     });
                     let served = hyper::server::conn::http1::Builder::new();
-                    let _ = served.serve_connection(TokioIo::new(tls), service).await;
+                    let served = served.serve_connection(TokioIo::new(tls), service);
+                    let _ = served.with_upgrades().await;
                 });
             }
         });
@@ -120,6 +121,18 @@ async fn answer(
         value.map(|value| value.to_str().unwrap().to_owned())
     };
     let cookie = header("cookie");
+    if header("upgrade").is_some() {
+        // A session that nobody serves.
+        tokio::spawn(async move {
+            let _held = hyper::upgrade::on(request).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        let response = response
+            .header(CONNECTION, "upgrade")
+            .header(UPGRADE, "silence");
+        return Ok(response.body(Full::default()).unwrap());
+    }
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     let refuse = |text: &str| {
@@ -231,4 +244,20 @@ async fn nothing_is_sent_to_a_server_that_is_not_the_right_one() {
         "{text}"
     );
     assert_eq!(server.logins(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_session_whose_server_falls_silent_ends() {
+    let server = Server::start().await;
+    let options = server.options(PASSWORD, &Dirs::default()).await;
+    let remote = Remote::connect(&server.repository, &options).await.unwrap();
+    let mut session = remote.upgrade("/backup", &[], "silence").await.unwrap();
+    session.ready().await.unwrap();
+    let request = Request::get("https://localhost/x").body(Full::default());
+    let answer = session.send_request(request.unwrap());
+    // From here on hours pass as soon as nobody has anything to do.
+    tokio::time::pause();
+    let answer = tokio::time::timeout(Duration::from_secs(600), answer).await;
+    let error = answer.expect("the client waits for ever").unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::dirs::{Dirs, write_private};
+use super::dirs::{Dirs, lock, write_private};
 use super::repository::Repository;
 
 /// The server takes a ticket for 7200 s; it is not begun with what ends in a minute.
@@ -73,6 +73,8 @@ impl TicketCache {
     fn change(&self, now: i64, change: impl FnOnce(&mut Content)) -> Result<()> {
         let path = self.path.as_ref();
         let path = path.context("there is no runtime directory: XDG_RUNTIME_DIR is not set")?;
+        // Held until the end: of two who change it at once, neither forgets the other's ticket.
+        let _lock = lock(path).with_context(|| format!("failed to lock {path:?}"))?;
         let mut content = self.read();
         change(&mut content);
         for users in content.values_mut() {

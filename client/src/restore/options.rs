@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::{Result, ensure};
 use api_types::names::{ArchiveName, BackupDir, BackupNamespace};
 use datastore::format::CryptConfig;
 
@@ -36,6 +37,33 @@ pub struct Options {
     pub burst: Option<u64>,
 }
 
+impl Options {
+    /// Whether it is an archive of files, by the name of the whole.
+    pub(super) fn is_files(&self) -> bool {
+        self.archive.client_name().ends_with(".pxar")
+    }
+
+    /// Fails if files are chosen where none can be; nothing that was asked for is left out silently.
+    pub(super) fn check(&self) -> Result<()> {
+        let patterns = !self.extract.patterns.is_empty();
+        if !patterns && self.paths.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            self.is_files(),
+            "--path and --pattern choose files of an archive of files (.pxar), which '{}' is not: \
+             leave them away",
+            self.archive.client_name()
+        );
+        ensure!(
+            self.target != Target::Stdout || (self.paths.len() == 1 && !patterns),
+            "standard output takes a whole archive, or one file of it by one --path; restore \
+             several files into a directory"
+        );
+        Ok(())
+    }
+}
+
 /// Where something goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -60,6 +88,46 @@ impl fmt::Display for Target {
         match self {
             Self::Stdout => f.write_str("standard output"),
             Self::Path(path) => write!(f, "'{}'", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::pattern::Pattern;
+
+    #[test]
+    fn files_are_chosen_only_where_there_are_any_and_they_have_room() {
+        for (archive, target, paths, patterns, good) in [
+            ("root.pxar", "-", 0, 0, true),
+            ("root.pxar", "-", 1, 0, true),
+            ("root.pxar", "-", 2, 0, false),
+            ("root.pxar", "-", 0, 1, false),
+            ("root.pxar", "dir", 2, 0, true),
+            ("root.pxar", "dir", 0, 2, true),
+            ("root.mpxar", "file", 1, 0, false),
+            ("disk.img", "file", 0, 0, true),
+            ("disk.img", "file", 1, 0, false),
+            ("machine.conf", "-", 0, 1, false),
+        ] {
+            let options = Options {
+                ns: BackupNamespace::default(),
+                dir: "host/a/2026-11-22T08:34:18Z".parse().unwrap(),
+                archive: ArchiveName::from_client_name(archive).unwrap(),
+                target: Target::from(OsStr::new(target)),
+                paths: vec![PathBuf::from("etc/a"); paths],
+                extract: ExtractOptions {
+                    patterns: vec![Pattern::parse(b"*.conf").unwrap(); patterns],
+                    ..ExtractOptions::default()
+                },
+                key: None,
+                key_source: None,
+                rate: None,
+                burst: None,
+            };
+            let checked = options.check();
+            assert_eq!(checked.is_ok(), good, "{archive} {target}: {checked:?}");
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Images, blobs, catalogs, single streams of archives: bytes in a row.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use pxar::ReadAt as _;
 
 use super::options::Target;
 use super::output::Output;
-use crate::session::Archive;
+use crate::session::{Archive, PxarArchive};
+use crate::tree::extract;
 
 /// Writes an archive of chunks in order, while those that follow are fetched. Blocks.
 pub(super) fn write_archive(archive: &Archive, target: &Target, overwrite: bool) -> Result<u64> {
@@ -32,4 +34,12 @@ pub(super) fn write_bytes(content: &[u8], target: &Target, overwrite: bool) -> R
         .write_all(content)
         .with_context(|| format!("failed to write to {target}"))?;
     output.finish()
+}
+
+/// Writes the content of one file of an archive; its length. Blocks.
+pub(super) fn write_file(archive: &PxarArchive, path: &Path, target: &Target) -> Result<u64> {
+    let mut output = Output::open(target, false, 0)?;
+    let size = extract::write_file(&archive.accessor()?, path, &mut output)?;
+    output.finish()?;
+    Ok(size)
 }

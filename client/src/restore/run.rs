@@ -1,7 +1,7 @@
 //! A whole restore.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,7 +14,10 @@ use super::{files, raw};
 use crate::backup::text;
 use crate::remote::Remote;
 use crate::session::progress::per_second;
-use crate::session::{Limiter, Progress, ReaderSession, Report};
+use crate::session::{CACHE, Limiter, Progress, ReaderSession, Report};
+
+/// How long a thread that writes may take to end.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What came of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +36,21 @@ struct Restore<'a> {
     env: &'a Env,
 }
 
+/// Ends a thread that reads, and waits for it: it removes the file that it has not finished.
+struct Stop<'a> {
+    reader: &'a ReaderSession,
+    /// Disconnected when the thread has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.reader.cancel();
+        // It may hang on what it writes to.
+        let _ = self.ended.recv_timeout(GRACE);
+    }
+}
+
 /// Restores an archive.
 pub async fn run(
     remote: &Remote,
@@ -40,6 +58,7 @@ pub async fn run(
     report: Arc<dyn Report>,
     env: &Env,
 ) -> Result<Outcome> {
+    options.check()?;
     if let (Some(key), Some(source)) = (&options.key, &options.key_source) {
         report.info(&format!("Using encryption key from '{source}'.."));
         report.info(&format!("Fingerprint: {}", key.fingerprint().short_id()));
@@ -48,7 +67,10 @@ pub async fn run(
         .rate
         .map(|rate| Limiter::new(env, rate, options.burst));
     let (ns, dir, key) = (&options.ns, &options.dir, options.key.clone());
-    let reader = ReaderSession::open(remote, ns, dir, key, limiter, env).await?;
+    let reader = ReaderSession::open(remote, ns, dir, key, limiter, CACHE, env).await?;
+    if let Some(warning) = reader.warning() {
+        report.warn(&warning);
+    }
     let restore = Restore {
         options,
         reader,
@@ -65,14 +87,17 @@ pub async fn run(
 impl Restore<'_> {
     async fn archive(&self) -> Result<Outcome> {
         let name = &self.options.archive;
-        let is_files = name.client_name().ends_with(".pxar");
+        let is_files = self.options.is_files();
         match (name.archive_type(), &self.options.target) {
             (Some(ArchiveType::Blob), _) => self.blob(name).await,
             (Some(_), Target::Path(path)) if is_files => self.files(name, path).await,
-            (Some(_), Target::Stdout) if is_files => {
-                self.one_part(name)?;
-                self.stream(name).await
-            }
+            (Some(_), Target::Stdout) if is_files => match self.options.paths.first() {
+                Some(path) => self.one_file(name, path).await,
+                None => {
+                    self.one_part(name)?;
+                    self.stream(name).await
+                }
+            },
             (Some(_), _) => self.stream(name).await,
             (None, _) => bail!("'{name}' is not the name of an archive"),
         }
@@ -126,6 +151,18 @@ impl Restore<'_> {
         })
     }
 
+    /// The content of one file of an archive.
+    async fn one_file(&self, name: &ArchiveName, path: &Path) -> Result<Outcome> {
+        let archive = self.reader.pxar(name).await?;
+        let progress = Progress::new(name.client_name(), None);
+        let archive = archive.counted(&progress);
+        let (target, path) = (self.options.target.clone(), path.to_owned());
+        let write = move || raw::write_file(&archive, &path, &target);
+        let (bytes, duration) = self.during(&progress, write).await?;
+        self.tell(bytes, duration);
+        Ok(Outcome { bytes, problems: 0 })
+    }
+
     async fn files(&self, name: &ArchiveName, target: &Path) -> Result<Outcome> {
         let archive = self.reader.pxar(name).await?;
         let size = files::size(&archive);
@@ -157,6 +194,16 @@ impl Restore<'_> {
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<(T, Duration)> {
         let start = self.env.now();
+        let (running, ended) = mpsc::channel::<()>();
+        let work = move || {
+            let _running = running;
+            work()
+        };
+        // Not before what it has left half done is removed, whoever drops this.
+        let _stop = Stop {
+            reader: &self.reader,
+            ended,
+        };
         let work = self.env.blocking(work);
         let done = progress.during(self.env, &*self.report, work).await?;
         Ok((done, self.env.now() - start))

@@ -36,5 +36,5 @@ pub use crypt::Crypt;
 pub use limiter::Limiter;
 pub use progress::{Progress, Report, Status};
 pub use pxar::{PxarArchive, split_names};
-pub use reader::ReaderSession;
+pub use reader::{CACHE, ReaderSession, SMALL_CACHE};
 pub use upload::{ChunkSink, Statistics, Upload, Uploaded};

@@ -1,5 +1,6 @@
 //! A reader session: the files of a snapshot, each checked against the manifest.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,10 +11,12 @@ use bytes::Bytes;
 use datastore::env::Env;
 use datastore::format::{
     CryptConfig, DataBlob, FileInfo, MAX_BLOB_PLAIN, MAX_CHUNK_ENCODED, MAX_CHUNK_PLAIN, Manifest,
+    SignatureStatus,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::archive::Archive;
 use super::cache::Cache;
@@ -27,8 +30,10 @@ use super::workers::Workers;
 use crate::remote::Remote;
 
 const PROTOCOL: &str = "proxmox-backup-reader-protocol-v1";
-/// Plain chunks that are kept, for all archives together.
-const CACHE: u64 = 96 << 20;
+/// Bytes of chunks to be kept where files are read here and there.
+pub const CACHE: u64 = 96 << 20;
+/// As many as it takes to read in order, beside something else that needs memory.
+pub const SMALL_CACHE: u64 = 24 << 20;
 /// A blob as it is stored.
 const MAX_BLOB_ENCODED: u64 = MAX_BLOB_PLAIN + 44;
 
@@ -41,10 +46,12 @@ struct Inner {
     connection: Connection,
     key: Option<Arc<CryptConfig>>,
     manifest: Manifest,
+    signature: Option<SignatureStatus>,
     workers: Workers,
     limiter: Option<Limiter>,
     cache: Cache<Fetch>,
     handle: Handle,
+    cancelled: CancellationToken,
 }
 
 /// A chunk on its way, or there.
@@ -60,13 +67,14 @@ pub(super) struct Wanted {
 
 impl ReaderSession {
     /// Opens a session and reads the manifest, which must be signed with `key` if it is signed and
-    /// there is one.
+    /// there is one. `cache` bytes of chunks are kept, for all archives together.
     pub async fn open(
         remote: &Remote,
         ns: &BackupNamespace,
         dir: &BackupDir,
         key: Option<Arc<CryptConfig>>,
         limiter: Option<Limiter>,
+        cache: u64,
         env: &Env,
     ) -> Result<Self> {
         let query = open::query(remote, ns, dir);
@@ -77,13 +85,12 @@ impl ReaderSession {
             let target = format!("download?file-name={}", ArchiveName::MANIFEST);
             let raw = connection.download(&target, MAX_MANIFEST).await?;
             let manifest = Manifest::from_blob(&DataBlob::from_bytes(raw)?, None)?;
-            if let Some(key) = &key {
-                manifest.verify_signature(key)?;
-            }
-            anyhow::Ok(manifest)
+            let signature = key.as_ref().map(|key| manifest.verify_signature(key));
+            anyhow::Ok((signature.transpose()?, manifest))
         };
-        let manifest = read.await;
-        let manifest = manifest.with_context(|| format!("failed to read the manifest of {dir}"))?;
+        let read = read.await;
+        let read = read.with_context(|| format!("failed to read the manifest of {dir}"))?;
+        let (signature, manifest) = read;
         ensure!(
             manifest.backup_dir() == *dir,
             "the manifest of {dir} is that of another snapshot, {}",
@@ -93,10 +100,12 @@ impl ReaderSession {
             connection,
             key,
             manifest,
+            signature,
             workers: Workers::new(env),
             limiter,
-            cache: Cache::new(CACHE),
+            cache: Cache::new(cache),
             handle: Handle::current(),
+            cancelled: CancellationToken::new(),
         })))
     }
 
@@ -104,6 +113,16 @@ impl ReaderSession {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.0.manifest
+    }
+
+    /// What a user who has given a key should know: that nothing was checked by it.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let unsigned = self.0.signature == Some(SignatureStatus::Unsigned);
+        unsigned.then(|| {
+            let dir = self.manifest().backup_dir();
+            format!("{dir} is not signed: the key cannot show whether it was changed")
+        })
     }
 
     /// The manifest's entry of a file.
@@ -166,6 +185,11 @@ impl ReaderSession {
         Ok(Archive::new(self.clone(), name, index, encrypted))
     }
 
+    /// Whoever reads chunks gets an error from now on, at once.
+    pub fn cancel(&self) {
+        self.0.cancelled.cancel();
+    }
+
     pub(super) fn handle(&self) -> &Handle {
         &self.0.handle
     }
@@ -177,10 +201,18 @@ impl ReaderSession {
 
     /// Fetches a chunk, unless it is there or on its way.
     pub(super) fn chunk(&self, wanted: Wanted) -> Fetch {
+        if self.0.cancelled.is_cancelled() {
+            return std::future::ready(Err(Arc::new(interrupted())))
+                .boxed()
+                .shared();
+        }
         let make = || {
             let (inner, handle) = (Arc::clone(&self.0), self.handle());
             let task = Task::spawn(handle, async move {
-                let fetched = inner.fetch(wanted).await;
+                let fetched = tokio::select! {
+                    fetched = inner.fetch(wanted) => fetched,
+                    () = inner.cancelled.cancelled() => Err(interrupted()),
+                };
                 if fetched.is_err() {
                     // Who asks again may have more luck.
                     inner.cache.remove(&wanted.digest);
@@ -232,6 +264,14 @@ impl Inner {
         let chunk: Result<_> = read.await;
         chunk.with_context(|| format!("failed to read chunk {digest}"))
     }
+}
+
+fn interrupted() -> anyhow::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the restore was interrupted",
+    )
+    .into()
 }
 
 /// The plain data of a chunk, if it is what the index says.

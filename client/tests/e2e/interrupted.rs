@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use crate::client::{Client, ended};
+use crate::client::{Client, ended, restore_line};
 use crate::daemon::{STORES, World};
 use crate::tree::noise;
 
@@ -13,7 +13,7 @@ use crate::tree::noise;
 const PATIENCE: usize = 600;
 
 /// Waits until something is as it should be.
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
+pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
     for _ in 0..PATIENCE {
         if reached() {
             return;
@@ -61,7 +61,7 @@ fn begun(client: &Client, number: i64, specs: &[String], stage: &str) -> Child {
     child
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
     let sent = std::process::Command::new("kill")
         .args([name, &pid])
@@ -174,7 +174,7 @@ fn a_restore_whose_server_is_killed_fails() {
     let lines: Vec<_> = specs.iter().map(String::as_str).collect();
     client.back_up("whole", 0, &lines);
     let target = dir.path().join("target");
-    let line = crate::client::restore_line(
+    let line = restore_line(
         "whole",
         0,
         "second.img",
@@ -188,4 +188,26 @@ fn a_restore_whose_server_is_killed_fails() {
     assert_eq!(ran.code, Some(1), "{ran}");
     assert!(ran.stderr.contains("Error: "), "{ran}");
     assert!(!target.exists(), "half a file stays");
+}
+
+#[test]
+fn a_restore_that_is_interrupted_leaves_no_half_file() {
+    let world = World::shared();
+    let client = Client::new(&world, "local");
+    let dir = tempfile::tempdir().unwrap();
+    let specs = files(dir.path());
+    let lines: Vec<_> = specs.iter().map(String::as_str).collect();
+    client.back_up("interrupted", 0, &lines);
+    let target = dir.path().join("target");
+    for (name, code) in [("-TERM", 143), ("-INT", 130)] {
+        let to = target.to_str().unwrap();
+        let slowly = ["--rate", "2MiB", "--burst", "1MiB"];
+        let line = restore_line("interrupted", 0, "second.img", to, &slowly);
+        let child = client.command(&line).spawn().unwrap();
+        until("the restored file", || target.exists());
+        signal(&child, name);
+        let ran = ended(child);
+        assert_eq!(ran.code, Some(code), "{ran}");
+        assert!(!target.exists(), "half a file stays");
+    }
 }

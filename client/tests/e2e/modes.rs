@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::client::Client;
+use crate::client::{Client, restore_line};
 use crate::daemon::{STORES, World};
 use crate::tree::{assert_same, change, plant, read};
 
@@ -67,6 +67,13 @@ fn one_file(client: &Client, id: &str, dir: &Path) {
         .filter(|path| path.starts_with("many/"))
         .collect();
     assert_eq!(files.len(), 11, "the directory and ten files: {files:?}");
+    let file = files.iter().find(|path| target.join(path).is_file());
+    let file = file.unwrap().to_str().unwrap();
+    let content = client.read(id, 2, "root.pxar", &["--path", file]);
+    assert_eq!(content, std::fs::read(target.join(file)).unwrap());
+    let line = restore_line(id, 2, "root.pxar", "-", &["--pattern", "/many/10?"]);
+    let ran = client.fails(&line, &["standard output", "--path"]);
+    assert_eq!(ran.stdout, b"");
 }
 
 #[test]

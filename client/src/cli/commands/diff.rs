@@ -15,7 +15,7 @@ use crate::cli::options::{
     archive_name, snapshot,
 };
 use crate::cli::output::to_reader;
-use crate::session::PxarArchive;
+use crate::session::{PxarArchive, SMALL_CACHE};
 use crate::tree::diff::{Aspects, Change, Difference, diff};
 
 /// When lines are coloured.
@@ -71,8 +71,12 @@ impl DiffArguments {
             repository: self.repository.clone(),
             ns: self.ns.clone(),
         };
-        let older = read.open_other(&remote, &self.prev_snapshot).await?;
-        let newer = read.open_other(&remote, &self.snapshot).await?;
+        let older = read
+            .open_other(&remote, &self.prev_snapshot, SMALL_CACHE)
+            .await?;
+        let newer = read
+            .open_other(&remote, &self.snapshot, SMALL_CACHE)
+            .await?;
         let older = older.pxar(&self.archive_name).await?;
         let newer = newer.pxar(&self.archive_name).await?;
         let compare = self.compare_content;

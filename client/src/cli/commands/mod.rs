@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod datastore;
 pub mod diff;
 pub mod group;
+pub mod identity;
 pub mod key;
 pub mod login;
 pub mod mount;

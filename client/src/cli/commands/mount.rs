@@ -1,6 +1,7 @@
 //! An archive as a file system.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,10 +12,13 @@ use clap::Args;
 use datastore::env::Env;
 
 use crate::cli::options::{ReadArguments, archive_name};
-use crate::tree::mount::mount;
+use crate::tree::mount::spawn;
 
-/// How often it is looked whether the file system is there.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked whether somebody has unmounted the file system.
+const LOOK: Duration = Duration::from_millis(250);
+/// The process in the background, by its command line, and what it says when it is ready.
+const IN_BACKGROUND: &str = "--in-background";
+const MOUNTED: &str = "mounted\n";
 
 /// Mount an archive of files, read only
 ///
@@ -32,6 +36,9 @@ pub struct MountArguments {
     /// Stay in the foreground
     #[arg(long, short, alias = "foreground")]
     pub verbose: bool,
+    /// Go to the background when it is mounted
+    #[arg(long, hide = true)]
+    pub in_background: bool,
 }
 
 impl MountArguments {
@@ -44,53 +51,61 @@ impl MountArguments {
             "this machine has no /dev/fuse: archives cannot be mounted here; use `restore` or \
              `catalog shell`"
         );
-        if !self.verbose {
-            // What a person must be asked about the server is asked here, and remembered.
-            self.read.repository.connect().await?;
-            return in_background(&target).await;
+        if !self.verbose && !self.in_background {
+            return in_background().await;
         }
         let session = self.read.open().await?;
         let archive = session.pxar(&self.archive_name).await?;
-        let serve = move || Ok(mount(archive.accessor()?, &target)?);
-        Env::system().blocking(serve).await
+        let env = Env::system();
+        let mount = move || anyhow::Ok(spawn(archive.accessor()?, &target)?);
+        // Whatever ends this command unmounts.
+        let mounted = env.blocking(mount).await?;
+        if self.in_background {
+            detach().context("failed to go to the background")?;
+        }
+        while !mounted.is_finished() {
+            env.sleep(LOOK).await;
+        }
+        mounted.wait().context("failed to serve the file system")
     }
 }
 
-/// Starts this very command in the foreground of a process of its own, and leaves it alone when the
-/// file system is there. A key's password is asked for by that process, on the same terminal.
-async fn in_background(target: &Path) -> Result<()> {
-    let before = device(target)?;
+/// Starts this very command in a process of its own, which asks for passwords on this terminal and
+/// leaves it when the file system is there.
+async fn in_background() -> Result<()> {
     let program = std::env::current_exe().context("failed to find this program")?;
     let mut arguments = std::env::args_os().skip(1);
     let mut child = Command::new(program)
         .args(arguments.next())
-        .arg("--verbose")
+        .arg(IN_BACKGROUND)
         .args(arguments)
-        .stdout(Stdio::null())
-        // Not ours: whoever waits for the end of our output would wait for it.
-        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .context("failed to start a process for the file system")?;
-    let env = Env::system();
-    loop {
-        if device(target)? != before {
+    let wait = move || {
+        let said = child.stdout.take().map(std::io::read_to_string);
+        if said.transpose()?.as_deref() == Some(MOUNTED) {
             return Ok(());
         }
-        let ended = child.try_wait();
-        if let Some(status) = ended.context("failed to wait for the file system")? {
-            let said = child.stderr.take().map(std::io::read_to_string);
-            let said = said.transpose()?.unwrap_or_default();
-            let said = said.trim().trim_start_matches("Error: ");
-            bail!("the archive was not mounted ({status}): {said}");
-        }
-        env.sleep(LOOK).await;
-    }
+        let status = child.wait()?;
+        bail!("the archive was not mounted ({status})")
+    };
+    Env::system().blocking(wait).await
 }
 
-fn device(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path);
-    let metadata = metadata.with_context(|| format!("failed to look at {path:?}"))?;
-    Ok(metadata.dev())
+/// Tells the process that has started this one, if it is still there, and leaves its terminal, its
+/// directory and its output.
+fn detach() -> Result<()> {
+    nix::unistd::setsid()?;
+    std::env::set_current_dir("/")?;
+    let mut out = std::io::stdout();
+    out.write_all(MOUNTED.as_bytes())?;
+    out.flush()?;
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&nothing)?;
+    nix::unistd::dup2_stderr(&nothing)?;
+    nix::unistd::dup2_stdout(&nothing)?;
+    Ok(())
 }
 
 /// Which image would be a block device.

@@ -24,7 +24,7 @@ pub struct PruneArguments {
     /// Only show what would be removed
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not show what is removed
+    /// Do not show what is kept
     #[arg(long)]
     pub quiet: bool,
     /// Keep the newest snapshots, so many
@@ -85,15 +85,19 @@ impl PruneArguments {
         let remote = self.repository.connect().await?;
         let path = store_path(&remote, "prune");
         let list = remote.post(&path, &Value::Object(parameters)).await?;
-        if self.quiet {
-            return Ok(());
-        }
         self.output
-            .print(&list, || Ok(of_decisions(parsed(&list)?)))
+            .print(&list, || Ok(of_decisions(parsed(&list)?, self.quiet)))
     }
 }
 
-fn of_decisions(mut list: Vec<PruneListItem>) -> String {
+/// What becomes of each snapshot; with `quiet` only what is removed, and nothing if nothing is.
+fn of_decisions(mut list: Vec<PruneListItem>, quiet: bool) -> String {
+    if quiet {
+        list.retain(|item| !item.keep && !item.protected);
+        if list.is_empty() {
+            return String::new();
+        }
+    }
     list.sort_by_key(|item| item.backup_time);
     let mut table = Table::new(&[
         ("snapshot", Align::Left),
@@ -133,10 +137,20 @@ mod tests {
             item(10, false, false),
             item(20, true, true)
         ]);
-        let text = of_decisions(parsed(&list).unwrap());
+        let text = of_decisions(parsed(&list).unwrap(), false);
         let actions: Vec<_> = text.lines().skip(3).step_by(2).collect();
         for (line, action) in actions.iter().zip(["remove", "protected", "keep"]) {
             assert!(line.ends_with(&format!("{action} │")), "{text}");
         }
+        let quiet = of_decisions(parsed(&list).unwrap(), true);
+        assert!(quiet.contains("remove │"), "{quiet}");
+        assert!(
+            !quiet.contains("keep │") && !quiet.contains("protected │"),
+            "{quiet}"
+        );
+        assert_eq!(
+            of_decisions(parsed(&json!([item(1, true, false)])).unwrap(), true),
+            ""
+        );
     }
 }

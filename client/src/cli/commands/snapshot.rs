@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use api_types::names::{BackupDir, BackupGroup};
 use api_types::status::{BackupContent, CryptMode, SnapshotListItem};
 use clap::{Args, Subcommand};
 use datastore::env::Env;
-use datastore::format::{DataBlob, MAX_BLOB_PLAIN};
+use datastore::format::{DataBlob, MAX_BLOB_PLAIN, MAX_CHUNK_ENCODED};
 use serde_json::{Map, Value};
 
 use crate::cli::flags::boolean;
@@ -277,6 +277,12 @@ pub struct UploadLogArguments {
 impl UploadLogArguments {
     pub(crate) async fn run(&self) -> Result<()> {
         let blob = self.blob()?;
+        let size = blob.raw_size();
+        ensure!(
+            size <= MAX_CHUNK_ENCODED,
+            "the log {:?} has {size} bytes as it is stored; {MAX_CHUNK_ENCODED} are possible",
+            self.logfile
+        );
         let SnapshotArguments {
             snapshot,
             repository,

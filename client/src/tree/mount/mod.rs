@@ -16,6 +16,12 @@ use file_system::FileSystem;
 pub struct Mounted(BackgroundSession);
 
 impl Mounted {
+    /// Whether somebody has unmounted it, so that [`Mounted::wait`] does not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.guard.is_finished()
+    }
+
     /// Serves it until somebody unmounts it.
     ///
     /// # Errors

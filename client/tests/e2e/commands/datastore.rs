@@ -125,6 +125,10 @@ fn a_group_is_pruned_by_rules() {
     let done = client.text(&["prune", "--group", "host/pruned", "--keep-last", "2"]);
     assert_eq!(actions(&done), ["remove", "keep", "keep"]);
     let quiet = ["prune", "host/pruned", "--keep-last", "1", "--quiet"];
+    // Programs get all of it.
+    let list = client.json(&[&quiet[..], &["--dry-run"]].concat());
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    assert_eq!(actions(&client.text(&quiet)), ["remove"]);
     assert_eq!(client.text(&quiet), "");
     let left = client.json(&["snapshot", "list", "host/pruned"]);
     assert_eq!(left.as_array().unwrap().len(), 1);
@@ -254,6 +258,8 @@ fn status_and_versions() {
         "{version}"
     );
     assert!(client.json(&["version"])["server"]["version"].is_string());
+    let identity = &client.json(&["server-identity"])["pbs-instance-id"];
+    assert_eq!(identity.as_str().map(str::len), Some(32), "{identity}");
     let alone = client.without("PBS_REPOSITORY");
     assert_eq!(alone.text(&["version"]), format!("{ours}\n"));
 }
