@@ -11,24 +11,17 @@ use crate::tree::create::{PayloadSink, ReusedChunk};
 
 /// Where a stream is cut.
 pub trait Cut {
-    /// How long the pieces are that it looks at, if that matters.
-    const PIECE: Option<usize>;
-
     /// How many of these bytes belong to the chunk that ends within them; 0 if none does.
     fn cut(&mut self, bytes: &[u8]) -> usize;
 }
 
 impl Cut for Chunker {
-    const PIECE: Option<usize> = None;
-
     fn cut(&mut self, bytes: &[u8]) -> usize {
         self.scan(bytes)
     }
 }
 
 impl Cut for PayloadChunker {
-    const PIECE: Option<usize> = Some(Self::PIECE);
-
     fn cut(&mut self, bytes: &[u8]) -> usize {
         self.scan(bytes)
     }
@@ -65,8 +58,6 @@ impl Chunks for ChunkSink {
 pub struct ChunkedStream<C, S = ChunkSink> {
     cut: C,
     sink: S,
-    /// What was not looked at yet.
-    piece: Vec<u8>,
     /// The chunk that did not end yet.
     open: Vec<u8>,
     /// What is allocated for a chunk at first.
@@ -79,7 +70,6 @@ impl<C: Cut, S: Chunks> ChunkedStream<C, S> {
         Self {
             cut,
             sink,
-            piece: Vec::new(),
             open: Vec::new(),
             usual: size.average(),
         }
@@ -92,7 +82,6 @@ impl<C: Cut, S: Chunks> ChunkedStream<C, S> {
     }
 
     fn end_chunk(&mut self) -> io::Result<()> {
-        self.scan_piece()?;
         if self.open.is_empty() {
             return Ok(());
         }
@@ -101,14 +90,6 @@ impl<C: Cut, S: Chunks> ChunkedStream<C, S> {
 
     fn store(&mut self) -> io::Result<()> {
         self.sink.store(Bytes::from(mem::take(&mut self.open)))
-    }
-
-    fn scan_piece(&mut self) -> io::Result<()> {
-        let mut piece = mem::take(&mut self.piece);
-        self.scan(&piece)?;
-        piece.clear();
-        self.piece = piece;
-        Ok(())
     }
 
     fn scan(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -139,17 +120,8 @@ impl<C: Cut, S: Chunks> ChunkedStream<C, S> {
 
 impl<C: Cut, S: Chunks> Write for ChunkedStream<C, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(len) = C::PIECE else {
-            self.scan(bytes)?;
-            return Ok(bytes.len());
-        };
-        let room = len - self.piece.len();
-        let taken = bytes.get(..room).unwrap_or(bytes);
-        self.piece.extend_from_slice(taken);
-        if self.piece.len() == len {
-            self.scan_piece()?;
-        }
-        Ok(taken.len())
+        self.scan(bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -107,6 +107,11 @@ impl chunked::Chunks for &mut Chunks {
     }
 }
 
+/// Cuts a payload as a backup does.
+pub fn payload(size: ChunkSize, chunks: &mut Chunks) -> ChunkedStream<PayloadChunker, &mut Chunks> {
+    ChunkedStream::new(PayloadChunker::new(size), size, chunks)
+}
+
 /// An archive in two parts.
 #[derive(Clone, Debug, Default)]
 pub struct Split {
@@ -161,7 +166,7 @@ pub fn split(
         entries: Vec::new(),
         stored: stored.unwrap_or_default(),
     };
-    let mut stream = ChunkedStream::new(PayloadChunker::new(size), size, &mut payload);
+    let mut stream = self::payload(size, &mut payload);
     let known = previous.map(Split::previous);
     let summary = create_split(root, options, &mut metadata, &mut stream, known, notes).unwrap();
     stream.finish().unwrap();

@@ -16,7 +16,7 @@ use client::tree::pattern::Pattern;
 use datastore::format::catalog::CatalogReader;
 use pxar::{Accessor, At, Decoder, Forward, Step};
 
-use crate::common::{Notes, split, unified};
+use crate::common::{Chunks, Notes, payload, split, unified};
 
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
     let parse = |text: &&str| Pattern::parse(text.as_bytes()).unwrap();
@@ -104,18 +104,21 @@ fn limits_of_a_tree() {
         entries_max: 5,
         ..CreateOptions::default()
     };
-    let payload = || crate::common::Payload::new(ChunkSize::ARCHIVE, None);
-    let refused = create_split(root.path(), &options, io::sink(), payload(), None, &notes);
+    let mut chunks = Chunks::default();
+    let stream = payload(ChunkSize::ARCHIVE, &mut chunks);
+    let refused = create_split(root.path(), &options, io::sink(), stream, None, &notes);
     assert!(matches!(refused, Err(Error::TooManyEntries { limit: 5 })));
     options.skip_lost_and_found = true;
     let (archive, _, _) = unified(root.path(), &options, &notes);
     assert_eq!(paths(&archive), ["a", "b", "d"]);
 
     let nothing = root.path().join("nothing");
-    let refused = create_split(&nothing, &options, io::sink(), payload(), None, &notes);
+    let stream = payload(ChunkSize::ARCHIVE, &mut chunks);
+    let refused = create_split(&nothing, &options, io::sink(), stream, None, &notes);
     assert!(matches!(refused, Err(Error::Io { action: "open", .. })));
     let proc = Path::new("/proc");
-    let refused = create_split(proc, &options, io::sink(), payload(), None, &notes);
+    let stream = payload(ChunkSize::ARCHIVE, &mut chunks);
+    let refused = create_split(proc, &options, io::sink(), stream, None, &notes);
     assert!(matches!(refused, Err(Error::NotA { .. })));
     notes.none();
 }
