@@ -13,6 +13,8 @@ use crate::tree::Error;
 const HEADER: u64 = 16;
 /// What is held back at most until it is known whether chunks are reused.
 const QUEUE: usize = 16 << 10;
+/// Most bytes of names and attributes in it.
+const QUEUE_BYTES: usize = 32 << 20;
 
 /// Holds back what was found while consecutive unchanged files lie in a row in the previous payload
 /// too, and then reuses the chunks around them, if not too much else is in those.
@@ -30,6 +32,8 @@ struct Run {
     start: u64,
     end: u64,
     queue: Vec<Found>,
+    /// Bytes of names and attributes in it.
+    bytes: usize,
 }
 
 /// The chunk that was injected last.
@@ -91,7 +95,8 @@ impl Reuser {
             let end = self.run.as_ref().map(|run| run.end);
             ends_run = range.is_none_or(|(start, _)| Some(start) != end);
         }
-        let full = self.run.as_ref().is_some_and(|it| it.queue.len() >= QUEUE);
+        let full = |run: &Run| run.queue.len() >= QUEUE || run.bytes >= QUEUE_BYTES;
+        let full = self.run.as_ref().is_some_and(full);
         if ends_run || full {
             self.store_run(archiver, !ends_run)?;
         }
@@ -101,12 +106,14 @@ impl Reuser {
                 start,
                 end,
                 queue: Vec::new(),
+                bytes: 0,
             });
             run.end = end;
         }
         match &mut self.run {
             None => archiver.store(found, None),
             Some(run) => {
+                run.bytes += found.weight();
                 run.queue.push(closed(found));
                 Ok(())
             }

@@ -19,7 +19,7 @@ use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::{Pattern, Rules};
 use crate::tree::report::Reporter;
-use crate::tree::sys::open::{open_for_reading, open_path};
+use crate::tree::sys::open::{allow_to_wait, open_for_reading, open_path};
 use crate::tree::sys::xattr::Handle;
 
 /// The file with patterns for its directory.
@@ -291,6 +291,7 @@ impl<'a> Walker<'a> {
             if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
                 return Ok(Vec::new());
             }
+            allow_to_wait(&file)?;
             let mut text = Vec::new();
             let file = std::fs::File::from(file);
             file.take(EXCLUDE_FILE_MAX).read_to_end(&mut text)?;

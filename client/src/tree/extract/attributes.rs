@@ -110,6 +110,17 @@ impl Attributes<'_> {
         let flags = metadata.stat.flags & flags::BEFORE_CONTENT;
         let set = flags::change_flags(made.file, flags, made.inherited.flags & !flags);
         self.check(path, "set flags", set);
+        // Into a directory of another project no file can be linked.
+        if let Some(id) = metadata.quota_project_id {
+            let set = project::set_project_id(made.file, id);
+            self.check(path, "set the quota project", set);
+        }
+    }
+
+    /// What would keep a file from having further names.
+    pub fn after_names(&self, path: &[u8], file: &OwnedFd, flags: u64) {
+        let set = flags::change_flags(file, flags & flags::AFTER_NAMES, 0);
+        self.check(path, "set flags", set);
     }
 
     /// All the rest.
@@ -135,16 +146,14 @@ impl Attributes<'_> {
             }
             self.access_lists(path, made, metadata);
         }
-        if let Some(id) = metadata.quota_project_id
-            && matches!(kind, mode::FILE | mode::DIRECTORY)
-        {
-            let set = project::set_project_id(made.file, id);
-            self.check(path, "set the quota project", set);
-        }
         let set = made.change_mtime(metadata.stat.mtime);
         self.check(path, "set the time of modification", set);
         if matches!(kind, mode::FILE | mode::DIRECTORY) {
-            let flags = metadata.stat.flags & !flags::BEFORE_CONTENT;
+            let later = match kind {
+                mode::FILE => flags::AFTER_NAMES,
+                _ => 0,
+            };
+            let flags = metadata.stat.flags & !flags::BEFORE_CONTENT & !later;
             let set = flags::change_flags(made.file, flags, 0);
             self.check(path, "set flags", set);
         }

@@ -19,7 +19,8 @@ use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::Rules;
 use crate::tree::report::{Reporter, as_path};
-use crate::tree::sys::open::{open_parent, open_path};
+use crate::tree::sys::flags::AFTER_NAMES;
+use crate::tree::sys::open::{open_for_reading, open_parent, open_path};
 
 /// Restores into a directory.
 pub struct Extractor<'a> {
@@ -33,6 +34,8 @@ pub struct Extractor<'a> {
     base: Vec<u8>,
     restored: Restored,
     filler: Filler,
+    /// Files with flags that come after all names, and these.
+    flagged: Vec<(Vec<u8>, u64)>,
     summary: Summary,
 }
 
@@ -67,6 +70,7 @@ impl<'a> Extractor<'a> {
             base: base.to_vec(),
             restored: Restored::default(),
             filler: Filler::new(),
+            flagged: Vec::new(),
             summary: Summary::default(),
         })
     }
@@ -83,7 +87,7 @@ impl<'a> Extractor<'a> {
             }
             self.reporter.check()?;
         }
-        Ok(self.finish())
+        self.finish()
     }
 
     fn enter<I: Input>(
@@ -132,12 +136,24 @@ impl<'a> Extractor<'a> {
     ) -> Result<Summary, Error> {
         self.inode(name, inode, content)?;
         self.reporter.check()?;
-        Ok(self.finish())
+        self.finish()
     }
 
-    fn finish(mut self) -> Summary {
+    fn finish(mut self) -> Result<Summary, Error> {
+        for (path, flags) in &self.flagged {
+            let open = |target| {
+                let (parent, name) = open_parent(target, path)?;
+                open_for_reading(parent, name, OFlags::empty())
+            };
+            match self.directories.target().map(open) {
+                Some(Ok(file)) => self.attributes.after_names(path, &file, *flags),
+                Some(Err(error)) => self.reporter.refused(path, "open", error),
+                None => {}
+            }
+        }
+        self.reporter.check()?;
         self.summary.problems = self.reporter.problems();
-        self.summary
+        Ok(self.summary)
     }
 
     fn is_wanted(&self, path: &[u8], directory: bool) -> bool {
@@ -209,6 +225,10 @@ impl<'a> Extractor<'a> {
         match made {
             Ok(made) => {
                 self.summary.entries += u64::from(made);
+                let flags = inode.metadata.stat.flags & AFTER_NAMES;
+                if made && flags != 0 && matches!(inode.body, Body::File(_)) {
+                    self.flagged.push((path.to_vec(), flags));
+                }
                 Ok(made)
             }
             Err(problem) => {
