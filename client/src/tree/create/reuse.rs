@@ -20,8 +20,9 @@ const QUEUE_BYTES: usize = 32 << 20;
 /// too, and then reuses the chunks around them, if not too much else is in those.
 pub struct Reuser {
     index: Vec<PreviousChunk>,
-    /// Where the last unchanged file was; archives refer to their payload in ascending order.
-    last: Option<u64>,
+    /// Where the last unchanged file ended; archives refer to their payload in ascending order, and
+    /// it begins with a header.
+    last: u64,
     run: Option<Run>,
     injected: Option<Injected>,
 }
@@ -70,7 +71,7 @@ impl Reuser {
         let ordered = starts.zip(ends).all(|(start, end)| start < end);
         ordered.then_some(Self {
             index,
-            last: None,
+            last: HEADER,
             run: None,
             injected: None,
         })
@@ -87,7 +88,7 @@ impl Reuser {
         if let Found::File(file) = &found
             && !archiver.is_further_name(file)
         {
-            let start = file.previous.filter(|it| Some(*it) > self.last);
+            let start = file.previous.filter(|it| *it >= self.last);
             range = start.and_then(|start| {
                 let end = start.checked_add(HEADER)?.checked_add(file.size)?;
                 Some((start, end))
@@ -101,7 +102,7 @@ impl Reuser {
             self.store_run(archiver, !ends_run)?;
         }
         if let Some((start, end)) = range {
-            self.last = Some(start);
+            self.last = end;
             let run = self.run.get_or_insert_with(|| Run {
                 start,
                 end,

@@ -294,8 +294,11 @@ impl<'a> Walker<'a> {
             allow_to_wait(&file)?;
             let mut text = Vec::new();
             let file = std::fs::File::from(file);
-            file.take(EXCLUDE_FILE_MAX).read_to_end(&mut text)?;
-            Ok(text)
+            file.take(EXCLUDE_FILE_MAX + 1).read_to_end(&mut text)?;
+            match text.len() as u64 > EXCLUDE_FILE_MAX {
+                true => Err(io::ErrorKind::FileTooLarge.into()),
+                false => Ok(text),
+            }
         };
         let path = [&self.path[..], b"/", EXCLUDE_FILE].concat();
         let path = path.strip_prefix(b"/").unwrap_or(&path);

@@ -60,12 +60,19 @@ impl<'a> Extractor<'a> {
         let rules = Rules::new(options.patterns.iter().cloned());
         let all = rules.is_empty();
         let metadata = metadata.filter(|_| all);
+        // What is in a directory that matches is wanted.
+        let ends = base.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let ends = ends.map(|(end, _)| end).chain([base.len()]);
+        let around = ends.filter_map(|end| base.get(..end).filter(|path| !path.is_empty()));
+        let wanted = around.fold(all, |wanted, path| {
+            rules.verdict(path, true).unwrap_or(wanted)
+        });
         Ok(Self {
             options,
             reporter: attributes.reporter,
             attributes,
             follow,
-            directories: Directories::open(target, options, attributes, metadata, all)?,
+            directories: Directories::open(target, options, attributes, metadata, wanted)?,
             rules,
             base: base.to_vec(),
             restored: Restored::default(),
@@ -82,12 +89,17 @@ impl<'a> Extractor<'a> {
             path.clear();
             path.extend_from_slice(archive.path());
             match step {
-                Step::Leave => self.directories.leave(&path),
+                Step::Leave => {
+                    if path.is_empty() {
+                        self.set_last_flags();
+                    }
+                    self.directories.leave(&path);
+                }
                 Step::Enter(node) => self.enter(&path, node, archive)?,
             }
             self.reporter.check()?;
         }
-        self.finish()
+        Ok(self.finish())
     }
 
     fn enter<I: Input>(
@@ -134,26 +146,32 @@ impl<'a> Extractor<'a> {
         inode: &Inode,
         content: Option<Box<dyn Read + '_>>,
     ) -> Result<Summary, Error> {
-        self.inode(name, inode, content)?;
+        if self.is_wanted(name, false) {
+            self.inode(name, inode, content)?;
+            self.set_last_flags();
+        }
         self.reporter.check()?;
-        self.finish()
+        Ok(self.finish())
     }
 
-    fn finish(mut self) -> Result<Summary, Error> {
-        for (path, flags) in &self.flagged {
+    /// All names are there, and the target is still open.
+    fn set_last_flags(&mut self) {
+        for (path, flags) in std::mem::take(&mut self.flagged) {
             let open = |target| {
-                let (parent, name) = open_parent(target, path)?;
+                let (parent, name) = open_parent(target, &path)?;
                 open_for_reading(parent, name, OFlags::empty())
             };
             match self.directories.target().map(open) {
-                Some(Ok(file)) => self.attributes.after_names(path, &file, *flags),
-                Some(Err(error)) => self.reporter.refused(path, "open", error),
+                Some(Ok(file)) => self.attributes.after_names(&path, &file, flags),
+                Some(Err(error)) => self.reporter.refused(&path, "open", error),
                 None => {}
             }
         }
-        self.reporter.check()?;
+    }
+
+    fn finish(mut self) -> Summary {
         self.summary.problems = self.reporter.problems();
-        Ok(self.summary)
+        self.summary
     }
 
     fn is_wanted(&self, path: &[u8], directory: bool) -> bool {
@@ -312,7 +330,7 @@ impl Placer<'_> {
             Ok(taken) => taken,
             Err(problem) => return Ok(Err(problem)),
         };
-        let made = self.made(item, &file, true);
+        let made = self.made(&file, true);
         self.attributes
             .before_content(item.path, &made, item.metadata);
         let written = match filler.fill(&file, &mut content) {
@@ -369,16 +387,14 @@ impl Placer<'_> {
 
     fn finish_by_path(&self, item: &Item<'_>) -> Result<bool, Problem> {
         let file = open_path(self.directory, item.name).map_err(|error| refused("open", error))?;
-        let made = self.made(item, &file, false);
+        let made = self.made(&file, false);
         self.attributes
             .after_content(item.path, &made, item.metadata);
         Ok(true)
     }
 
-    fn made<'b>(&'b self, item: &'b Item<'_>, file: &'b OwnedFd, open: bool) -> Made<'b> {
+    fn made<'b>(&self, file: &'b OwnedFd, open: bool) -> Made<'b> {
         Made {
-            directory: self.directory,
-            name: item.name,
             file,
             open,
             inherited: self.inherited,
