@@ -31,7 +31,9 @@ impl ReadAt for Torn {
             return Err(self.kind.into());
         }
         let good = self.bad.start.checked_sub(offset).filter(|it| *it > 0);
-        let len = good.map_or(buffer.len(), |it| buffer.len().min(it as usize));
+        let len = good.map_or(buffer.len(), |it| {
+            buffer.len().min(usize::try_from(it).unwrap())
+        });
         self.bytes.read_at(&mut buffer[..len], offset)
     }
 }

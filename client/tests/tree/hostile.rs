@@ -191,6 +191,43 @@ fn names_are_names() {
     }
 }
 
+/// Of an immutable file no further name could be made; `security.*` is not for archives to set.
+#[test]
+fn flags_come_after_names_and_foreign_attributes_not_at_all() {
+    let mut encoder = Encoder::unified(Vec::new(), &directory()).unwrap();
+    let mut immutable = file();
+    immutable.stat.flags = 0x40_0000;
+    immutable.xattrs.push(pxar::Xattr {
+        name: b"security.capability".to_vec(),
+        value: vec![1; 20],
+    });
+    let first = encoder.file(b"x", &immutable, 4, &b"good"[..]).unwrap();
+    encoder.hard_link(b"y", b"x", first.name_at).unwrap();
+    let (archive, _) = encoder.finish().unwrap();
+    let world = World::new();
+    let notes = Notes::default();
+    let decoder = Decoder::new(Forward::new(&archive[..]), None).unwrap();
+    let restored = extract(decoder, &world.target(), &all(), &notes);
+    let x = fs::File::open(world.target().join("x")).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&x);
+    if let Ok(flags) = flags {
+        let cleared = flags.difference(rustix::fs::IFlags::IMMUTABLE);
+        let _ = rustix::fs::ioctl_setflags(&x, cleared);
+    }
+    restored.unwrap();
+    assert!(
+        notes
+            .of("x")
+            .iter()
+            .any(|it| it.contains("security.capability"))
+    );
+    assert_eq!(notes.of("y"), [""; 0]);
+    assert_eq!(x.metadata().unwrap().nlink(), 2);
+    if notes.of("x").len() == 1 {
+        assert!(flags.unwrap().contains(rustix::fs::IFlags::IMMUTABLE));
+    }
+}
+
 #[test]
 fn a_claimed_size_takes_nothing() {
     let mut encoder = Encoder::unified(Vec::new(), &directory()).unwrap();

@@ -149,7 +149,7 @@ fn chunks_begin_where_files_do() {
     let notes = Notes::default();
     let (archive, _) = split(root.path(), &options, size, None, &notes);
     let index = archive.payload.index();
-    let beginning = |end: u64| (end - 16) % 40_016 == 0;
+    let beginning = |end: u64| (end - 16).is_multiple_of(40_016);
     let at_files = index.iter().filter(|chunk| beginning(chunk.end)).count();
     assert!(at_files > 190, "{at_files} of {}", index.len());
 }

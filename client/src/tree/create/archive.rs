@@ -429,7 +429,7 @@ mod tests {
         let short = root.path().join("short");
         std::fs::write(&short, [1; 50]).unwrap();
         let directory = metadata(mode::DIRECTORY);
-        let all = [("a", &*root.path()), ("b", &good), ("c", &short)];
+        let all = [("a", root.path()), ("b", &good), ("c", &short)];
         let none = None::<&mut CatalogWriter<Vec<u8>>>;
 
         let (notes, mut archive, mut payload) = (Notes::default(), Vec::new(), Payload(Vec::new()));

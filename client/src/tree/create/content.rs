@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::found::FoundFile;
 use crate::tree::observer::Problem;
+use crate::tree::sys::open::allow_to_wait;
 
 /// Reads a file, and knows afterwards whether that went well.
 pub struct Content {
@@ -23,6 +24,8 @@ pub struct Content {
 
 impl Content {
     pub fn new(content: OwnedFd, found: &FoundFile) -> Self {
+        // Where that fails, reading does too.
+        let _ = allow_to_wait(&content);
         let mtime = found.metadata.stat.mtime;
         Self {
             size: found.size,

@@ -29,6 +29,20 @@ pub enum Found {
     },
 }
 
+impl Found {
+    /// Bytes of names and attributes.
+    pub fn weight(&self) -> usize {
+        let (name, metadata) = match self {
+            Self::Leave => return 0,
+            Self::Enter { name, metadata } | Self::Other { name, metadata, .. } => (name, metadata),
+            Self::File(file) => (&file.path, &file.metadata),
+        };
+        let xattrs = metadata.xattrs.iter();
+        let xattrs: usize = xattrs.map(|it| it.name.len() + it.value.len()).sum();
+        name.len() + xattrs
+    }
+}
+
 /// A regular file.
 #[derive(Debug)]
 pub struct FoundFile {

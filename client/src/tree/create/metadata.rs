@@ -9,7 +9,7 @@ use rustix::io::{Errno, Result};
 use super::file_system::{FileSystem, FileSystems};
 use crate::tree::observer::Problem;
 use crate::tree::sys::xattr::{Handle, Reader};
-use crate::tree::sys::{acl, flags, project};
+use crate::tree::sys::{acl, flags, project, xattr};
 
 const FCAPS: &[u8] = b"security.capability";
 
@@ -75,9 +75,7 @@ impl MetadataReader {
 
 /// The rules of `pxar.md` §9.
 fn is_stored(name: &[u8]) -> bool {
-    let plain = name.starts_with(b"user.") || name.starts_with(b"trusted.");
-    let stored = plain || name == b"security.NTACL" || name == FCAPS;
-    stored || name == acl::ACCESS || name == acl::DEFAULT
+    xattr::is_stored(name) || name == FCAPS || name == acl::ACCESS || name == acl::DEFAULT
 }
 
 /// False if the value makes no sense.

@@ -13,13 +13,16 @@ use crate::tree::Error;
 const HEADER: u64 = 16;
 /// What is held back at most until it is known whether chunks are reused.
 const QUEUE: usize = 16 << 10;
+/// Most bytes of names and attributes in it.
+const QUEUE_BYTES: usize = 32 << 20;
 
 /// Holds back what was found while consecutive unchanged files lie in a row in the previous payload
 /// too, and then reuses the chunks around them, if not too much else is in those.
 pub struct Reuser {
     index: Vec<PreviousChunk>,
-    /// Where the last unchanged file was; archives refer to their payload in ascending order.
-    last: Option<u64>,
+    /// Where the last unchanged file ended; archives refer to their payload in ascending order, and
+    /// it begins with a header.
+    last: u64,
     run: Option<Run>,
     injected: Option<Injected>,
 }
@@ -30,6 +33,8 @@ struct Run {
     start: u64,
     end: u64,
     queue: Vec<Found>,
+    /// Bytes of names and attributes in it.
+    bytes: usize,
 }
 
 /// The chunk that was injected last.
@@ -66,7 +71,7 @@ impl Reuser {
         let ordered = starts.zip(ends).all(|(start, end)| start < end);
         ordered.then_some(Self {
             index,
-            last: None,
+            last: HEADER,
             run: None,
             injected: None,
         })
@@ -83,7 +88,7 @@ impl Reuser {
         if let Found::File(file) = &found
             && !archiver.is_further_name(file)
         {
-            let start = file.previous.filter(|it| Some(*it) > self.last);
+            let start = file.previous.filter(|it| *it >= self.last);
             range = start.and_then(|start| {
                 let end = start.checked_add(HEADER)?.checked_add(file.size)?;
                 Some((start, end))
@@ -91,22 +96,25 @@ impl Reuser {
             let end = self.run.as_ref().map(|run| run.end);
             ends_run = range.is_none_or(|(start, _)| Some(start) != end);
         }
-        let full = self.run.as_ref().is_some_and(|it| it.queue.len() >= QUEUE);
+        let full = |run: &Run| run.queue.len() >= QUEUE || run.bytes >= QUEUE_BYTES;
+        let full = self.run.as_ref().is_some_and(full);
         if ends_run || full {
             self.store_run(archiver, !ends_run)?;
         }
         if let Some((start, end)) = range {
-            self.last = Some(start);
+            self.last = end;
             let run = self.run.get_or_insert_with(|| Run {
                 start,
                 end,
                 queue: Vec::new(),
+                bytes: 0,
             });
             run.end = end;
         }
         match &mut self.run {
             None => archiver.store(found, None),
             Some(run) => {
+                run.bytes += found.weight();
                 run.queue.push(closed(found));
                 Ok(())
             }

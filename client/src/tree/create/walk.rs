@@ -19,7 +19,7 @@ use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::{Pattern, Rules};
 use crate::tree::report::Reporter;
-use crate::tree::sys::open::{open_for_reading, open_path};
+use crate::tree::sys::open::{allow_to_wait, open_for_reading, open_path};
 use crate::tree::sys::xattr::Handle;
 
 /// The file with patterns for its directory.
@@ -291,10 +291,14 @@ impl<'a> Walker<'a> {
             if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
                 return Ok(Vec::new());
             }
+            allow_to_wait(&file)?;
             let mut text = Vec::new();
             let file = std::fs::File::from(file);
-            file.take(EXCLUDE_FILE_MAX).read_to_end(&mut text)?;
-            Ok(text)
+            file.take(EXCLUDE_FILE_MAX + 1).read_to_end(&mut text)?;
+            match text.len() as u64 > EXCLUDE_FILE_MAX {
+                true => Err(io::ErrorKind::FileTooLarge.into()),
+                false => Ok(text),
+            }
         };
         let path = [&self.path[..], b"/", EXCLUDE_FILE].concat();
         let path = path.strip_prefix(b"/").unwrap_or(&path);

@@ -5,25 +5,22 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use pxar::{Metadata, Mtime, mode};
 use rustix::fs::{
     AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat, fchmod, fchown,
-    fstat, futimens, statat, utimensat,
+    fstat, futimens, utimensat,
 };
 use rustix::io::{Errno, Result};
 
 use super::options::Ignore;
+use crate::tree::observer::Problem;
 use crate::tree::report::Reporter;
-use crate::tree::sys::xattr::Handle;
+use crate::tree::sys::xattr::{Handle, is_stored};
 use crate::tree::sys::{acl, flags, project};
 
 const FCAPS: &[u8] = b"security.capability";
 /// Bits of a mode that lend rights of the owner.
 const SET_ID: u32 = 0o6000;
 
-/// A file that was made, and where.
+/// A file that was made.
 pub struct Made<'a> {
-    /// In which directory.
-    pub directory: &'a OwnedFd,
-    /// By which name.
-    pub name: &'a [u8],
     /// Itself.
     pub file: &'a OwnedFd,
     /// Whether that was opened to be read or written.
@@ -53,21 +50,12 @@ impl Made<'_> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         match self.open {
             true => fchown(self.file, uid, gid),
-            false => chownat(
-                self.directory,
-                self.name,
-                uid,
-                gid,
-                AtFlags::SYMLINK_NOFOLLOW,
-            ),
+            false => chownat(self.file, c"", uid, gid, AtFlags::EMPTY_PATH),
         }
     }
 
     fn owner(&self) -> Result<(u32, u32)> {
-        let stat = match self.open {
-            true => fstat(self.file)?,
-            false => statat(self.directory, self.name, AtFlags::SYMLINK_NOFOLLOW)?,
-        };
+        let stat = fstat(self.file)?;
         Ok((stat.st_uid, stat.st_gid))
     }
 
@@ -93,7 +81,7 @@ impl Made<'_> {
         };
         match self.open {
             true => futimens(self.file, &times),
-            false => utimensat(self.directory, self.name, &times, AtFlags::SYMLINK_NOFOLLOW),
+            false => utimensat(self.file, c"", &times, AtFlags::EMPTY_PATH),
         }
     }
 }
@@ -110,6 +98,17 @@ impl Attributes<'_> {
         let flags = metadata.stat.flags & flags::BEFORE_CONTENT;
         let set = flags::change_flags(made.file, flags, made.inherited.flags & !flags);
         self.check(path, "set flags", set);
+        // Into a directory of another project no file can be linked.
+        if let Some(id) = metadata.quota_project_id {
+            let set = project::set_project_id(made.file, id);
+            self.check(path, "set the quota project", set);
+        }
+    }
+
+    /// What would keep a file from having further names.
+    pub fn after_names(&self, path: &[u8], file: &OwnedFd, flags: u64) {
+        let set = flags::change_flags(file, flags & flags::AFTER_NAMES, 0);
+        self.check(path, "set flags", set);
     }
 
     /// All the rest.
@@ -118,6 +117,12 @@ impl Attributes<'_> {
         let handle = made.handle();
         if !self.ignore.xattrs {
             for xattr in &metadata.xattrs {
+                if !is_stored(&xattr.name) {
+                    let name = xattr.name.escape_ascii();
+                    let why = format!("archives cannot have an attribute '{name}'");
+                    self.reporter.problem(path, Problem::Refused { why });
+                    continue;
+                }
                 let set = handle.set(&xattr.name, &xattr.value);
                 self.check(path, "set extended attributes", set);
             }
@@ -135,16 +140,14 @@ impl Attributes<'_> {
             }
             self.access_lists(path, made, metadata);
         }
-        if let Some(id) = metadata.quota_project_id
-            && matches!(kind, mode::FILE | mode::DIRECTORY)
-        {
-            let set = project::set_project_id(made.file, id);
-            self.check(path, "set the quota project", set);
-        }
         let set = made.change_mtime(metadata.stat.mtime);
         self.check(path, "set the time of modification", set);
         if matches!(kind, mode::FILE | mode::DIRECTORY) {
-            let flags = metadata.stat.flags & !flags::BEFORE_CONTENT;
+            let later = match kind {
+                mode::FILE => flags::AFTER_NAMES,
+                _ => 0,
+            };
+            let flags = metadata.stat.flags & !flags::BEFORE_CONTENT & !later;
             let set = flags::change_flags(made.file, flags, 0);
             self.check(path, "set flags", set);
         }
@@ -197,7 +200,9 @@ impl Attributes<'_> {
     }
 }
 
-/// Whether new files in a directory take over access lists from it.
-pub fn passes_on_lists(directory: &OwnedFd) -> bool {
-    Handle::new(&directory.as_fd()).has(acl::DEFAULT)
+/// Whether a directory has access lists; new files in it take over some.
+pub fn has_lists(directory: &OwnedFd) -> bool {
+    let directory = directory.as_fd();
+    let handle = Handle::new(&directory);
+    handle.has(acl::DEFAULT) || handle.has(acl::ACCESS)
 }

@@ -1,13 +1,16 @@
 //! The directories around what is restored.
 
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use pxar::Metadata;
 use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 use rustix::io::Errno;
 
-use super::attributes::{Attributes, Inherited, Made, passes_on_lists};
+use super::attributes::{Attributes, Inherited, Made, has_lists};
 use super::options::ExtractOptions;
 use crate::tree::Error;
 use crate::tree::observer::Problem;
@@ -59,7 +62,8 @@ impl<'a> Directories<'a> {
                 source,
             }
         };
-        std::fs::create_dir_all(target).map_err(failed("make"))?;
+        let private = metadata.is_some() && !options.ignore.permissions;
+        make_target(target, private).map_err(failed("make"))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(target, flags, Mode::empty());
         let directory = directory.map_err(|error| failed("open")(error.into()))?;
@@ -213,6 +217,19 @@ impl<'a> Directories<'a> {
     }
 }
 
+/// Makes the target if it is not there; if `private`, nobody else may enter a new one until it has
+/// the permissions of the archive.
+fn make_target(target: &Path, private: bool) -> std::io::Result<()> {
+    if private && let Some(parent) = target.parent() {
+        std::fs::create_dir_all(parent)?;
+        match DirBuilder::new().mode(0o700).create(target) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+    }
+    std::fs::create_dir_all(target)
+}
+
 /// Prepares a directory, new with what it has taken over or old; what it passes on.
 fn begin(
     directory: &OwnedFd,
@@ -223,7 +240,7 @@ fn begin(
 ) -> Inherited {
     let lists = match inherited {
         Some(inherited) => inherited.lists,
-        None => passes_on_lists(directory),
+        None => has_lists(directory),
     };
     let Some(metadata) = metadata else {
         return Inherited { lists, flags: 0 };
@@ -236,8 +253,6 @@ fn begin(
 
 fn as_made(directory: &OwnedFd, inherited: Inherited) -> Made<'_> {
     Made {
-        directory,
-        name: b".",
         file: directory,
         open: true,
         inherited,

@@ -79,7 +79,10 @@ pub fn extract_path<A: ReadAt>(
         ignore: options.ignore,
         reporter: &reporter,
     };
-    let extractor = Extractor::new(target, b"", None, options, &attributes, archive)?;
+    let names = names(path);
+    let base = names.split_last().map(|(_, around)| around.join(&b'/'));
+    let base = base.unwrap_or_default();
+    let extractor = Extractor::new(target, &base, None, options, &attributes, archive)?;
     extractor.single(&entry.name, &inode, content)
 }
 

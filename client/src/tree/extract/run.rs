@@ -19,7 +19,8 @@ use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::Rules;
 use crate::tree::report::{Reporter, as_path};
-use crate::tree::sys::open::{open_parent, open_path};
+use crate::tree::sys::flags::AFTER_NAMES;
+use crate::tree::sys::open::{open_for_reading, open_parent, open_path};
 
 /// Restores into a directory.
 pub struct Extractor<'a> {
@@ -33,6 +34,8 @@ pub struct Extractor<'a> {
     base: Vec<u8>,
     restored: Restored,
     filler: Filler,
+    /// Files with flags that come after all names, and these.
+    flagged: Vec<(Vec<u8>, u64)>,
     summary: Summary,
 }
 
@@ -57,16 +60,24 @@ impl<'a> Extractor<'a> {
         let rules = Rules::new(options.patterns.iter().cloned());
         let all = rules.is_empty();
         let metadata = metadata.filter(|_| all);
+        // What is in a directory that matches is wanted.
+        let ends = base.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let ends = ends.map(|(end, _)| end).chain([base.len()]);
+        let around = ends.filter_map(|end| base.get(..end).filter(|path| !path.is_empty()));
+        let wanted = around.fold(all, |wanted, path| {
+            rules.verdict(path, true).unwrap_or(wanted)
+        });
         Ok(Self {
             options,
             reporter: attributes.reporter,
             attributes,
             follow,
-            directories: Directories::open(target, options, attributes, metadata, all)?,
+            directories: Directories::open(target, options, attributes, metadata, wanted)?,
             rules,
             base: base.to_vec(),
             restored: Restored::default(),
             filler: Filler::new(),
+            flagged: Vec::new(),
             summary: Summary::default(),
         })
     }
@@ -78,7 +89,12 @@ impl<'a> Extractor<'a> {
             path.clear();
             path.extend_from_slice(archive.path());
             match step {
-                Step::Leave => self.directories.leave(&path),
+                Step::Leave => {
+                    if path.is_empty() {
+                        self.set_last_flags();
+                    }
+                    self.directories.leave(&path);
+                }
                 Step::Enter(node) => self.enter(&path, node, archive)?,
             }
             self.reporter.check()?;
@@ -130,9 +146,27 @@ impl<'a> Extractor<'a> {
         inode: &Inode,
         content: Option<Box<dyn Read + '_>>,
     ) -> Result<Summary, Error> {
-        self.inode(name, inode, content)?;
+        if self.is_wanted(name, false) {
+            self.inode(name, inode, content)?;
+            self.set_last_flags();
+        }
         self.reporter.check()?;
         Ok(self.finish())
+    }
+
+    /// All names are there, and the target is still open.
+    fn set_last_flags(&mut self) {
+        for (path, flags) in std::mem::take(&mut self.flagged) {
+            let open = |target| {
+                let (parent, name) = open_parent(target, &path)?;
+                open_for_reading(parent, name, OFlags::empty())
+            };
+            match self.directories.target().map(open) {
+                Some(Ok(file)) => self.attributes.after_names(&path, &file, flags),
+                Some(Err(error)) => self.reporter.refused(&path, "open", error),
+                None => {}
+            }
+        }
     }
 
     fn finish(mut self) -> Summary {
@@ -209,6 +243,10 @@ impl<'a> Extractor<'a> {
         match made {
             Ok(made) => {
                 self.summary.entries += u64::from(made);
+                let flags = inode.metadata.stat.flags & AFTER_NAMES;
+                if made && flags != 0 && matches!(inode.body, Body::File(_)) {
+                    self.flagged.push((path.to_vec(), flags));
+                }
                 Ok(made)
             }
             Err(problem) => {
@@ -292,7 +330,7 @@ impl Placer<'_> {
             Ok(taken) => taken,
             Err(problem) => return Ok(Err(problem)),
         };
-        let made = self.made(item, &file, true);
+        let made = self.made(&file, true);
         self.attributes
             .before_content(item.path, &made, item.metadata);
         let written = match filler.fill(&file, &mut content) {
@@ -349,16 +387,14 @@ impl Placer<'_> {
 
     fn finish_by_path(&self, item: &Item<'_>) -> Result<bool, Problem> {
         let file = open_path(self.directory, item.name).map_err(|error| refused("open", error))?;
-        let made = self.made(item, &file, false);
+        let made = self.made(&file, false);
         self.attributes
             .after_content(item.path, &made, item.metadata);
         Ok(true)
     }
 
-    fn made<'b>(&'b self, item: &'b Item<'_>, file: &'b OwnedFd, open: bool) -> Made<'b> {
+    fn made<'b>(&self, file: &'b OwnedFd, open: bool) -> Made<'b> {
         Made {
-            directory: self.directory,
-            name: item.name,
             file,
             open,
             inherited: self.inherited,

@@ -9,20 +9,22 @@ use super::ioctl::{get_fat_attributes, set_fat_attributes};
 
 /// In archives, and as `FS_IOC_GETFLAGS` has it.
 const CHATTR: [(u64, u32); 10] = [
-    (0x1_0000, 0x20), // append only
+    (APPEND_ONLY, 0x20),
     (NOATIME, 0x80),
     (COMPRESS, 0x4),
     (NOCOW, 0x0080_0000),
     (0x10_0000, 0x40),        // no dump
     (0x20_0000, 0x0001_0000), // dirsync
-    (0x40_0000, 0x10),        // immutable
-    (0x80_0000, 0x8),         // sync
+    (IMMUTABLE, 0x10),
+    (0x80_0000, 0x8), // sync
     (NOCOMPRESS, 0x400),
     (PROJECT_INHERIT, 0x2000_0000),
 ];
 /// In archives, and as `FAT_IOCTL_GET_ATTRIBUTES` has it.
 const FAT: [(u64, u32); 3] = [(0x2000, 2), (0x4000, 4), (0x8000, 32)];
 
+const APPEND_ONLY: u64 = 0x1_0000;
+const IMMUTABLE: u64 = 0x40_0000;
 const NOATIME: u64 = 0x2_0000;
 const COMPRESS: u64 = 0x4_0000;
 const NOCOW: u64 = 0x8_0000;
@@ -31,6 +33,9 @@ const PROJECT_INHERIT: u64 = 0x200_0000;
 
 /// Those that only have an effect, or only can be set, before something is in the file.
 pub const BEFORE_CONTENT: u64 = NOATIME | COMPRESS | NOCOW | NOCOMPRESS | PROJECT_INHERIT;
+
+/// Those with which a file cannot get further names.
+pub const AFTER_NAMES: u64 = APPEND_ONLY | IMMUTABLE;
 
 /// What `chattr(1)` set.
 ///

@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open, openat};
 use rustix::io::{Errno, Result};
+
+use super::xattr::Handle;
 
 /// Opens what has this name in a directory, for reading, without a trace in its access time if that
 /// is allowed. A link is not followed: `ELOOP`.
@@ -22,8 +24,28 @@ pub fn open_for_reading(directory: impl AsFd, name: &[u8], flags: OFlags) -> Res
     match openat(&directory, name, flags | OFlags::NOATIME, Mode::empty()) {
         // For owners only.
         Err(Errno::PERM) => openat(directory, name, flags, Mode::empty()),
+        Err(Errno::AGAIN) => open_leased(&open_path(directory, name)?),
         opened => opened,
     }
+}
+
+/// Opens a regular file of which somebody holds a lease, who must let go of it first.
+fn open_leased(file: &OwnedFd) -> Result<OwnedFd> {
+    if FileType::from_raw_mode(fstat(file)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::AGAIN);
+    }
+    // This very file: no pipe can have taken its place.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    open(Handle::path_only(file).proc_path(), flags, Mode::empty())
+}
+
+/// Lets reading from a regular file wait for its data, as some file systems want it.
+///
+/// # Errors
+/// If the system has no such file open.
+pub fn allow_to_wait(file: impl AsFd) -> Result<()> {
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(file, flags.difference(OFlags::NONBLOCK))
 }
 
 /// Opens whatever has this name in a directory, even a link, but not to be read.

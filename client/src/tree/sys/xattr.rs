@@ -12,6 +12,13 @@ use rustix::io::{Errno, Result};
 /// The longest list of names and the longest value that Linux allows.
 const MAX: usize = 64 << 10;
 
+/// Whether archives have this attribute by its own name (`pxar.md` §9).
+#[must_use]
+pub fn is_stored(name: &[u8]) -> bool {
+    let plain = name.starts_with(b"user.") || name.starts_with(b"trusted.");
+    plain || name == b"security.NTACL"
+}
+
 /// An open file. What was opened with `O_PATH` (a link, a device) has its attributes by its name in
 /// `/proc`, which leads to the file itself and no further.
 #[derive(Clone, Copy, Debug)]
