@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use s3_client::env::Env;
+use server::task::OwnTasks;
 use server::task::index::{IndexEntry, Rotation, TaskIndex};
 use server::task::log_file::{LogWriter, read_end, read_page, split_line};
 
@@ -119,7 +120,7 @@ fn check_index(file: &[u8], names: &[&str]) -> bool {
     for name in names {
         std::fs::write(dir.join(name), file).expect("it can be written");
     }
-    let index = TaskIndex::new(dir, Rotation::default());
+    let index = TaskIndex::new(dir, Rotation::default(), OwnTasks::new());
     let mut seen = HashSet::new();
     let entries: Vec<IndexEntry> = index.entries().expect("it can be read").collect();
     for entry in &entries {

@@ -29,7 +29,7 @@ use abort::AbortRequests;
 use index::{Rotation, TaskIndex};
 use list::{TaskFilter, TaskList};
 use log_file::{LogPage, LogWriter, read_end, read_page};
-use own::OwnTasks;
+pub use own::OwnTasks;
 
 use crate::config::node::NodeFile;
 use crate::paths::Paths;
