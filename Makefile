@@ -59,7 +59,7 @@ endif
 tour: setup ## the tour of the README, command by command
 	@scripts/tour
 
-test: setup minio interop-venv ## all tests
+test: setup minio restic interop-venv ## all tests
 	cargo test --locked --workspace
 
 # MUTANTS="name name" for some of them.
