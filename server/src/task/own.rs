@@ -24,6 +24,12 @@ struct State {
     unrecorded: Vec<(Upid, TaskEnd)>,
 }
 
+impl Default for OwnTasks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl OwnTasks {
     /// None yet.
     #[must_use]
