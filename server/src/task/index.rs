@@ -318,8 +318,13 @@ impl TaskIndex {
         });
 
         let index = self.clone();
-        let archives = std::iter::once(self.dir.join("archive"))
-            .chain((1..=MAX_FILES).map_while(move |n| index.rotated(n)));
+        let keep = self.rotation.keep_files;
+        // A crash may leave a gap among the few that are always kept.
+        let rotated = (1..=MAX_FILES)
+            .map(move |n| (n, index.rotated(n)))
+            .take_while(move |(n, path)| *n <= keep || path.is_some())
+            .filter_map(|(_, path)| path);
+        let archives = std::iter::once(self.dir.join("archive")).chain(rotated);
         let archived = archives.flat_map(|path| {
             let text = read_archive(&path).unwrap_or_default();
             let entries: Vec<_> = text.lines().rev().filter_map(IndexEntry::parse).collect();

@@ -16,8 +16,6 @@ pub struct Content {
     /// How long it is said to be, and when it was changed last.
     size: u64,
     mtime: (i64, u32),
-    /// When anything of it was changed last before it was read.
-    ctime: Option<(i64, u64)>,
     position: u64,
     error: Option<Errno>,
 }
@@ -30,7 +28,6 @@ impl Content {
         Self {
             size: found.size,
             mtime: (mtime.secs, mtime.nanos),
-            ctime: fstat(&content).ok().map(|stat| ctime(&stat)),
             file: content,
             position: 0,
             error: None,
@@ -51,8 +48,8 @@ impl Content {
             return Some(Problem::Grew { size: self.size });
         }
         let mtime = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).ok()?);
-        let changed = mtime != self.mtime || Some(ctime(&stat)) != self.ctime;
-        changed.then_some(Problem::Changed)
+        // The time of change says nothing: names that come and go change it too.
+        (mtime != self.mtime).then_some(Problem::Changed)
     }
 
     /// The end was met. If the file is not shorter than it was, that is not for real: it would never
@@ -84,10 +81,6 @@ impl Read for Content {
 
 fn length(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or_default()
-}
-
-fn ctime(stat: &Stat) -> (i64, u64) {
-    (stat.st_ctime, stat.st_ctime_nsec)
 }
 
 #[cfg(test)]
