@@ -381,7 +381,8 @@ impl Model {
         let Some(writer) = self.writers.remove(&wid) else {
             return false;
         };
-        // From here on the writer is gone.
+        // From here on the writer is gone, and its name may be used again.
+        self.taken.remove(&writer.name);
         let ours = writer.csum();
         match writer.entries() {
             Some(entries) if !entries.is_empty() && ours == csum => {
@@ -394,10 +395,7 @@ impl Model {
                 self.files.insert(writer.name, file);
                 true
             }
-            _ => {
-                self.taken.remove(&writer.name);
-                false
-            }
+            _ => false,
         }
     }
 
@@ -408,7 +406,7 @@ impl Model {
         if self.is_benchmark {
             return true;
         }
-        let is_complete = !self.files.is_empty() && matches!(self.manifest, Some(Manifest::Of(_)));
+        let is_complete = matches!(self.manifest, Some(Manifest::Of(_)));
         self.is_finished = is_complete;
         is_complete
     }
@@ -465,7 +463,6 @@ impl Model {
                 if !sound || !is_free {
                     return false;
                 }
-                self.taken.insert(name.clone());
                 let csum = Digest::from_bytes(openssl::sha::sha256(&raw));
                 let file = File {
                     size: raw.len() as u64,
