@@ -1,35 +1,19 @@
 //! `coffer-server --dev` as a process.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use support::{DevDaemon, dev_command};
 use tempfile::TempDir;
-
-/// A running daemon with the datastores `dev`, on a bucket, and `local`, on a directory. Killed on
-/// drop.
-pub struct Daemon {
-    process: Child,
-    pub port: u16,
-    pub password: String,
-    pub fingerprint: String,
-}
 
 /// A daemon and all that it keeps.
 pub struct World {
-    pub daemon: Daemon,
+    pub daemon: DevDaemon,
     dir: TempDir,
 }
 
 /// Both kinds of datastores.
 pub const STORES: [&str; 2] = ["dev", "local"];
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
 
 /// The server's program: `cargo test --workspace` builds it beside the client's.
 fn program() -> PathBuf {
@@ -46,54 +30,8 @@ fn program() -> PathBuf {
     path
 }
 
-impl Daemon {
-    fn start(dir: &Path) -> Self {
-        let mut command = Command::new(program());
-        for variable in [
-            "DIR",
-            "CONFIG_DIR",
-            "STATE_DIR",
-            "LOG_DIR",
-            "RUN_DIR",
-            "LISTEN",
-        ] {
-            command.env_remove(format!("COFFER_{variable}"));
-        }
-        let mut process = command
-            .env_remove("NOTIFY_SOCKET")
-            .env("COFFER_LOG", "warn")
-            .args(["--shutdown-time", "5", "--dev"])
-            .arg(dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert!(line.starts_with("ready: . "), "{line:?}");
-        let text = std::fs::read_to_string(dir.join("env")).unwrap();
-        let value = |name: &str| {
-            let start = format!("export {name}='");
-            let line = text.lines().find_map(|line| line.strip_prefix(&start));
-            line.unwrap().trim_end_matches('\'').to_owned()
-        };
-        let repository = value("PBS_REPOSITORY");
-        let port = repository.split(':').nth(1).unwrap();
-        Self {
-            process,
-            port: port.parse().unwrap(),
-            password: value("PBS_PASSWORD"),
-            fingerprint: value("PBS_FINGERPRINT"),
-        }
-    }
-
-    /// Ends it like a power failure.
-    pub fn kill(&mut self) {
-        // Both fail only when the process is gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn start(dir: &Path) -> DevDaemon {
+    DevDaemon::start(&mut dev_command(&program(), dir), dir).unwrap()
 }
 
 impl World {
@@ -109,7 +47,7 @@ impl World {
         let dir = memory.or_else(|_| tempfile::tempdir()).unwrap();
         prepare(dir.path());
         Self {
-            daemon: Daemon::start(dir.path()),
+            daemon: start(dir.path()),
             dir,
         }
     }
@@ -129,7 +67,7 @@ impl World {
     /// Starts the daemon again, on another port.
     pub fn restart(&mut self) {
         self.daemon.kill();
-        self.daemon = Daemon::start(self.dir.path());
+        self.daemon = start(self.dir.path());
     }
 
     /// Where all is.

@@ -9,18 +9,9 @@ use crate::client::{Client, ended, restore_line};
 use crate::daemon::{STORES, World};
 use crate::tree::noise;
 
-/// Long enough for anything to happen on a busy machine.
-const PATIENCE: usize = 600;
-
 /// Waits until something is as it should be.
-pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE {
-        if reached() {
-            return;
-        }
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
-    panic!("it never came: {what}");
+pub fn until(what: &str, reached: impl FnMut() -> bool) {
+    assert!(support::comes(reached), "it never came: {what}");
 }
 
 /// Stages of a backup, by what its client has said when they begin.

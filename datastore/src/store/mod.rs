@@ -146,7 +146,6 @@ impl DataStore {
         }
         let table = Arc::new(DigestTable::new(state.read_generation()?));
         let quarantine = options.quarantine();
-        let process = ProcessLocker::open(&options.path, options.env.clone())?;
         let backend = match options.backend {
             BackendOptions::Filesystem => Backend::Filesystem,
             BackendOptions::S3 {

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openssl::ssl::SslStream;
 use serde_json::Value;
@@ -86,16 +86,12 @@ fn snapshots(daemon: &Daemon) -> Vec<Value> {
 
 /// Waits until no session runs; then there is no snapshot.
 fn nothing_is_left(daemon: &Daemon) {
-    let deadline = Instant::now() + Duration::from_secs(60);
     let path = "/api2/json/nodes/localhost/tasks?running=1";
-    loop {
+    let ended = || {
         let answer = daemon.by_token("GET", path, "").json();
-        if answer["data"].as_array().unwrap().is_empty() {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{answer}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        answer["data"].as_array().unwrap().is_empty()
+    };
+    assert!(support::comes(ended), "a session goes on");
     assert_eq!(snapshots(daemon), Vec::<Value>::new());
 }
 

@@ -2,25 +2,30 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use serde_json::Value;
+use support::{DevDaemon, dev_command, server_command};
 use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_coffer-server");
 
 /// A process. Killed on drop.
 struct Process(Child);
 
 /// A running `coffer-server --dev`.
-pub struct Daemon {
-    process: Process,
-    pub port: u16,
-    pub password: String,
-    pub fingerprint: String,
-    /// `user!name:secret`.
-    pub token: String,
+pub struct Daemon(DevDaemon);
+
+impl Deref for Daemon {
+    type Target = DevDaemon;
+
+    fn deref(&self) -> &DevDaemon {
+        &self.0
+    }
 }
 
 impl Drop for Process {
@@ -40,7 +45,7 @@ pub struct Installed {
 impl Installed {
     /// Below `dir`, where the configuration is already.
     pub fn start(dir: &Path) -> Self {
-        let mut process = bare_command()
+        let mut process = server_command(PROGRAM.as_ref())
             .env("COFFER_LOG", "warn,server::daemon=info")
             .args(["--listen", "127.0.0.1:0", "--dir"])
             .arg(dir)
@@ -82,29 +87,7 @@ impl Answer {
 }
 
 pub fn command(dir: &Path) -> Command {
-    let mut command = bare_command();
-    command
-        .env("COFFER_LOG", "warn")
-        .args(["--shutdown-time", "5", "--dev"])
-        .arg(dir);
-    command
-}
-
-/// Without anything of the caller's environment.
-fn bare_command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coffer-server"));
-    for variable in [
-        "DIR",
-        "CONFIG_DIR",
-        "STATE_DIR",
-        "LOG_DIR",
-        "RUN_DIR",
-        "LISTEN",
-    ] {
-        command.env_remove(format!("COFFER_{variable}"));
-    }
-    command.env_remove("NOTIFY_SOCKET");
-    command
+    dev_command(PROGRAM.as_ref(), dir)
 }
 
 /// A directory in memory where there is one: the 65536 directories of a datastore take minutes to
@@ -146,37 +129,12 @@ impl Daemon {
     }
 
     pub fn start_by(command: &mut Command, dir: &Path) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert!(line.starts_with("ready: . "), "{line:?}");
-        let text = std::fs::read_to_string(dir.join("env")).unwrap();
-        let value = |name: &str| {
-            let start = format!("export {name}='");
-            let line = text.lines().find_map(|line| line.strip_prefix(&start));
-            line.unwrap().trim_end_matches('\'').to_owned()
-        };
-        let repository = value("PBS_REPOSITORY");
-        let pieces: Vec<_> = repository.split(':').collect();
-        assert_eq!((pieces[0], pieces[2]), ("admin@pbs@127.0.0.1", "dev"));
-        Self {
-            process: Process(process),
-            port: pieces[1].parse().unwrap(),
-            password: value("PBS_PASSWORD"),
-            fingerprint: value("PBS_FINGERPRINT"),
-            token: value("COFFER_API_TOKEN"),
-        }
+        Self(DevDaemon::start(command, dir).unwrap())
     }
 
     /// Most bytes that it ever had resident.
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.process.0.id());
-        let text = std::fs::read_to_string(path).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.unwrap().trim().trim_end_matches(" kB");
-        kib.parse::<u64>().unwrap() * 1024
+        self.memory("VmHWM:")
     }
 
     pub fn tcp(&self) -> TcpStream {
@@ -248,18 +206,18 @@ impl Daemon {
     }
 
     pub fn signal(&self, signal: &str) {
-        let pid = self.process.0.id().to_string();
+        let pid = self.id().to_string();
         let status = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(status.success());
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        self.process.0.wait().unwrap()
+        self.0.wait().unwrap()
     }
 
     /// A figure of the process's memory in bytes, by its name in `/proc`.
     pub fn memory(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
         let status = status.unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -268,7 +226,7 @@ impl Daemon {
 
     /// Open files of the process.
     pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))
+        std::fs::read_dir(format!("/proc/{}/fd", self.id()))
             .unwrap()
             .count()
     }

@@ -1,5 +1,6 @@
 //! Starts the S3 servers that tests run against, and finds the fixtures.
 //!
+//! * [`DevDaemon`]: `coffer-server --dev` as a process
 //! * [`MinioServer`]: a real MinIO process on loopback, with TLS
 //! * [`S3sServer`]: `s3s-fs` in this process, on a temporary directory, with TLS
 //! * [`mock_endpoint`]: the scripted server of [`s3_mock`] as an endpoint
@@ -7,6 +8,7 @@
 //! * [`memory_client`]: a client of the scripted server without sockets, for virtual time
 //! * [`fixtures`]: the data made by the real system
 
+mod daemon;
 mod endpoint;
 pub mod fixtures;
 mod memory;
@@ -14,6 +16,7 @@ mod minio;
 #[cfg(feature = "servers")]
 mod s3s_server;
 
+pub use daemon::{DevDaemon, comes, dev_command, exported, server_command};
 pub use endpoint::{Endpoint, mock_endpoint};
 pub use memory::{MemoryTransport, http_request, memory_client};
 pub use minio::MinioServer;

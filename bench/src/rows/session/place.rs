@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use protocol_client::Rest;
-use support::MinioServer;
+use support::{MinioServer, exported};
 
 use crate::children::{Task, daemon};
 use crate::world::process::{self, Process, Used};
@@ -180,15 +180,6 @@ pub struct S3 {
     pub access_key: String,
     /// The key.
     pub secret_key: String,
-}
-
-/// A value of the file that the daemon writes for shells.
-fn exported(env: &str, name: &str) -> Result<String> {
-    let start = format!("export {name}='");
-    let line = env.lines().find_map(|line| line.strip_prefix(&start));
-    line.and_then(|line| line.strip_suffix('\''))
-        .map(str::to_owned)
-        .with_context(|| format!("there is no {name} in the daemon's environment file"))
 }
 
 /// Drops what the kernel keeps of the large files below `dir`.
