@@ -1,0 +1,87 @@
+//! The holes of `s3-backend.md` §12.
+
+use super::{Entry, entry};
+
+/// The holes of `s3-backend.md` §12.
+pub const HOLES: &[Entry] = &[
+    entry(
+        "H1",
+        "tests/scenarios/tests/holes.rs",
+        "h01_a_duplicate_from_the_cache_protects_the_chunk",
+    ),
+    entry(
+        "H2",
+        "tests/scenarios/tests/holes.rs",
+        "h02_an_upload_without_caching_leaves_its_marker",
+    ),
+    entry(
+        "H3",
+        "tests/scenarios/tests/holes.rs",
+        "h03_a_changed_configuration_gives_no_second_memory",
+    ),
+    entry(
+        "H4",
+        "tests/scenarios/tests/holes.rs",
+        "h04_a_longer_name_with_the_same_beginning_is_not_touched",
+    ),
+    entry(
+        "H5",
+        "tests/scenarios/tests/holes.rs",
+        "h05_local_evidence_neither_stops_a_run_nor_creates_presence",
+    ),
+    entry(
+        "H6",
+        "tests/scenarios/tests/holes.rs",
+        "h06_a_cache_fill_creates_no_marker_behind_its_removal",
+    ),
+    entry(
+        "H7",
+        "tests/scenarios/tests/holes.rs",
+        "h07_an_existing_object_is_checked_before_it_is_believed",
+    ),
+    entry(
+        "H8",
+        "tests/scenarios/tests/holes.rs",
+        "h08_a_move_of_a_damaged_chunk_may_die_anywhere",
+    ),
+    entry(
+        "H9",
+        "tests/scenarios/tests/holes.rs",
+        "h09_nothing_is_visible_before_it_is_in_the_bucket",
+    ),
+    entry(
+        "H10",
+        "tests/scenarios/tests/holes.rs",
+        "h10_removals_leave_no_junk_for_a_refresh",
+    ),
+    entry(
+        "H11",
+        "tests/scenarios/tests/holes.rs",
+        "h11_a_prefix_that_was_taken_over_is_left_alone",
+    ),
+    entry(
+        "H12",
+        "tests/scenarios/tests/holes.rs",
+        "h12_missing_local_trees_cost_no_chunk",
+    ),
+    entry(
+        "H13",
+        "tests/scenarios/tests/holes.rs",
+        "h13_a_destruction_removes_the_manifests_first",
+    ),
+    entry(
+        "H14",
+        "tests/scenarios/tests/holes.rs",
+        "h14_a_referenced_chunk_without_object_is_reported",
+    ),
+    entry(
+        "H15",
+        "tests/scenarios/tests/holes.rs",
+        "h15_deletes_cost_no_files_per_chunk",
+    ),
+    entry(
+        "H16",
+        "tests/scenarios/tests/holes.rs",
+        "h16_a_recreated_datastore_transfers_nothing_again",
+    ),
+];
