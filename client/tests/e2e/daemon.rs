@@ -42,9 +42,7 @@ impl World {
 
     /// A new one, in whose directory something is there before it starts.
     pub fn with(prepare: impl FnOnce(&Path)) -> Self {
-        // The 65536 directories of a datastore take minutes on a busy disk.
-        let memory = tempfile::tempdir_in("/dev/shm");
-        let dir = memory.or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = support::scratch();
         prepare(dir.path());
         Self {
             daemon: start(dir.path()),

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_message_arrives() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = support::scratch();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         send(&path.clone().into_os_string(), "READY=1").unwrap();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use serde_json::Value;
 use support::{DevDaemon, dev_command, server_command};
+pub use support::scratch;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_coffer-server");
@@ -88,13 +89,6 @@ impl Answer {
 
 pub fn command(dir: &Path) -> Command {
     dev_command(PROGRAM.as_ref(), dir)
-}
-
-/// A directory in memory where there is one: the 65536 directories of a datastore take minutes to
-/// make and remove on a busy disk.
-pub fn scratch() -> TempDir {
-    let memory = tempfile::tempdir_in("/dev/shm");
-    memory.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// A directory in which the datastore `local` is there already, as far as the configuration knows:

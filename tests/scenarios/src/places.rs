@@ -15,11 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Chunk, Server, Snapshot, World, finish, group, insert, time};
 
-/// A directory that forgets; in memory where that is possible, since nobody pulls the plug.
-pub fn temporary_directory() -> std::io::Result<tempfile::TempDir> {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
-}
-
 impl World {
     /// A world with a fresh datastore in a directory, without a bucket.
     pub async fn directory() -> Result<(Self, Server)> {

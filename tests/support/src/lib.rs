@@ -6,6 +6,7 @@
 //! * [`mock_endpoint`]: the scripted server of [`s3_mock`] as an endpoint
 //! * [`Endpoint`]: what a client needs to know about any of them
 //! * [`memory_client`]: a client of the scripted server without sockets, for virtual time
+//! * [`scratch`]: a temporary directory that is fast
 //! * [`fixtures`]: the data made by the real system
 
 mod daemon;
@@ -15,6 +16,7 @@ mod memory;
 mod minio;
 #[cfg(feature = "servers")]
 mod s3s_server;
+mod scratch;
 
 pub use daemon::{DevDaemon, comes, dev_command, exported, server_command};
 pub use endpoint::{Endpoint, mock_endpoint};
@@ -22,3 +24,4 @@ pub use memory::{MemoryTransport, http_request, memory_client};
 pub use minio::MinioServer;
 #[cfg(feature = "servers")]
 pub use s3s_server::S3sServer;
+pub use scratch::scratch;

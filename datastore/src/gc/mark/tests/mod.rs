@@ -29,9 +29,7 @@ struct Store {
 
 impl Store {
     fn new() -> Self {
-        // In memory: thousands are made and removed, which a disk takes minutes for.
-        let memory = tempfile::tempdir_in("/dev/shm");
-        let dir = memory.or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = support::scratch();
         std::fs::create_dir(dir.path().join("store")).unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
         Self {
