@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use serde_json::Value;
-use support::{DevDaemon, dev_command, server_command};
 pub use support::scratch;
+use support::{DevDaemon, dev_command, server_command};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_coffer-server");
