@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::found::{Found, Sight, Told, What};
-use super::look::Looker;
+use super::look::{Looker, Room};
 use super::walk::Walker;
 use crate::tree::Error;
 use crate::tree::report::{Reporter, Tell as _};
@@ -24,8 +24,11 @@ use crate::tree::threads;
 
 /// What is looked at by one thread at once.
 const BATCH: usize = 64;
-/// Bytes of small files that are read for a batch.
-const BATCH_BYTES: usize = 1 << 20;
+/// What is open and in memory of the files in a batch.
+const ROOM: Room = Room {
+    bytes: 1 << 20,
+    files: 8,
+};
 /// Batches ahead for each thread that looks at them.
 const AHEAD: usize = 4;
 
@@ -89,7 +92,7 @@ fn look(waiting: &Mutex<Receiver<Job>>) {
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
         let Ok((mut batch, done)) = job else { return };
-        looker.allow(BATCH_BYTES);
+        looker.allow(ROOM);
         for sight in &mut batch {
             see(&mut looker, sight);
         }

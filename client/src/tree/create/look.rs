@@ -101,20 +101,37 @@ pub struct Unseen {
 /// Looks at files; keeps its memory from file to file.
 pub struct Looker {
     reader: MetadataReader,
-    /// How many bytes of small files may be read.
-    room: usize,
+    /// What may be taken along of the files of this batch.
+    room: Room,
+}
+
+/// What may be taken along of files: so much is open or in memory for a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// Bytes of small files that are read.
+    pub bytes: usize,
+    /// Files that stay open.
+    pub files: usize,
+}
+
+impl Room {
+    /// The open file, unless there are too many of them: it is opened again then when it is its turn.
+    fn keep(&mut self, file: OwnedFd) -> Option<Inside> {
+        self.files = self.files.checked_sub(1)?;
+        Some(Inside::Open(file))
+    }
 }
 
 impl Looker {
     pub fn new() -> Self {
         Self {
             reader: MetadataReader::new(),
-            room: 0,
+            room: Room::default(),
         }
     }
 
-    /// Allows so many bytes of small files to be read from now on.
-    pub fn allow(&mut self, room: usize) {
+    /// Allows so much to be taken along from now on.
+    pub fn allow(&mut self, room: Room) {
         self.room = room;
     }
 
@@ -173,8 +190,9 @@ impl Looker {
             // open.
             (Some(_), _) => None,
             // Nor of a further name.
-            (None, true) => opened.readable.then_some(Inside::Open(opened.file)),
-            (None, false) => self.inside(opened, size),
+            (None, true) if opened.readable => self.room.keep(opened.file),
+            (None, false) if opened.readable => self.inside(opened, size),
+            (None, _) => None,
         };
         Found::File(FoundFile {
             path: unseen.path,
@@ -189,16 +207,13 @@ impl Looker {
 
     /// What is in a file, or the open file.
     fn inside(&mut self, opened: Opened, size: u64) -> Option<Inside> {
-        if !opened.readable {
-            return None;
-        }
         let small = usize::try_from(size)
             .ok()
             .filter(|size| *size <= small::MAX);
-        let Some(left) = small.and_then(|size| self.room.checked_sub(size)) else {
-            return Some(Inside::Open(opened.file));
+        let Some(left) = small.and_then(|size| self.room.bytes.checked_sub(size)) else {
+            return self.room.keep(opened.file);
         };
-        self.room = left;
+        self.room.bytes = left;
         // Where that fails, it is opened again when it is its turn.
         small::read(&opened.file, &opened.stat).map(Inside::Read)
     }
