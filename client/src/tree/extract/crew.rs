@@ -1,6 +1,8 @@
 //! Threads that make files while the archive is read on.
 
 use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,31 +21,31 @@ use crate::tree::report::{Note, Notes};
 use crate::tree::{Error, threads};
 
 /// Larger files are written by the thread that reads the archive.
-pub const SMALL: u64 = 1 << 20;
+pub const SMALL: u64 = 128 << 10;
 /// Files of a directory that are made at once.
 const BATCH: usize = 32;
 /// Bytes in them, but for the last one.
 const BATCH_BYTES: usize = 256 << 10;
-/// Batches and directories that wait for each other at most.
+/// Batches and directories that wait for each other at most: 12 MiB of contents.
 const MOST: usize = 32;
-/// Most bytes of files that are about to be made, but for one batch.
-const MOST_BYTES: usize = 16 << 20;
 
 /// A file to be made.
 pub struct Job {
     pub path: Vec<u8>,
     pub metadata: Metadata,
-    pub content: Vec<u8>,
     /// Where its name is in the archive.
     pub position: u64,
+    /// Its content, in that of the batch.
+    pub content: Range<usize>,
 }
 
 /// Files of a directory.
-struct Batch {
+pub struct Batch {
     directory: Arc<OwnedFd>,
     inherited: Inherited,
     jobs: Vec<Job>,
-    bytes: usize,
+    /// What goes into them.
+    content: Vec<u8>,
 }
 
 /// A file that was made, or was not.
@@ -59,7 +61,10 @@ pub struct Made {
     pub notes: Vec<Note>,
 }
 
-type Task = (Batch, SyncSender<Vec<Made>>);
+/// What came of a batch, and its memory, for another one.
+type Answer = (Vec<Made>, Vec<u8>);
+
+type Task = (Batch, SyncSender<Answer>);
 
 /// Who makes files.
 pub struct Crew {
@@ -86,7 +91,7 @@ impl Crew {
     }
 
     /// All files of a directory are made by the same thread: only one at a time can make one there.
-    fn make(&self, directory: usize, batch: Batch) -> Receiver<Vec<Made>> {
+    fn make(&self, directory: usize, batch: Batch) -> Receiver<Answer> {
         let (done, made) = sync_channel(1);
         if let Some(hand) = self.hands.get(directory % self.hands.len().max(1)) {
             // If it is gone, that shows where it is waited for.
@@ -105,15 +110,41 @@ fn make_all(tasks: &Receiver<Task>, options: &ExtractOptions) {
 }
 
 impl Batch {
-    fn make(self, options: &ExtractOptions) -> Vec<Made> {
-        let (directory, inherited) = (self.directory, self.inherited);
-        let make = |job: Job| job.make(&directory, inherited, options);
-        self.jobs.into_iter().map(make).collect()
+    /// Takes the content of a file of `size` bytes; where it is. After an error there is none of it.
+    pub fn read(&mut self, size: usize, mut content: impl Read) -> io::Result<Range<usize>> {
+        let start = self.content.len();
+        self.content.resize(start + size, 0);
+        let room = self.content.get_mut(start..).unwrap_or_default();
+        let read = content.read_exact(room);
+        if read.is_err() {
+            self.content.truncate(start);
+        }
+        read.map(|()| start..start + size)
+    }
+
+    /// Adds a file, whose content was read last.
+    pub fn add(&mut self, job: Job) {
+        self.jobs.push(job);
+    }
+
+    fn make(self, options: &ExtractOptions) -> Answer {
+        let mut made = Vec::with_capacity(self.jobs.len());
+        for job in self.jobs {
+            let content = self.content.get(job.content.clone()).unwrap_or_default();
+            made.push(job.make(content, &self.directory, self.inherited, options));
+        }
+        (made, self.content)
     }
 }
 
 impl Job {
-    fn make(self, directory: &OwnedFd, inherited: Inherited, options: &ExtractOptions) -> Made {
+    fn make(
+        self,
+        content: &[u8],
+        directory: &OwnedFd,
+        inherited: Inherited,
+        options: &ExtractOptions,
+    ) -> Made {
         let notes = Notes::default();
         let attributes = Attributes {
             ignore: options.ignore,
@@ -129,7 +160,7 @@ impl Job {
             path: &self.path,
             metadata: &self.metadata,
         };
-        let file = placer.file(&item, |file| Filler::fill_from(file, &self.content));
+        let file = placer.file(&item, |file| Filler::fill_from(file, content));
         Made {
             path: self.path,
             position: self.position,
@@ -146,24 +177,26 @@ pub struct Pending<'a> {
     /// Files that wait for more of their directory.
     batch: Option<Batch>,
     queue: VecDeque<Begun>,
-    /// Bytes of files in the queue.
-    bytes: usize,
     /// Directories that had files until now.
     directories: usize,
+    /// Memory of batches that were made.
+    spare: Vec<Vec<u8>>,
 }
 
 /// Something that was begun.
 enum Begun {
-    /// Files, with how many bytes.
-    Files(usize, Receiver<Vec<Made>>),
+    Files(Receiver<Answer>),
     /// A directory that was left.
     Directory(Vec<u8>, Directory),
+    /// A large file that is there already, by where its name is in the archive.
+    Large(u64),
 }
 
 /// What is to be accounted for next.
 pub enum Done {
     Files(Vec<Made>),
     Directory(Vec<u8>, Directory),
+    Large(u64),
 }
 
 impl<'a> Pending<'a> {
@@ -172,39 +205,33 @@ impl<'a> Pending<'a> {
             crew,
             batch: None,
             queue: VecDeque::new(),
-            bytes: 0,
             directories: 0,
+            spare: Vec::new(),
         }
     }
 
-    /// Has a file made.
-    pub fn make(&mut self, directory: &Arc<OwnedFd>, inherited: Inherited, job: Job) {
-        if let Some(batch) = &self.batch
-            && !Arc::ptr_eq(&batch.directory, directory)
-        {
-            self.begin();
-            self.directories += 1;
+    /// The files that are made next, in this directory.
+    pub fn batch(&mut self, directory: &Arc<OwnedFd>, inherited: Inherited) -> &mut Batch {
+        if let Some(batch) = &self.batch {
+            let other = !Arc::ptr_eq(&batch.directory, directory);
+            if other || batch.jobs.len() >= BATCH || batch.content.len() >= BATCH_BYTES {
+                self.begin();
+            }
+            self.directories += usize::from(other);
         }
-        let batch = self.batch.get_or_insert_with(|| Batch {
+        self.batch.get_or_insert_with(|| Batch {
             directory: Arc::clone(directory),
             inherited,
             jobs: Vec::with_capacity(BATCH),
-            bytes: 0,
-        });
-        batch.bytes += job.content.len();
-        batch.jobs.push(job);
-        if batch.jobs.len() >= BATCH || batch.bytes >= BATCH_BYTES {
-            self.begin();
-        }
+            content: self.spare.pop().unwrap_or_default(),
+        })
     }
 
     /// Has the files made that wait.
     fn begin(&mut self) {
         if let Some(batch) = self.batch.take() {
-            let bytes = batch.bytes;
-            self.bytes += bytes;
             let made = self.crew.make(self.directories, batch);
-            self.queue.push_back(Begun::Files(bytes, made));
+            self.queue.push_back(Begun::Files(made));
         }
     }
 
@@ -216,15 +243,21 @@ impl<'a> Pending<'a> {
         self.queue.push_back(left);
     }
 
+    /// A large file was made, whose name is at `position`.
+    pub fn made(&mut self, position: u64) {
+        self.begin();
+        self.queue.push_back(Begun::Large(position));
+    }
+
     /// The next that is done, if any; waits for it if there are too many, or for `all`.
     pub fn next(&mut self, all: bool) -> Option<Done> {
         if all {
             self.begin();
         }
-        let wait = all || self.queue.len() > MOST || self.bytes > MOST_BYTES;
+        let wait = all || self.queue.len() > MOST;
         let made = match self.queue.front()? {
-            Begun::Directory(..) => None,
-            Begun::Files(_, made) => match made.try_recv() {
+            Begun::Directory(..) | Begun::Large(_) => None,
+            Begun::Files(made) => match made.try_recv() {
                 Ok(made) => Some(made),
                 Err(TryRecvError::Empty) if !wait => return None,
                 // Without an answer its thread has panicked, and soon this one will.
@@ -233,9 +266,12 @@ impl<'a> Pending<'a> {
         };
         match self.queue.pop_front()? {
             Begun::Directory(path, directory) => Some(Done::Directory(path, directory)),
-            Begun::Files(bytes, _) => {
-                self.bytes -= bytes;
-                Some(Done::Files(made.unwrap_or_default()))
+            Begun::Large(position) => Some(Done::Large(position)),
+            Begun::Files(_) => {
+                let (made, mut memory) = made.unwrap_or_default();
+                memory.clear();
+                self.spare.push(memory);
+                Some(Done::Files(made))
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Restoring one file after the other.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use pxar::{Body, Decoder, Hardlink, Inode, Input, Metadata, Node, Payload, Step};
 use rustix::fs::{AtFlags, FileType, OFlags, linkat};
@@ -127,6 +126,7 @@ impl<'a> Extractor<'a> {
                     }
                 }
                 Done::Directory(path, directory) => self.directories.finish(&path, &directory),
+                Done::Large(position) => self.restored.add(position),
             }
         }
         result
@@ -191,15 +191,13 @@ impl<'a> Extractor<'a> {
                 };
                 match (&inode.body, content) {
                     (Body::File(Payload { size, .. }), Some(content)) if *size <= SMALL => {
-                        let bytes = read_all(content, *size);
-                        self.small_file(path, inode.metadata, bytes, position)
+                        let content = (*size, content);
+                        self.small_file(path, inode.metadata, content, position)
                     }
                     (Body::File(_), content) => {
-                        // Those before it are noted before it.
-                        self.settle(true)?;
                         let content = content.map(|it| Box::new(it) as Box<dyn Read>);
                         if self.inode(path, &inode, content)? {
-                            self.restored.add(position);
+                            self.pending.made(position);
                         }
                         Ok(())
                     }
@@ -214,29 +212,27 @@ impl<'a> Extractor<'a> {
         &mut self,
         path: &[u8],
         metadata: Metadata,
-        content: io::Result<Vec<u8>>,
+        (size, content): (u64, impl Read),
         position: u64,
     ) -> Result<(), Error> {
         self.reporter.entry(path);
         let Some((directory, inherited)) = self.directories.current() else {
             return Ok(());
         };
-        let directory = Arc::clone(directory);
-        let content = match content {
-            Ok(content) => content,
+        let batch = self.pending.batch(directory, inherited);
+        let size = usize::try_from(size).unwrap_or_default();
+        match batch.read(size, content) {
+            Ok(content) => batch.add(Job {
+                path: path.to_vec(),
+                metadata,
+                position,
+                content,
+            }),
             Err(error) => {
                 let problem = failed(path, Failure::Read(error))?;
                 self.reporter.problem(path, problem);
-                return Ok(());
             }
-        };
-        let job = Job {
-            path: path.to_vec(),
-            metadata,
-            content,
-            position,
-        };
-        self.pending.make(&directory, inherited, job);
+        }
         Ok(())
     }
 
@@ -400,11 +396,4 @@ impl<'a> Extractor<'a> {
             Err(error) => self.unreadable(path, error),
         }
     }
-}
-
-/// All that is in a small file.
-fn read_all(mut content: impl Read, size: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-    content.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
