@@ -1,6 +1,6 @@
 //! Items: what an archive consists of (`pxar.md` §2). Each has a type, a length, and content.
 
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::ops::RangeInclusive;
 
 use crate::error::Error;
@@ -9,6 +9,9 @@ use crate::source::Input;
 
 /// Bytes of an item's header.
 pub const HEADER: u64 = 16;
+
+/// Nearly all items are shorter: memory is taken for so many bytes before they are there.
+const USUAL: u64 = 512;
 
 /// The type of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,13 +175,11 @@ impl<I: Input> Items<I> {
             return Ok(Some(header));
         }
         let at = self.input.position();
-        let mut bytes = Vec::with_capacity(16);
-        let mut input = (&mut self.input).take(HEADER);
-        input.read_to_end(&mut bytes).map_err(Error::read(at))?;
-        match <[u8; 16]>::try_from(bytes) {
-            Ok(bytes) => Header::decode(bytes, at).map(Some),
-            Err(rest) if rest.is_empty() => Ok(None),
-            Err(_) => Err(Error::corrupt(at, "it ends here")),
+        let mut bytes = [0; 16];
+        match fill(&mut self.input, &mut bytes).map_err(Error::read(at))? {
+            16 => Header::decode(bytes, at).map(Some),
+            0 => Ok(None),
+            _ => Err(Error::corrupt(at, "it ends here")),
         }
     }
 
@@ -216,10 +217,15 @@ impl<I: Input> Items<I> {
                 limit: limits::PRELUDE,
             });
         }
-        let mut content = Vec::new();
-        let mut input = (&mut self.input).take(header.len);
-        let read = input.read_to_end(&mut content);
-        read.map_err(Error::read(header.at))?;
+        let usual = header.len.min(USUAL);
+        let mut content = vec![0; usize::try_from(usual).unwrap_or_default()];
+        let read = fill(&mut self.input, &mut content).map_err(Error::read(header.at))?;
+        content.truncate(read);
+        let mut rest = (&mut self.input).take(header.len - usual);
+        if read as u64 == usual && rest.limit() > 0 {
+            let read = rest.read_to_end(&mut content);
+            read.map_err(Error::read(header.at))?;
+        }
         if content.len() as u64 != header.len {
             return Err(Error::corrupt(header.at, "it ends within this item"));
         }
@@ -247,6 +253,20 @@ impl<I: Input> Items<I> {
         let moved = self.input.move_to(header.end());
         moved.map_err(Error::read(header.at))
     }
+}
+
+/// Reads until `buffer` is full or the input ends; how many bytes.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match input.read(room) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Takes the NUL off a name or path.

@@ -22,5 +22,6 @@ pub mod observer;
 pub mod pattern;
 mod report;
 mod sys;
+mod threads;
 
 pub use error::Error;

@@ -12,6 +12,19 @@ use rustix::io::Errno;
 use crate::tree::Error;
 use crate::tree::observer::{Observer, Problem};
 
+/// Who is told what is wrong with single files.
+pub trait Tell {
+    fn problem(&self, path: &[u8], problem: Problem);
+
+    /// What the system refused, and will refuse of other files for the same reason.
+    fn denied(&self, path: &[u8], action: &'static str, error: Errno);
+
+    /// What the system refused.
+    fn refused(&self, path: &[u8], action: &'static str, error: Errno) {
+        self.problem(path, refusal(action, error));
+    }
+}
+
 /// Tells the observer, and counts.
 pub struct Reporter<'a> {
     observer: &'a dyn Observer,
@@ -50,7 +63,24 @@ impl<'a> Reporter<'a> {
         self.observer.entry(as_path(path));
     }
 
-    pub fn problem(&self, path: &[u8], problem: Problem) {
+    /// Tells what was noted of a file.
+    pub fn pass_on(&self, path: &[u8], notes: Vec<Note>) {
+        for note in notes {
+            match note {
+                Note::Problem(problem) => self.problem(path, problem),
+                Note::Denied(action, error) => self.denied(path, action, error),
+            }
+        }
+    }
+
+    /// How many problems there were.
+    pub fn problems(&self) -> u64 {
+        self.problems.get()
+    }
+}
+
+impl Tell for Reporter<'_> {
+    fn problem(&self, path: &[u8], problem: Problem) {
         self.problems.set(self.problems.get() + 1);
         if !self.strict {
             self.observer.problem(as_path(path), &problem);
@@ -60,14 +90,8 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// What the system refused.
-    pub fn refused(&self, path: &[u8], action: &'static str, error: Errno) {
-        self.problem(path, refusal(action, error));
-    }
-
-    /// What the system refused, and will refuse of other files for the same reason: told once,
-    /// counted each time.
-    pub fn denied(&self, path: &[u8], action: &'static str, error: Errno) {
+    /// Told once, counted each time.
+    fn denied(&self, path: &[u8], action: &'static str, error: Errno) {
         if self.denied.borrow_mut().insert((action, error)) {
             let source = io::Error::from(error);
             self.problem(path, Problem::Denied { action, source });
@@ -75,10 +99,33 @@ impl<'a> Reporter<'a> {
             self.problems.set(self.problems.get() + 1);
         }
     }
+}
 
-    /// How many problems there were.
-    pub fn problems(&self) -> u64 {
-        self.problems.get()
+/// Something that is wrong with a file.
+pub enum Note {
+    Problem(Problem),
+    /// As [`Tell::denied`] was told.
+    Denied(&'static str, Errno),
+}
+
+/// Notes what is wrong with one file, for a reporter on another thread.
+#[derive(Default)]
+pub struct Notes(RefCell<Vec<Note>>);
+
+impl Notes {
+    /// What was noted.
+    pub fn all(self) -> Vec<Note> {
+        self.0.into_inner()
+    }
+}
+
+impl Tell for Notes {
+    fn problem(&self, _path: &[u8], problem: Problem) {
+        self.0.borrow_mut().push(Note::Problem(problem));
+    }
+
+    fn denied(&self, _path: &[u8], action: &'static str, error: Errno) {
+        self.0.borrow_mut().push(Note::Denied(action, error));
     }
 }
 

@@ -8,6 +8,7 @@ mod differences;
 mod fixtures;
 mod generated;
 mod hostile;
+mod many;
 mod mounts;
 mod options;
 mod reuse;

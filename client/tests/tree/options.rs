@@ -200,9 +200,13 @@ impl<F: FnOnce()> PayloadSink for Meddler<F> {
     }
 }
 
-/// What is told of the files if something happens while the first one is read.
-fn told_if(meddle: impl FnOnce(&Path)) -> Vec<(PathBuf, String)> {
+/// What is told of the files if something happens while the first one is read, so many others before
+/// the last one.
+fn told_if(others: usize, meddle: impl FnOnce(&Path)) -> Vec<(PathBuf, String)> {
     let root = tree(&["z"]);
+    for number in 0..others {
+        fs::write(root.path().join(format!("m{number}")), "").unwrap();
+    }
     let large = fs::File::create(root.path().join("a")).unwrap();
     large.set_len(32 << 20).unwrap();
     let payload = Meddler {
@@ -226,15 +230,16 @@ fn files_that_change_while_they_are_read() {
         let file = fs::File::options().write(true).open(path).unwrap();
         file.set_len(len).unwrap();
     };
-    let told = told_if(|root| set_len(root.join("a"), 31 << 20));
+    let told = told_if(0, |root| set_len(root.join("a"), 31 << 20));
     assert_eq!(told.len(), 1);
     assert!(told[0].1.contains("last 1048576 bytes"), "{told:?}");
-    let told = told_if(|root| set_len(root.join("a"), 33 << 20));
+    let told = told_if(0, |root| set_len(root.join("a"), 33 << 20));
     assert_eq!(told.len(), 1);
     assert!(told[0].1.contains("grew"), "{told:?}");
-    let told = told_if(|root| fs::remove_file(root.join("z")).unwrap());
+    // Farther away than files are looked at ahead.
+    let told = told_if(4000, |root| fs::remove_file(root.join("z")).unwrap());
     assert_eq!(told, [(PathBuf::from("z"), Problem::Vanished.to_string())]);
-    let told = told_if(|root| fs::remove_file(root.join("a")).unwrap());
+    let told = told_if(0, |root| fs::remove_file(root.join("a")).unwrap());
     assert_eq!(told, []);
 }
 

@@ -47,7 +47,9 @@ pub fn write_attributes<W: Write>(
         let why = format!("mode {:o} or time of a file cannot be", stat.mode);
         return Err(Error::refused(why));
     }
-    let mut entry = numbers(&[stat.mode, stat.flags]);
+    let mut entry = Vec::with_capacity(40);
+    entry.extend_from_slice(&stat.mode.to_le_bytes());
+    entry.extend_from_slice(&stat.flags.to_le_bytes());
     entry.extend_from_slice(&stat.uid.to_le_bytes());
     entry.extend_from_slice(&stat.gid.to_le_bytes());
     entry.extend_from_slice(&stat.mtime.secs.to_le_bytes());

@@ -11,14 +11,14 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use super::content::Content;
-use super::found::{Found, FoundFile};
+use super::found::{Found, FoundFile, Inside, last_name};
 use super::metadata::MetadataReader;
 use super::sink::PayloadSink;
 use super::walk::EXCLUDE_CLI;
 use super::{CreateOptions, Summary};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
-use crate::tree::report::{Reporter, refusal};
+use crate::tree::report::{Reporter, Tell as _, refusal};
 use crate::tree::sys::open::{open_for_reading, open_parent};
 use crate::tree::sys::xattr::Handle;
 
@@ -35,8 +35,6 @@ pub struct Archiver<'a, W, P, C> {
     reader: MetadataReader,
     /// The directories around what comes next, from one on that cannot be stored.
     lost: usize,
-    /// Where that is.
-    path: Vec<u8>,
     summary: Summary,
 }
 
@@ -80,7 +78,6 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
             links: HashMap::new(),
             reader: MetadataReader::new(),
             lost: 0,
-            path: Vec::new(),
             summary,
         })
     }
@@ -120,27 +117,23 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
                 Found::Leave => self.lost -= 1,
                 Found::Other { .. } | Found::File(_) => {}
             }
-            if self.lost == 0 {
-                self.pop();
-            }
             return Ok(());
         }
         match found {
-            Found::Enter { name, metadata } => {
-                self.push(&name);
-                let entered = self.encoder.enter(&name, &metadata);
-                if !self.is_stored(&self.path, entered)? {
+            Found::Enter { path, metadata } => {
+                let name = last_name(&path);
+                let entered = self.encoder.enter(name, &metadata);
+                if !self.is_stored(&path, entered)? {
                     self.lost = 1;
                     return Ok(());
                 }
                 self.summary.directories += 1;
                 if let Some(catalog) = &mut self.catalog {
-                    catalog.start_directory(&name)?;
+                    catalog.start_directory(name)?;
                 }
                 Ok(())
             }
             Found::Leave => {
-                self.pop();
                 self.encoder.leave()?;
                 if let Some(catalog) = &mut self.catalog {
                     catalog.end_directory()?;
@@ -148,34 +141,20 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
                 Ok(())
             }
             Found::Other {
-                name,
+                path,
                 metadata,
                 body,
             } => {
-                let added = self.encoder.special(&name, &metadata, &body);
-                self.push(&name);
-                let stored = self.is_stored(&self.path, added)?;
-                self.pop();
-                if !stored {
+                let name = last_name(&path);
+                let added = self.encoder.special(name, &metadata, &body);
+                if !self.is_stored(&path, added)? {
                     return Ok(());
                 }
                 self.summary.others += 1;
-                self.list(&name, kind(&body))
+                self.list(name, kind(&body))
             }
             Found::File(file) => self.file(file, reused),
         }
-    }
-
-    fn push(&mut self, name: &[u8]) {
-        if !self.path.is_empty() {
-            self.path.push(b'/');
-        }
-        self.path.extend_from_slice(name);
-    }
-
-    fn pop(&mut self) {
-        let end = self.path.iter().rposition(|byte| *byte == b'/');
-        self.path.truncate(end.unwrap_or_default());
     }
 
     /// Whether something was stored; what the archive cannot hold is reported, and left out.
@@ -242,7 +221,7 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
     }
 
     /// What is in a file. If it is not open any more, that is the file which has its path now.
-    fn content(&mut self, file: &mut FoundFile) -> Result<OwnedFd, Problem> {
+    fn content(&mut self, file: &mut FoundFile) -> Result<Inside, Problem> {
         if let Some(content) = file.content.take() {
             return Ok(content);
         }
@@ -266,20 +245,28 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
         file.size = u64::try_from(stat.st_size).unwrap_or_default();
         file.identity = (stat.st_dev, stat.st_ino);
         file.linked = stat.st_nlink > 1;
-        Ok(content)
+        Ok(Inside::Open(content))
     }
 
     /// Stores a file with its content; where its name is, if it was stored.
-    fn read_file(&mut self, file: &FoundFile, content: OwnedFd) -> Result<Option<u64>, Error> {
+    fn read_file(&mut self, file: &FoundFile, inside: Inside) -> Result<Option<u64>, Error> {
         if let Some(position) = self.encoder.payload_position()
             && let Some(payload) = self.encoder.payload_mut()
         {
             payload.suggest_boundary(position);
         }
-        let mut content = Content::new(content, file);
-        let written = self
-            .encoder
-            .file(file.name(), &file.metadata, file.size, &mut content);
+        let (name, metadata) = (file.name(), &file.metadata);
+        let (written, content) = match inside {
+            Inside::Read(bytes) => (
+                self.encoder.file(name, metadata, file.size, &bytes[..]),
+                None,
+            ),
+            Inside::Open(content) => {
+                let mut content = Content::new(content, file);
+                let written = self.encoder.file(name, metadata, file.size, &mut content);
+                (written, Some(content))
+            }
+        };
         let (missing, name_at) = match written {
             Ok(written) => (written.missing, written.name_at),
             Err(pxar::Error::Content { source }) => {
@@ -295,7 +282,7 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
         };
         let reuse = &mut self.summary.reuse;
         (reuse.read_files, reuse.read_bytes) = (reuse.read_files + 1, reuse.read_bytes + file.size);
-        if let Some(problem) = content.problem(missing) {
+        if let Some(problem) = content.and_then(|it| it.problem(missing)) {
             self.reporter.problem(&file.path, problem);
         }
         Ok(Some(name_at))
@@ -415,7 +402,9 @@ mod tests {
             size: 100,
             identity: (0, 0),
             linked: false,
-            content: Some(open(content, OFlags::RDONLY, Mode::empty()).unwrap()),
+            content: Some(Inside::Open(
+                open(content, OFlags::RDONLY, Mode::empty()).unwrap(),
+            )),
             previous: None,
         })
     }

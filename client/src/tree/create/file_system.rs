@@ -30,6 +30,12 @@ const VIRTUAL: [u32; 21] = [
     0x7472_6163, // tracefs
 ];
 const MSDOS: u32 = 0x4d44;
+/// Those that answer the question for a quota project, but have none.
+const WITHOUT_PROJECTS: [u32; 3] = [
+    0x9123_683e, // btrfs
+    0x8584_58f6, // ramfs
+    0x0102_1994, // tmpfs
+];
 
 /// What is known of a file system. What it was found not to support is not asked for again.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +63,7 @@ impl FileSystems {
                 is_virtual: VIRTUAL.contains(&magic),
                 fat: magic == MSDOS,
                 chattr: true,
-                projects: true,
+                projects: !WITHOUT_PROJECTS.contains(&magic),
             }
         })
     }

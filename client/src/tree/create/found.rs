@@ -4,13 +4,16 @@ use std::os::fd::OwnedFd;
 
 use pxar::{Body, Metadata};
 
+use super::look::Unseen;
+use crate::tree::observer::Problem;
+
 /// What a walk finds, in the order of the archive.
 #[derive(Debug)]
 pub enum Found {
     /// A directory; what is in it follows, up to its [`Found::Leave`].
     Enter {
-        /// Its name.
-        name: Vec<u8>,
+        /// From the root.
+        path: Vec<u8>,
         /// What is known of it.
         metadata: Box<Metadata>,
     },
@@ -20,8 +23,8 @@ pub enum Found {
     File(FoundFile),
     /// A symbolic link, device, pipe or socket.
     Other {
-        /// Its name.
-        name: Vec<u8>,
+        /// From the root.
+        path: Vec<u8>,
         /// What is known of it.
         metadata: Box<Metadata>,
         /// What it is.
@@ -29,12 +32,42 @@ pub enum Found {
     },
 }
 
+/// What is wrong with files, by their paths.
+pub type Told = Vec<(Vec<u8>, Problem)>;
+
+/// What a walk comes by.
+#[derive(Debug)]
+pub struct Sight {
+    /// What was wrong on the way there.
+    pub told: Told,
+    pub what: What,
+}
+
+/// What is there.
+#[derive(Debug)]
+pub enum What {
+    Found(Found),
+    /// Nothing that could be stored.
+    Nothing,
+    /// It has yet to be looked at.
+    Unseen(Unseen),
+}
+
 impl Found {
+    /// Where it is, from the root.
+    pub fn path(&self) -> Option<&[u8]> {
+        match self {
+            Self::Leave => None,
+            Self::Enter { path, .. } | Self::Other { path, .. } => Some(path),
+            Self::File(file) => Some(&file.path),
+        }
+    }
+
     /// Bytes of names and attributes.
     pub fn weight(&self) -> usize {
         let (name, metadata) = match self {
             Self::Leave => return 0,
-            Self::Enter { name, metadata } | Self::Other { name, metadata, .. } => (name, metadata),
+            Self::Enter { path, metadata } | Self::Other { path, metadata, .. } => (path, metadata),
             Self::File(file) => (&file.path, &file.metadata),
         };
         let xattrs = metadata.xattrs.iter();
@@ -57,15 +90,29 @@ pub struct FoundFile {
     /// Whether it has other names.
     pub linked: bool,
     /// What is in it; without, it is opened by its path.
-    pub content: Option<OwnedFd>,
+    pub content: Option<Inside>,
     /// Where its content is in the previous payload, if it did not change since.
     pub previous: Option<u64>,
+}
+
+/// What is in a file.
+#[derive(Debug)]
+pub enum Inside {
+    /// To be read from there.
+    Open(OwnedFd),
+    /// It was read, all of it.
+    Read(Vec<u8>),
 }
 
 impl FoundFile {
     /// The last name of its path.
     pub fn name(&self) -> &[u8] {
-        let mut names = self.path.rsplit(|byte| *byte == b'/');
-        names.next().unwrap_or_default()
+        last_name(&self.path)
     }
+}
+
+/// The last name of a path.
+pub fn last_name(path: &[u8]) -> &[u8] {
+    let mut names = path.rsplit(|byte| *byte == b'/');
+    names.next().unwrap_or_default()
 }

@@ -1,15 +1,18 @@
 //! A directory to an archive (`pxar.md` §9).
 
+mod ahead;
 mod archive;
 mod content;
 mod file_system;
 mod found;
+mod look;
 mod metadata;
 mod names;
 mod options;
 mod reuse;
 mod siblings;
 mod sink;
+mod small;
 mod walk;
 
 use std::io::{BufWriter, Sink, Write};
@@ -21,7 +24,7 @@ use pxar::{Accessor, Encoder};
 
 use super::Error;
 use super::observer::{Observer, Problem};
-use super::report::Reporter;
+use super::report::{Reporter, Tell as _};
 use super::sys::open::raise_limit;
 use archive::{Archiver, pattern_lines};
 use reuse::Reuser;
@@ -90,13 +93,11 @@ pub fn create_unified<W: Write, C: Write>(
 ) -> Result<Summary, Error> {
     raise_limit();
     let reporter = Reporter::new(observer);
-    let mut walker = Walker::open(root, options, None, &reporter)?;
+    let walker = Walker::open(root, options, None)?;
     let archive = BufWriter::with_capacity(BUFFER, archive);
     let encoder = Encoder::unified(Unified(archive), walker.root())?;
     let mut archiver = Archiver::new(encoder, catalog, root, &reporter)?;
-    while let Some(found) = walker.next()? {
-        archiver.store(found, None)?;
-    }
+    ahead::walk(root, walker, &reporter, |found| archiver.store(found, None))?;
     archiver.note_patterns(options)?;
     let summary = archiver.finish()?;
     Ok(Summary {
@@ -134,19 +135,17 @@ pub fn create_split<W: Write, P: PayloadSink>(
         (Some(previous), Some(_)) => Reuser::new(previous),
         _ => None,
     };
-    let mut walker = Walker::open(root, options, accessor.as_ref(), &reporter)?;
+    let walker = Walker::open(root, options, accessor.as_ref())?;
     let prelude = prelude(options);
     let metadata = BufWriter::with_capacity(BUFFER, metadata);
     let payload = Gathered::new(payload);
     let encoder = Encoder::split(metadata, payload, prelude.as_deref(), walker.root())?;
     let catalog = None::<&mut CatalogWriter<Sink>>;
     let mut archiver = Archiver::new(encoder, catalog, root, &reporter)?;
-    while let Some(found) = walker.next()? {
-        match &mut reuser {
-            None => archiver.store(found, None)?,
-            Some(reuser) => reuser.take(found, &mut archiver)?,
-        }
-    }
+    ahead::walk(root, walker, &reporter, |found| match &mut reuser {
+        None => archiver.store(found, None),
+        Some(reuser) => reuser.take(found, &mut archiver),
+    })?;
     if let Some(reuser) = &mut reuser {
         reuser.end_run(&mut archiver)?;
     }

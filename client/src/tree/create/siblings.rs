@@ -49,14 +49,12 @@ pub fn unchanged(previous: &Entry, metadata: &Metadata, size: u64) -> Option<u64
     };
     let old = &inode.metadata;
     // The values of attributes may differ: they say nothing of the content, and are stored anew.
-    let names = |metadata: &Metadata| -> Vec<Vec<u8>> {
-        metadata.xattrs.iter().map(|it| it.name.clone()).collect()
-    };
+    let names = old.xattrs.iter().map(|it| &it.name);
     let same = size == previous_size
         && old.stat == metadata.stat
         && old.acl == metadata.acl
         && old.fcaps == metadata.fcaps
         && old.quota_project_id == metadata.quota_project_id
-        && names(old) == names(metadata);
+        && names.eq(metadata.xattrs.iter().map(|it| &it.name));
     same.then_some(offset)
 }

@@ -2,25 +2,25 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
-use pxar::{Body, Device, Metadata, limits};
-use rustix::fs::{AtFlags, Stat};
-use rustix::fs::{FileType, Mode, OFlags, fstat, major, minor, open, readlinkat, stat, statat};
+use pxar::{Metadata, limits};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, open, stat, statat};
 use rustix::io::Errno;
 
-use super::found::{Found, FoundFile};
+use super::found::{Found, Sight, Told, What};
+use super::look::{Opened, Unseen};
 use super::metadata::MetadataReader;
 use super::names::Names;
 use super::options::{CreateOptions, Devices};
-use super::siblings::{Archive, Siblings, unchanged};
+use super::siblings::{Archive, Siblings};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::{Pattern, Rules};
-use crate::tree::report::Reporter;
-use crate::tree::sys::open::{allow_to_wait, open_for_reading, open_path};
-use crate::tree::sys::xattr::Handle;
+use crate::tree::report::refusal;
+use crate::tree::sys::open::{allow_to_wait, open_for_reading};
 
 /// The file with patterns for its directory.
 const EXCLUDE_FILE: &[u8] = b".pxarexclude";
@@ -29,10 +29,11 @@ const EXCLUDE_FILE_MAX: u64 = 4 << 20;
 /// In the archive, the file with the patterns of the command line.
 pub const EXCLUDE_CLI: &[u8] = b".pxarexclude-cli";
 
-/// A walk through a tree.
+/// A walk through a tree. It looks at directories only.
 pub struct Walker<'a> {
     options: &'a CreateOptions,
-    reporter: &'a Reporter<'a>,
+    /// What was wrong since the last step.
+    told: Told,
     reader: MetadataReader,
     /// Device numbers of file systems that are entered; none for all.
     devices: Option<HashSet<u64>>,
@@ -49,7 +50,7 @@ pub struct Walker<'a> {
 
 /// A directory whose end was not reached.
 struct Open<'a> {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     device: u64,
     names: Names,
     /// How long its path is.
@@ -59,34 +60,12 @@ struct Open<'a> {
     previous: Option<Siblings<'a>>,
 }
 
-/// An open file.
-struct Opened {
-    file: OwnedFd,
-    stat: Stat,
-    /// It can be read; otherwise it is there by its path only.
-    readable: bool,
-}
-
-impl Opened {
-    fn handle(&self) -> Handle<'_> {
-        match self.readable {
-            true => Handle::new(&self.file),
-            false => Handle::path_only(&self.file),
-        }
-    }
-
-    fn kind(&self) -> FileType {
-        FileType::from_raw_mode(self.stat.st_mode)
-    }
-}
-
 impl<'a> Walker<'a> {
     /// Opens the root.
     pub fn open(
         root: &Path,
         options: &'a CreateOptions,
         previous: Option<&'a Archive>,
-        reporter: &'a Reporter<'a>,
     ) -> Result<Self, Error> {
         let failed = |action: &'static str| {
             move |error: Errno| Error::Io {
@@ -98,11 +77,7 @@ impl<'a> Walker<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(root, flags, Mode::empty()).map_err(failed("open"))?;
         let stat = fstat(&directory).map_err(failed("open"))?;
-        let opened = Opened {
-            file: directory,
-            stat,
-            readable: true,
-        };
+        let opened = Opened::readable(directory, stat);
         let mut reader = MetadataReader::new();
         if reader.is_virtual(opened.handle(), &stat) {
             return Err(Error::NotA {
@@ -112,12 +87,13 @@ impl<'a> Walker<'a> {
         }
         let mut buffer = Vec::new();
         let names = Names::read(&opened.file, &mut buffer).map_err(failed("read"))?;
+        let mut told = Told::new();
         let metadata = reader.read(opened.handle(), &stat, &mut |problem| {
-            reporter.problem(b"", problem);
+            told.push((Vec::new(), problem));
         });
         let mut walker = Self {
             options,
-            reporter,
+            told,
             reader,
             devices: devices(&options.devices, stat.st_dev)?,
             excluded: Rules::new(options.exclude.iter().cloned()),
@@ -142,7 +118,7 @@ impl<'a> Walker<'a> {
     }
 
     /// What comes next; none at the end of the root.
-    pub fn next(&mut self) -> Result<Option<Found>, Error> {
+    pub fn next(&mut self) -> Result<Option<Sight>, Error> {
         while let Some(open) = self.open.last_mut() {
             self.path.truncate(open.path);
             if open.path > 0 {
@@ -155,17 +131,23 @@ impl<'a> Walker<'a> {
                 if self.open.is_empty() {
                     break;
                 }
-                return Ok(Some(Found::Leave));
+                return Ok(Some(self.sight(What::Found(Found::Leave))));
             };
-            if let Some(found) = self.visit(start, kind)? {
-                return Ok(Some(found));
+            if let Some(what) = self.visit(start, kind)? {
+                return Ok(Some(self.sight(what)));
             }
         }
-        Ok(None)
+        let rest = !self.told.is_empty();
+        Ok(rest.then(|| self.sight(What::Nothing)))
     }
 
-    /// Looks at the file at the path, whose name begins at `start`; none if it is left out.
-    fn visit(&mut self, start: usize, kind: FileType) -> Result<Option<Found>, Error> {
+    fn sight(&mut self, what: What) -> Sight {
+        let told = std::mem::take(&mut self.told);
+        Sight { told, what }
+    }
+
+    /// Comes by the file at the path, whose name begins at `start`; none if it is left out.
+    fn visit(&mut self, start: usize, kind: FileType) -> Result<Option<What>, Error> {
         let Some(parent) = self.open.last() else {
             return Ok(None);
         };
@@ -190,68 +172,65 @@ impl<'a> Walker<'a> {
         }
         if self.path.len() > limits::PATH {
             let why = format!("paths of more than {} bytes cannot be stored", limits::PATH);
-            self.reporter.problem(&self.path, Problem::Refused { why });
+            self.tell(Problem::Refused { why });
             return Ok(None);
         }
-        self.reporter.entry(&self.path);
-        match open_any(&parent.directory, name, kind) {
-            Ok(opened) => match self.look(start, opened) {
-                Ok(found) => return Ok(Some(found)),
-                Err(error) => self.reporter.refused(&self.path, "read", error),
-            },
-            Err(error) => self.reporter.refused(&self.path, "open", error),
-        }
-        Ok(None)
-    }
-
-    /// Looks at the open file.
-    fn look(&mut self, start: usize, opened: Opened) -> rustix::io::Result<Found> {
-        let (path, reporter) = (&self.path, self.reporter);
-        let mut problem = |problem: Problem| reporter.problem(path, problem);
-        let metadata = Box::new(
-            self.reader
-                .read(opened.handle(), &opened.stat, &mut problem),
-        );
-        let name = self.path.get(start..).unwrap_or_default().to_vec();
-        let body = match opened.kind() {
-            FileType::Directory => return self.directory(name, metadata, opened),
-            FileType::RegularFile => return Ok(self.file(&name, metadata, opened)),
-            FileType::Symlink => {
-                let target = readlinkat(&opened.file, c"", Vec::new())?;
-                Body::Symlink(target.into_bytes())
+        if directory {
+            match Opened::open(&parent.directory, name, kind) {
+                Ok(opened) if opened.kind() == FileType::Directory => {
+                    return Ok(self.directory(start, opened).map(What::Found));
+                }
+                // Something else has its name now.
+                Ok(opened) => kind = opened.kind(),
+                Err(error) => {
+                    self.tell(refusal("open", error));
+                    return Ok(None);
+                }
             }
-            FileType::BlockDevice => Body::BlockDevice(device(&opened.stat)),
-            FileType::CharacterDevice => Body::CharDevice(device(&opened.stat)),
-            FileType::Fifo => Body::Fifo,
-            FileType::Socket => Body::Socket,
-            FileType::Unknown => return Err(Errno::NOTSUP),
+        }
+        let unseen = Unseen {
+            directory: Arc::clone(&parent.directory),
+            path: self.path.clone(),
+            name: start,
+            kind,
+            previous: self.sibling(start),
         };
-        Ok(Found::Other {
-            name,
-            metadata,
-            body,
-        })
+        Ok(Some(What::Unseen(unseen)))
     }
 
-    fn directory(
-        &mut self,
-        name: Vec<u8>,
-        metadata: Box<Metadata>,
-        opened: Opened,
-    ) -> rustix::io::Result<Found> {
+    fn tell(&mut self, problem: Problem) {
+        self.told.push((self.path.clone(), problem));
+    }
+
+    /// Enters the directory at the path.
+    fn directory(&mut self, start: usize, opened: Opened) -> Option<Found> {
+        let (path, told) = (&self.path, &mut self.told);
+        let mut problem = |problem: Problem| told.push((path.clone(), problem));
+        let metadata = self
+            .reader
+            .read(opened.handle(), &opened.stat, &mut problem);
+        let metadata = Box::new(metadata);
         let device = opened.stat.st_dev;
         let names = match self.is_entered(&opened) {
-            false => Names::default(),
-            true => Names::read(&opened.file, &mut self.buffer)?,
+            false => Ok(Names::default()),
+            true => Names::read(&opened.file, &mut self.buffer),
         };
-        let siblings = match (self.previous, self.sibling(&name)) {
+        let names = match names {
+            Ok(names) => names,
+            Err(error) => {
+                self.tell(refusal("read", error));
+                return None;
+            }
+        };
+        let siblings = match (self.previous, self.sibling(start)) {
             (Some(archive), Some(directory)) if directory.is_directory() => {
                 self.usable(Siblings::of(archive, &directory))
             }
             _ => None,
         };
         self.enter(opened.file, device, names, siblings);
-        Ok(Found::Enter { name, metadata })
+        let path = self.path.clone();
+        Some(Found::Enter { path, metadata })
     }
 
     /// Whether the content of a directory is stored.
@@ -276,7 +255,7 @@ impl<'a> Walker<'a> {
             self.read_exclude_file(&directory);
         }
         self.open.push(Open {
-            directory,
+            directory: Arc::new(directory),
             device,
             names,
             path: self.path.len(),
@@ -306,7 +285,8 @@ impl<'a> Walker<'a> {
             Ok(text) => text,
             Err(source) => {
                 let action = "read the patterns in";
-                self.reporter.problem(path, Problem::Io { action, source });
+                self.told
+                    .push((path.to_vec(), Problem::Io { action, source }));
                 return;
             }
         };
@@ -314,31 +294,18 @@ impl<'a> Walker<'a> {
             match pattern {
                 Ok(pattern) => self.excluded.push(&self.path, pattern),
                 Err((pattern, why)) => {
-                    self.reporter
-                        .problem(path, Problem::Pattern { pattern, why });
+                    self.told
+                        .push((path.to_vec(), Problem::Pattern { pattern, why }));
                 }
             }
         }
     }
 
-    fn file(&mut self, name: &[u8], metadata: Box<Metadata>, opened: Opened) -> Found {
-        let size = u64::try_from(opened.stat.st_size).unwrap_or_default();
-        let previous = self.sibling(name);
-        let previous = previous.and_then(|it| unchanged(&it, &metadata, size));
-        Found::File(FoundFile {
-            path: self.path.clone(),
-            metadata,
-            size,
-            identity: (opened.stat.st_dev, opened.stat.st_ino),
-            linked: opened.stat.st_nlink > 1,
-            content: opened.readable.then_some(opened.file),
-            previous,
-        })
-    }
-
-    /// What the previous archive has by this name in the directory that was entered last.
-    fn sibling(&mut self, name: &[u8]) -> Option<pxar::Entry> {
+    /// What the previous archive has by the last name of the path, which begins at `start`, in the
+    /// directory that was entered last.
+    fn sibling(&mut self, start: usize) -> Option<pxar::Entry> {
         self.previous?;
+        let name = self.path.get(start..).unwrap_or_default();
         let found = self.open.last_mut()?.previous.as_mut()?.find(name);
         self.usable(found).flatten()
     }
@@ -349,7 +316,7 @@ impl<'a> Walker<'a> {
             Ok(value) => Some(value),
             Err(source) => {
                 self.previous = None;
-                self.reporter.problem(b"", Problem::Previous { source });
+                self.told.push((Vec::new(), Problem::Previous { source }));
                 None
             }
         }
@@ -371,52 +338,4 @@ fn devices(devices: &Devices, root: u64) -> Result<Option<HashSet<u64>>, Error> 
         numbers.insert(stat.st_dev);
     }
     Ok(Some(numbers))
-}
-
-/// Opens a file, for reading if it is a directory or a regular file.
-fn open_any(directory: &OwnedFd, name: &[u8], kind: FileType) -> rustix::io::Result<Opened> {
-    let mut readable = true;
-    let file = match kind {
-        FileType::RegularFile => open_for_reading(directory, name, OFlags::empty()),
-        FileType::Directory => open_for_reading(directory, name, OFlags::DIRECTORY),
-        _ => Err(Errno::LOOP),
-    };
-    let file = match file {
-        // Not what its directory said, or not to be read at all.
-        Err(Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => {
-            readable = false;
-            open_path(directory, name)?
-        }
-        file => file?,
-    };
-    let stat = fstat(file.as_fd())?;
-    let opened = Opened {
-        file,
-        stat,
-        readable,
-    };
-    match opened.kind() {
-        // It became one since its directory was read.
-        kind @ (FileType::RegularFile | FileType::Directory) if !readable => {
-            let flags = match kind {
-                FileType::Directory => OFlags::DIRECTORY,
-                _ => OFlags::empty(),
-            };
-            let file = open_for_reading(directory, name, flags)?;
-            let stat = fstat(&file)?;
-            Ok(Opened {
-                file,
-                stat,
-                readable: true,
-            })
-        }
-        _ => Ok(opened),
-    }
-}
-
-fn device(stat: &Stat) -> Device {
-    Device {
-        major: major(stat.st_rdev).into(),
-        minor: minor(stat.st_rdev).into(),
-    }
 }

@@ -11,7 +11,7 @@ use rustix::io::{Errno, Result};
 
 use super::options::Ignore;
 use crate::tree::observer::Problem;
-use crate::tree::report::Reporter;
+use crate::tree::report::Tell;
 use crate::tree::sys::xattr::{Handle, is_stored};
 use crate::tree::sys::{acl, flags, project};
 
@@ -89,7 +89,7 @@ impl Made<'_> {
 /// Restores what is known of files; what is not possible is reported.
 pub struct Attributes<'a> {
     pub ignore: Ignore,
-    pub reporter: &'a Reporter<'a>,
+    pub reporter: &'a dyn Tell,
 }
 
 impl Attributes<'_> {

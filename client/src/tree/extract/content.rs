@@ -52,6 +52,15 @@ impl Filler {
         Ok(position)
     }
 
+    /// Writes a content that is in memory likewise.
+    pub fn fill_from(file: impl AsFd, content: &[u8]) -> Result<u64, Failure> {
+        let (file, len) = (file.as_fd(), content.len() as u64);
+        if write_sparse(file, content, 0).map_err(Failure::Write)? {
+            ftruncate(file, len).map_err(Failure::Write)?;
+        }
+        Ok(len)
+    }
+
     /// Fills the buffer, unless the content ends before.
     fn read(&mut self, content: &mut dyn Read) -> io::Result<usize> {
         let mut len = 0;
@@ -135,6 +144,10 @@ mod tests {
         ] {
             let file = File::create(&path).unwrap();
             let written = filler.fill(&file, &mut &content[..]);
+            assert!(matches!(written, Ok(len) if len == content.len() as u64));
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            let file = File::create(&path).unwrap();
+            let written = Filler::fill_from(&file, &content);
             assert!(matches!(written, Ok(len) if len == content.len() as u64));
             assert_eq!(std::fs::read(&path).unwrap(), content);
         }

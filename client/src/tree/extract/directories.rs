@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use pxar::Metadata;
 use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
@@ -24,20 +25,22 @@ pub struct Directories<'a> {
     open: Vec<Directory>,
 }
 
-/// A directory of the archive whose end was not reached.
-struct Directory {
+/// A directory of the archive.
+pub struct Directory {
     name: Vec<u8>,
     metadata: Option<Box<Metadata>>,
     /// Whether all that is in it is wanted.
     wanted: bool,
     state: State,
+    /// The last name in it that was come by.
+    last: Vec<u8>,
 }
 
 enum State {
     /// Not made.
     Pending,
     Made {
-        directory: OwnedFd,
+        directory: Arc<OwnedFd>,
         /// What new files in it take over.
         passes_on: Inherited,
     },
@@ -76,9 +79,10 @@ impl<'a> Directories<'a> {
                 metadata,
                 wanted,
                 state: State::Made {
-                    directory,
+                    directory: Arc::new(directory),
                     passes_on,
                 },
+                last: Vec::new(),
             }],
         })
     }
@@ -94,7 +98,20 @@ impl<'a> Directories<'a> {
             metadata: Some(metadata),
             wanted,
             state,
+            last: Vec::new(),
         });
+    }
+
+    /// Comes by a name in the directory that was entered last; whether it is none that was there
+    /// before, as names ascend in archives.
+    pub fn is_new(&mut self, name: &[u8]) -> bool {
+        let Some(directory) = self.open.last_mut() else {
+            return false;
+        };
+        let new = directory.last.as_slice() < name;
+        directory.last.clear();
+        directory.last.extend_from_slice(name);
+        new
     }
 
     /// Whether all that is in the directory that was entered last is wanted.
@@ -119,7 +136,7 @@ impl<'a> Directories<'a> {
 
     /// The directory that was entered last, and what it passes on; it and those
     /// around it are made if they are not there. None if that is not possible.
-    pub fn current(&mut self) -> Option<(&OwnedFd, Inherited)> {
+    pub fn current(&mut self) -> Option<(&Arc<OwnedFd>, Inherited)> {
         for place in 1..self.open.len() {
             let state = self.make(place);
             if let (Some(state), Some(directory)) = (state, self.open.get_mut(place)) {
@@ -195,16 +212,18 @@ impl<'a> Directories<'a> {
         let metadata = directory.metadata.as_deref();
         let passes_on = begin(&file, metadata, self.attributes, path, inherited);
         State::Made {
-            directory: file,
+            directory: Arc::new(file),
             passes_on,
         }
     }
 
-    /// Leaves the directory at `path`, which was entered last: what is known of it is restored.
-    pub fn leave(&mut self, path: &[u8]) {
-        let Some(directory) = self.open.pop() else {
-            return;
-        };
+    /// Leaves the directory that was entered last. It has to be finished.
+    pub fn leave(&mut self) -> Option<Directory> {
+        self.open.pop()
+    }
+
+    /// Restores what is known of the directory at `path`, in which nothing will be made any more.
+    pub fn finish(&self, path: &[u8], directory: &Directory) {
         if let State::Made {
             directory: file,
             passes_on,

@@ -2,10 +2,12 @@
 
 mod attributes;
 mod content;
+mod crew;
 mod directories;
 mod links;
 mod options;
 mod place;
+mod placer;
 mod run;
 
 use std::io::{self, Read, Write};
@@ -19,6 +21,7 @@ use super::observer::Observer;
 use super::report::Reporter;
 use super::sys::open::raise_limit;
 use attributes::Attributes;
+use crew::Crew;
 use links::{Follow, Never};
 use run::Extractor;
 
@@ -82,8 +85,11 @@ pub fn extract_path<A: ReadAt>(
     let names = names(path);
     let base = names.split_last().map(|(_, around)| around.join(&b'/'));
     let base = base.unwrap_or_default();
-    let extractor = Extractor::new(target, &base, None, options, &attributes, archive)?;
-    extractor.single(&entry.name, &inode, content)
+    Crew::during(target, options, |crew| {
+        let parts = (options, &attributes, &reporter, crew);
+        let extractor = Extractor::new(target, &base, None, parts, archive)?;
+        extractor.single(&entry.name, &inode, content)
+    })
 }
 
 /// Writes the content of the regular file at `path` to `out`; how many bytes.
@@ -128,7 +134,10 @@ fn extract_tree<I: Input>(
         Some(Step::Enter(Node::Inode(root))) => Some(Box::new(root.metadata)),
         _ => None,
     };
-    Extractor::new(target, base, metadata, options, &attributes, follow)?.run(&mut archive)
+    Crew::during(target, options, |crew| {
+        let parts = (options, &attributes, &reporter, crew);
+        Extractor::new(target, base, metadata, parts, follow)?.run(&mut archive)
+    })
 }
 
 /// What is at a path of an archive.

@@ -60,9 +60,21 @@ impl<'a> Place<'a> {
             return Ok(());
         };
         let renamed = renameat(self.directory, temporary, self.directory, self.name);
-        // It stays if it failed, and if both were names of the same file.
-        let _ = unlinkat(self.directory, temporary, AtFlags::empty());
+        if renamed.is_err() {
+            let _ = unlinkat(self.directory, temporary, AtFlags::empty());
+        }
         renamed.map_err(|error| refused("replace what is there", error))
+    }
+
+    /// The same for a further name of a file.
+    pub fn settle_link(self) -> std::result::Result<(), Problem> {
+        let (directory, temporary) = (self.directory, self.temporary.clone());
+        self.settle()?;
+        if let Some(temporary) = temporary {
+            // It stays if both were names of the same file.
+            let _ = unlinkat(directory, temporary, AtFlags::empty());
+        }
+        Ok(())
     }
 
     /// It did not come to anything; what was there stays.

@@ -1,26 +1,26 @@
 //! Restoring one file after the other.
 
 use std::io::{ErrorKind, Read};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use pxar::{Body, Decoder, Device, Hardlink, Inode, Input, Metadata, Node, Step};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mknodat, openat, symlinkat};
-use rustix::io::Errno;
+use pxar::{Body, Decoder, Hardlink, Inode, Input, Metadata, Node, Payload, Step};
+use rustix::fs::{AtFlags, FileType, OFlags, linkat};
 
 use super::Summary;
-use super::attributes::{Attributes, Inherited, Made};
+use super::attributes::Attributes;
 use super::content::{Failure, Filler};
+use super::crew::{Crew, Done, Job, Made, Pending, SMALL};
 use super::directories::Directories;
 use super::links::{Follow, Restored};
 use super::options::ExtractOptions;
-use super::place::{Place, place, refused};
+use super::place::Place;
+use super::placer::{Item, Placer, failed, last_name};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::Rules;
-use crate::tree::report::{Reporter, as_path};
+use crate::tree::report::{Reporter, Tell as _};
 use crate::tree::sys::flags::AFTER_NAMES;
-use crate::tree::sys::open::{open_for_reading, open_parent, open_path};
+use crate::tree::sys::open::{open_for_reading, open_parent};
 
 /// Restores into a directory.
 pub struct Extractor<'a> {
@@ -34,18 +34,19 @@ pub struct Extractor<'a> {
     base: Vec<u8>,
     restored: Restored,
     filler: Filler,
+    pending: Pending<'a>,
     /// Files with flags that come after all names, and these.
     flagged: Vec<(Vec<u8>, u64)>,
     summary: Summary,
 }
 
-/// Something that is restored.
-struct Item<'a> {
-    /// Below the target.
-    path: &'a [u8],
-    name: &'a [u8],
-    metadata: &'a Metadata,
-}
+/// What decides how files are restored, who is told of problems, and who helps.
+type Parts<'a> = (
+    &'a ExtractOptions,
+    &'a Attributes<'a>,
+    &'a Reporter<'a>,
+    &'a Crew,
+);
 
 impl<'a> Extractor<'a> {
     /// Restores what is at `base` of the archive to `target`; of the root of that, `metadata`.
@@ -53,8 +54,7 @@ impl<'a> Extractor<'a> {
         target: &Path,
         base: &[u8],
         metadata: Option<Box<Metadata>>,
-        options: &'a ExtractOptions,
-        attributes: &'a Attributes<'a>,
+        (options, attributes, reporter, crew): Parts<'a>,
         follow: &'a dyn Follow,
     ) -> Result<Self, Error> {
         let rules = Rules::new(options.patterns.iter().cloned());
@@ -69,7 +69,7 @@ impl<'a> Extractor<'a> {
         });
         Ok(Self {
             options,
-            reporter: attributes.reporter,
+            reporter,
             attributes,
             follow,
             directories: Directories::open(target, options, attributes, metadata, wanted)?,
@@ -77,6 +77,7 @@ impl<'a> Extractor<'a> {
             base: base.to_vec(),
             restored: Restored::default(),
             filler: Filler::new(),
+            pending: Pending::new(crew),
             flagged: Vec::new(),
             summary: Summary::default(),
         })
@@ -84,6 +85,14 @@ impl<'a> Extractor<'a> {
 
     /// Restores all that follows in the archive.
     pub fn run<I: Input>(mut self, archive: &mut Decoder<I>) -> Result<Summary, Error> {
+        let done = self.steps(archive);
+        // What came before an error is whole.
+        let settled = self.settle(true);
+        done.and(settled)?;
+        Ok(self.finish())
+    }
+
+    fn steps<I: Input>(&mut self, archive: &mut Decoder<I>) -> Result<(), Error> {
         let mut path = Vec::new();
         while let Some(step) = archive.step()? {
             path.clear();
@@ -91,15 +100,58 @@ impl<'a> Extractor<'a> {
             match step {
                 Step::Leave => {
                     if path.is_empty() {
+                        self.settle(true)?;
                         self.set_last_flags();
                     }
-                    self.directories.leave(&path);
+                    if let Some(directory) = self.directories.leave() {
+                        self.pending.leave(&path, directory);
+                    }
                 }
                 Step::Enter(node) => self.enter(&path, node, archive)?,
             }
+            self.settle(false)?;
             self.reporter.check()?;
         }
-        Ok(self.finish())
+        Ok(())
+    }
+
+    /// Accounts for what is done; waits for `all` of it.
+    fn settle(&mut self, all: bool) -> Result<(), Error> {
+        let mut result = Ok(());
+        while let Some(done) = self.pending.next(all) {
+            match done {
+                Done::Files(files) => {
+                    for file in files {
+                        result = result.and(self.account(file));
+                    }
+                }
+                Done::Directory(path, directory) => self.directories.finish(&path, &directory),
+                Done::Large(position) => self.restored.add(position),
+            }
+        }
+        result
+    }
+
+    fn account(&mut self, made: Made) -> Result<(), Error> {
+        self.reporter.pass_on(&made.path, made.notes);
+        match made.file? {
+            Ok(bytes) => {
+                self.summary.bytes += bytes;
+                self.restored.add(made.position);
+                self.count(&made.path, made.flags);
+            }
+            Err(problem) => self.reporter.problem(&made.path, problem),
+        }
+        Ok(())
+    }
+
+    /// Something was made; a regular file has these flags in the archive.
+    fn count(&mut self, path: &[u8], flags: u64) {
+        self.summary.entries += 1;
+        let flags = flags & AFTER_NAMES;
+        if flags != 0 {
+            self.flagged.push((path.to_vec(), flags));
+        }
     }
 
     fn enter<I: Input>(
@@ -111,6 +163,10 @@ impl<'a> Extractor<'a> {
         let name = last_name(path);
         let directory = matches!(&node, Node::Inode(it) if it.body == Body::Directory);
         let wanted = self.is_wanted(path, directory);
+        if !self.directories.is_new(name) {
+            // What may be of the same name comes first.
+            self.settle(true)?;
+        }
         match node {
             Node::Inode(inode) if directory => {
                 self.directories
@@ -123,20 +179,61 @@ impl<'a> Extractor<'a> {
                 Ok(())
             }
             _ if !wanted || self.directories.is_lost() => Ok(()),
-            Node::Hardlink(link) => self.link(path, &link),
+            Node::Hardlink(link) => {
+                self.settle(true)?;
+                self.link(path, &link)
+            }
             Node::Inode(inode) => {
                 let position = archive.position();
                 let content = match archive.contents() {
                     Ok(content) => content,
                     Err(source) => return self.unreadable(path, source),
                 };
-                let content = content.map(|it| Box::new(it) as Box<dyn Read>);
-                if self.inode(path, &inode, content)? && matches!(inode.body, Body::File(_)) {
-                    self.restored.add(position);
+                match (&inode.body, content) {
+                    (Body::File(Payload { size, .. }), Some(content)) if *size <= SMALL => {
+                        let content = (*size, content);
+                        self.small_file(path, inode.metadata, content, position)
+                    }
+                    (Body::File(_), content) => {
+                        let content = content.map(|it| Box::new(it) as Box<dyn Read>);
+                        if self.inode(path, &inode, content)? {
+                            self.pending.made(position);
+                        }
+                        Ok(())
+                    }
+                    _ => self.inode(path, &inode, None).map(drop),
                 }
-                Ok(())
             }
         }
+    }
+
+    /// Has a small file made while the archive is read on.
+    fn small_file(
+        &mut self,
+        path: &[u8],
+        metadata: Metadata,
+        (size, content): (u64, impl Read),
+        position: u64,
+    ) -> Result<(), Error> {
+        self.reporter.entry(path);
+        let Some((directory, inherited)) = self.directories.current() else {
+            return Ok(());
+        };
+        let batch = self.pending.batch(directory, inherited);
+        let size = usize::try_from(size).unwrap_or_default();
+        match batch.read(size, content) {
+            Ok(content) => batch.add(Job {
+                path: path.to_vec(),
+                metadata,
+                position,
+                content,
+            }),
+            Err(error) => {
+                let problem = failed(path, Failure::Read(error))?;
+                self.reporter.problem(path, problem);
+            }
+        }
+        Ok(())
     }
 
     /// Restores something that is no directory, by one name.
@@ -213,7 +310,6 @@ impl<'a> Extractor<'a> {
         self.reporter.entry(path);
         let item = Item {
             path,
-            name: last_name(path),
             metadata: &inode.metadata,
         };
         let Some((directory, inherited)) = self.directories.current() else {
@@ -228,11 +324,9 @@ impl<'a> Extractor<'a> {
         let made = match &inode.body {
             Body::Directory => Ok(false),
             Body::File(_) => {
-                let content = content.unwrap_or_else(|| Box::new(std::io::empty()));
-                placer
-                    .file(&item, content, &mut self.filler)?
-                    .map(|bytes| self.summary.bytes += bytes)
-                    .map(|()| true)
+                let mut content = content.unwrap_or_else(|| Box::new(std::io::empty()));
+                let made = placer.file(&item, |file| self.filler.fill(file, &mut content))?;
+                made.map(|bytes| self.summary.bytes += bytes).map(|()| true)
             }
             Body::Symlink(target) => placer.symlink(&item, target),
             Body::BlockDevice(device) => placer.node(&item, FileType::BlockDevice, Some(device)),
@@ -241,14 +335,15 @@ impl<'a> Extractor<'a> {
             Body::Socket => placer.node(&item, FileType::Socket, None),
         };
         match made {
-            Ok(made) => {
-                self.summary.entries += u64::from(made);
-                let flags = inode.metadata.stat.flags & AFTER_NAMES;
-                if made && flags != 0 && matches!(inode.body, Body::File(_)) {
-                    self.flagged.push((path.to_vec(), flags));
-                }
-                Ok(made)
+            Ok(true) => {
+                let flags = match inode.body {
+                    Body::File(_) => inode.metadata.stat.flags,
+                    _ => 0,
+                };
+                self.count(path, flags);
+                Ok(true)
             }
+            Ok(false) => Ok(false),
             Err(problem) => {
                 self.reporter.problem(path, problem);
                 Ok(false)
@@ -275,7 +370,9 @@ impl<'a> Extractor<'a> {
             let name = last_name(path);
             let make = |name: &[u8]| linkat(&parent, first_name, directory, name, AtFlags::empty());
             let overwrite = self.options.overwrite.hardlinks;
-            match place(directory, name, overwrite, "--overwrite-hardlinks", make) {
+            let option = "--overwrite-hardlinks";
+            let made = Place::take(directory, name, overwrite, option, make);
+            match made.and_then(|((), place)| place.settle_link()) {
                 Ok(()) => self.summary.entries += 1,
                 Err(problem) => self.reporter.problem(path, problem),
             }
@@ -299,147 +396,4 @@ impl<'a> Extractor<'a> {
             Err(error) => self.unreadable(path, error),
         }
     }
-}
-
-/// Puts things into a directory.
-struct Placer<'a> {
-    directory: &'a OwnedFd,
-    inherited: Inherited,
-    options: &'a ExtractOptions,
-    attributes: &'a Attributes<'a>,
-}
-
-impl Placer<'_> {
-    /// Makes a file; how many bytes are in it. What hinders other files too is an error of its own.
-    fn file(
-        &self,
-        item: &Item<'_>,
-        mut content: Box<dyn Read + '_>,
-        filler: &mut Filler,
-    ) -> Result<Result<u64, Problem>, Error> {
-        let mode = match self.options.ignore.permissions {
-            true => 0o666,
-            false => 0o600,
-        };
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let make = |name: &[u8]| openat(self.directory, name, flags, Mode::from_raw_mode(mode));
-        let overwrite = self.options.overwrite.files;
-        let option = "--overwrite-files";
-        let (file, place) = match Place::take(self.directory, item.name, overwrite, option, make) {
-            Ok(taken) => taken,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        let made = self.made(&file, true);
-        self.attributes
-            .before_content(item.path, &made, item.metadata);
-        let written = match filler.fill(&file, &mut content) {
-            Ok(written) => written,
-            Err(failure) => {
-                // Half a file looks like a whole one.
-                place.clear();
-                return failed(item.path, failure).map(Err);
-            }
-        };
-        if let Err(problem) = place.settle() {
-            return Ok(Err(problem));
-        }
-        self.attributes
-            .after_content(item.path, &made, item.metadata);
-        Ok(Ok(written))
-    }
-
-    fn symlink(&self, item: &Item<'_>, target: &[u8]) -> Result<bool, Problem> {
-        let make = |name: &[u8]| symlinkat(target, self.directory, name);
-        let overwrite = self.options.overwrite.symlinks;
-        let option = "--overwrite-symlinks";
-        place(self.directory, item.name, overwrite, option, make)?;
-        self.finish_by_path(item)
-    }
-
-    fn node(
-        &self,
-        item: &Item<'_>,
-        kind: FileType,
-        device: Option<&Device>,
-    ) -> Result<bool, Problem> {
-        let number = |number: u64| {
-            u32::try_from(number).map_err(|_| Problem::Refused {
-                why: format!("no device has the number {number}"),
-            })
-        };
-        let device = match device {
-            None => 0,
-            Some(device) => makedev(number(device.major)?, number(device.minor)?),
-        };
-        let mode = Mode::from_raw_mode(0o600);
-        let make = |name: &[u8]| mknodat(self.directory, name, kind, mode, device);
-        let overwrite = self.options.overwrite.files;
-        let option = "--overwrite-files";
-        let ignored = self.options.ignore.device_errors
-            && matches!(kind, FileType::BlockDevice | FileType::CharacterDevice);
-        match place(self.directory, item.name, overwrite, option, make) {
-            Err(Problem::Io { source, .. }) if ignored && is_no_right(&source) => Ok(false),
-            Err(problem) => Err(problem),
-            Ok(()) => self.finish_by_path(item),
-        }
-    }
-
-    fn finish_by_path(&self, item: &Item<'_>) -> Result<bool, Problem> {
-        let file = open_path(self.directory, item.name).map_err(|error| refused("open", error))?;
-        let made = self.made(&file, false);
-        self.attributes
-            .after_content(item.path, &made, item.metadata);
-        Ok(true)
-    }
-
-    fn made<'b>(&self, file: &'b OwnedFd, open: bool) -> Made<'b> {
-        Made {
-            file,
-            open,
-            inherited: self.inherited,
-        }
-    }
-}
-
-/// Whether devices can be made by others only, or elsewhere.
-fn is_no_right(error: &std::io::Error) -> bool {
-    let error = Errno::from_io_error(error);
-    error.is_some_and(|it| matches!(it, Errno::PERM | Errno::ACCESS | Errno::NOTSUP))
-}
-
-/// What it means if a file cannot be filled.
-fn failed(path: &[u8], failure: Failure) -> Result<Problem, Error> {
-    match failure {
-        Failure::Read(source) => match source.kind() {
-            // The archive itself is out of reach.
-            ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::BrokenPipe
-            | ErrorKind::NotConnected
-            | ErrorKind::PermissionDenied
-            | ErrorKind::TimedOut => Err(pxar::Error::Io {
-                action: "read",
-                source,
-            }
-            .into()),
-            _ => Ok(Problem::Io {
-                action: "read what goes into it",
-                source,
-            }),
-        },
-        Failure::Write(error @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO)) => {
-            Err(Error::Io {
-                action: "write",
-                path: as_path(path).to_path_buf(),
-                source: error.into(),
-            })
-        }
-        Failure::Write(error) => Ok(refused("write it", error)),
-    }
-}
-
-fn last_name(path: &[u8]) -> &[u8] {
-    let mut names = path.rsplit(|byte| *byte == b'/');
-    names.next().unwrap_or_default()
 }

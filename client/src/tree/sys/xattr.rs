@@ -11,6 +11,8 @@ use rustix::io::{Errno, Result};
 
 /// The longest list of names and the longest value that Linux allows.
 const MAX: usize = 64 << 10;
+/// What nearly all of them fit into.
+const USUAL: usize = 512;
 
 /// Whether archives have this attribute by its own name (`pxar.md` §9).
 #[must_use]
@@ -50,14 +52,33 @@ impl<'a> Handle<'a> {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd())
     }
 
+    /// The names of its attributes. The kernel takes as much memory as it is given, so a small piece
+    /// is tried first.
     fn list(&self, buffer: &mut [u8]) -> Result<usize> {
+        let small = buffer.get_mut(..USUAL).unwrap_or_default();
+        match self.list_into(small) {
+            Err(Errno::RANGE) => self.list_into(buffer),
+            listed => listed,
+        }
+    }
+
+    fn list_into(&self, buffer: &mut [u8]) -> Result<usize> {
         match self.path_only {
             false => flistxattr(self.fd, buffer),
             true => listxattr(self.proc_path(), buffer),
         }
     }
 
+    /// The value of an attribute, likewise.
     fn get(&self, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
+        let small = buffer.get_mut(..USUAL).unwrap_or_default();
+        match self.get_into(name, small) {
+            Err(Errno::RANGE) => self.get_into(name, buffer),
+            got => got,
+        }
+    }
+
+    fn get_into(&self, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
         match self.path_only {
             false => fgetxattr(self.fd, name, buffer),
             true => getxattr(self.proc_path(), name, buffer),

@@ -1,0 +1,175 @@
+//! Making one file.
+
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+
+use pxar::{Device, Metadata};
+use rustix::fs::{FileType, Mode, OFlags, makedev, mknodat, openat, symlinkat};
+use rustix::io::Errno;
+
+use super::attributes::{Attributes, Inherited, Made};
+use super::content::Failure;
+use super::options::ExtractOptions;
+use super::place::{Place, place, refused};
+use crate::tree::Error;
+use crate::tree::observer::Problem;
+use crate::tree::report::as_path;
+use crate::tree::sys::open::open_path;
+
+/// Something that is restored.
+pub struct Item<'a> {
+    /// Below the target.
+    pub path: &'a [u8],
+    pub metadata: &'a Metadata,
+}
+
+impl Item<'_> {
+    fn name(&self) -> &[u8] {
+        last_name(self.path)
+    }
+}
+
+/// Puts things into a directory.
+pub struct Placer<'a> {
+    pub directory: &'a OwnedFd,
+    pub inherited: Inherited,
+    pub options: &'a ExtractOptions,
+    pub attributes: &'a Attributes<'a>,
+}
+
+impl Placer<'_> {
+    /// Makes a file, in which `fill` writes something; how many bytes are in it. What hinders other files too is an error of its own.
+    pub fn file(
+        &self,
+        item: &Item<'_>,
+        fill: impl FnOnce(&OwnedFd) -> Result<u64, Failure>,
+    ) -> Result<Result<u64, Problem>, Error> {
+        let mode = match self.options.ignore.permissions {
+            true => 0o666,
+            false => 0o600,
+        };
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let make = |name: &[u8]| openat(self.directory, name, flags, Mode::from_raw_mode(mode));
+        let overwrite = self.options.overwrite.files;
+        let option = "--overwrite-files";
+        let (file, place) = match Place::take(self.directory, item.name(), overwrite, option, make)
+        {
+            Ok(taken) => taken,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let made = self.made(&file, true);
+        self.attributes
+            .before_content(item.path, &made, item.metadata);
+        let written = match fill(&file) {
+            Ok(written) => written,
+            Err(failure) => {
+                // Half a file looks like a whole one.
+                place.clear();
+                return failed(item.path, failure).map(Err);
+            }
+        };
+        if let Err(problem) = place.settle() {
+            return Ok(Err(problem));
+        }
+        self.attributes
+            .after_content(item.path, &made, item.metadata);
+        Ok(Ok(written))
+    }
+
+    pub fn symlink(&self, item: &Item<'_>, target: &[u8]) -> Result<bool, Problem> {
+        let make = |name: &[u8]| symlinkat(target, self.directory, name);
+        let overwrite = self.options.overwrite.symlinks;
+        let option = "--overwrite-symlinks";
+        place(self.directory, item.name(), overwrite, option, make)?;
+        self.finish_by_path(item)
+    }
+
+    pub fn node(
+        &self,
+        item: &Item<'_>,
+        kind: FileType,
+        device: Option<&Device>,
+    ) -> Result<bool, Problem> {
+        let number = |number: u64| {
+            u32::try_from(number).map_err(|_| Problem::Refused {
+                why: format!("no device has the number {number}"),
+            })
+        };
+        let device = match device {
+            None => 0,
+            Some(device) => makedev(number(device.major)?, number(device.minor)?),
+        };
+        let mode = Mode::from_raw_mode(0o600);
+        let make = |name: &[u8]| mknodat(self.directory, name, kind, mode, device);
+        let overwrite = self.options.overwrite.files;
+        let option = "--overwrite-files";
+        let ignored = self.options.ignore.device_errors
+            && matches!(kind, FileType::BlockDevice | FileType::CharacterDevice);
+        match place(self.directory, item.name(), overwrite, option, make) {
+            Err(Problem::Io { source, .. }) if ignored && is_no_right(&source) => Ok(false),
+            Err(problem) => Err(problem),
+            Ok(()) => self.finish_by_path(item),
+        }
+    }
+
+    fn finish_by_path(&self, item: &Item<'_>) -> Result<bool, Problem> {
+        let file =
+            open_path(self.directory, item.name()).map_err(|error| refused("open", error))?;
+        let made = self.made(&file, false);
+        self.attributes
+            .after_content(item.path, &made, item.metadata);
+        Ok(true)
+    }
+
+    fn made<'b>(&self, file: &'b OwnedFd, open: bool) -> Made<'b> {
+        Made {
+            file,
+            open,
+            inherited: self.inherited,
+        }
+    }
+}
+
+/// Whether devices can be made by others only, or elsewhere.
+fn is_no_right(error: &std::io::Error) -> bool {
+    let error = Errno::from_io_error(error);
+    error.is_some_and(|it| matches!(it, Errno::PERM | Errno::ACCESS | Errno::NOTSUP))
+}
+
+/// What it means if a file cannot be filled.
+pub fn failed(path: &[u8], failure: Failure) -> Result<Problem, Error> {
+    match failure {
+        Failure::Read(source) => match source.kind() {
+            // The archive itself is out of reach.
+            ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NotConnected
+            | ErrorKind::PermissionDenied
+            | ErrorKind::TimedOut => Err(pxar::Error::Io {
+                action: "read",
+                source,
+            }
+            .into()),
+            _ => Ok(Problem::Io {
+                action: "read what goes into it",
+                source,
+            }),
+        },
+        Failure::Write(error @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO)) => {
+            Err(Error::Io {
+                action: "write",
+                path: as_path(path).to_path_buf(),
+                source: error.into(),
+            })
+        }
+        Failure::Write(error) => Ok(refused("write it", error)),
+    }
+}
+
+/// The last name of a path.
+pub fn last_name(path: &[u8]) -> &[u8] {
+    let mut names = path.rsplit(|byte| *byte == b'/');
+    names.next().unwrap_or_default()
+}
