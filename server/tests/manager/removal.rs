@@ -126,3 +126,47 @@ async fn a_refresh_brings_back_what_the_bucket_holds() {
     installation.ok(&refresh);
     assert_eq!(world.listed(), SNAPSHOTS);
 }
+
+/// The jobs and the access rights of a datastore go with it, unless they are to be kept; those of
+/// another one stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_and_rights_go_with_their_datastore() {
+    let installation = Installation::new();
+    let ok = |arguments: &[&str]| installation.ok(arguments);
+    let path = |name: &str| installation.path().join(name).display().to_string();
+    let config = installation.path().join("config");
+    let write = |name: &str, text: &str| std::fs::write(config.join(name), text).unwrap();
+    let read = |name: &str| std::fs::read_to_string(config.join(name)).unwrap_or_default();
+    let files = ["prune.cfg", "verification.cfg", "sync.cfg", "acl.cfg"];
+    for (options, stays) in [(&["--keep-job-configs"][..], true), (&[], false)] {
+        for name in ["one", "two"] {
+            if !installation.path().join(name).exists() {
+                ok(&["datastore", "create", name, &path(name)]);
+            } else if !read("datastore.cfg").contains(&format!("datastore: {name}\n")) {
+                let reuse = "--reuse-datastore";
+                ok(&["datastore", "create", name, &path(name), reuse]);
+            }
+        }
+        let both = |text: &str| {
+            let texts = ["one", "two"].map(|name| text.replace("STORE", name));
+            texts.join("\n")
+        };
+        write(
+            files[0],
+            &both("prune: p-STORE\n\tstore STORE\n\tschedule daily\n"),
+        );
+        write(
+            files[1],
+            &both("verification: v-STORE\n\tstore STORE\n\tns a\n"),
+        );
+        let sync = "sync: s-STORE\n\tstore STORE\n\tremote-store other\n";
+        write(files[2], &both(sync));
+        write(files[3], &both("acl:1:/datastore/STORE/a:root@pam:Audit"));
+        ok(&[&["datastore", "remove", "one"][..], options].concat());
+        for file in files {
+            let text = read(file);
+            assert!(text.contains("two"), "{file}: {text}");
+            assert_eq!(text.contains("one"), stays, "{file}: {text}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Tasks: list, state, log, stop (`rest-api.md` §9).
 
+use std::sync::Arc;
+
 use api_types::access::{Privilege, Privileges};
 use api_types::auth::Authid;
 use api_types::names::{BackupNamespace, DatastoreName};
@@ -180,10 +182,14 @@ async fn list(call: Call) -> Result<Answer, RestError> {
         worker_type: params.typefilter,
         statuses: statuses.collect(),
     };
-    let all = sees_all(&call);
-    let found = call.server.tasks.list_visible(&filter, |upid| {
-        all || is_own(&call, upid) || is_of_own_job(&call, upid)
-    })?;
+    let server = Arc::clone(&call.server);
+    let look = move || {
+        let all = sees_all(&call);
+        call.server.tasks.list_visible(&filter, |upid| {
+            all || is_own(&call, upid) || is_of_own_job(&call, upid)
+        })
+    };
+    let found = server.env.blocking(look).await?;
     let items: Vec<TaskListItem> = found
         .entries
         .into_iter()
@@ -274,7 +280,7 @@ async fn log(call: Call) -> Result<Answer, RestError> {
     drop(place);
     let body = match stream::place_for(&call.server, text.len())? {
         None => full(text),
-        Some((env, place)) => stream::whole(&env, text, place),
+        Some(large) => stream::whole(large, text),
     };
     Ok(answer(body, "application/json"))
 }
@@ -291,9 +297,9 @@ struct LogAnswer {
 fn download(call: &Call, upid: &Upid) -> Result<Answer, RestError> {
     let file = call.server.tasks.open_log(upid)?;
     let file = tokio::fs::File::from_std(file);
-    let share = call.server.places.download(call.peer)?;
+    let place = stream::download(call)?;
     let body = stream::body(&call.server.env, |sink| async move {
-        let _share = share;
+        let _place = place;
         sink.send_all(file).await
     });
     let mut answer = answer(body, "text/plain");
