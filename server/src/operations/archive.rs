@@ -206,7 +206,7 @@ impl ArchiveReader {
 
 /// What an index says of the length of a chunk, which may be nonsense.
 fn size_of(info: &ChunkReadInfo) -> u64 {
-    info.size().min(MAX_CHUNK_PLAIN as u64)
+    info.size().min(MAX_CHUNK_PLAIN)
 }
 
 impl ReadAt for ArchiveReader {
@@ -219,5 +219,105 @@ impl ReadAt for ArchiveReader {
             .available(offset)
             .map_err(|error| io::Error::other(format!("{error:#}")))?;
         (&data[..]).read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use api_types::names::BackupNamespace;
+
+    use super::*;
+    use crate::protocol::testing::World;
+
+    const DIR: &str = "host/a/2026-01-01T00:00:00Z";
+    /// Of a chunk: two are more than anybody has of their own.
+    const SIZE: usize = 6 << 20;
+    const CHUNKS: u8 = 5;
+
+    /// A datastore with an archive.
+    async fn world() -> World {
+        let world = World::filesystem().await;
+        let running = world.backup(DIR).await;
+        let chunks: Vec<Vec<u8>> = (0..CHUNKS).map(|number| vec![number; SIZE]).collect();
+        let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+        let archive = running.client.stream("a.didx", &chunks).await.unwrap();
+        let dir = DIR.parse().unwrap();
+        running.client.manifest(&dir, &[archive]).await.unwrap();
+        running.client.finish().await.unwrap().data().unwrap();
+        running.disconnect().await.1.unwrap();
+        world
+    }
+
+    async fn open(world: &World, memory: &Arc<Memory>) -> Archive {
+        let snapshot = SnapshotPath::new(BackupNamespace::root(), DIR.parse().unwrap());
+        let name = "a.didx".parse().unwrap();
+        Archive::open(memory, &world.store, &snapshot, &name)
+            .await
+            .unwrap()
+    }
+
+    /// Somebody who has all that there is for all.
+    fn hog(memory: &Arc<Memory>) -> Share {
+        let mut share = memory.account().take(0);
+        let poor = memory.account();
+        let _own = poor.take(8 << 20);
+        while poor.has_room() {
+            share.grow(1 << 20);
+        }
+        share
+    }
+
+    #[tokio::test]
+    async fn who_sends_waits_until_the_client_has_taken_enough() {
+        let world = world().await;
+        let memory = Arc::default();
+        let hog = hog(&memory);
+        let archive = open(&world, &memory).await;
+        let first = archive.chunk(0).await.unwrap();
+        let second = archive
+            .piece(&(SIZE as u64..2 * SIZE as u64))
+            .await
+            .unwrap();
+        assert_eq!(archive.account.holds(), 2 * SIZE as u64);
+        let mut third = Box::pin(archive.chunk(2));
+        tokio::select! {
+            _ = &mut third => panic!("there is no room"),
+            () = world.store.env().sleep(Duration::from_millis(200)) => {}
+        }
+        drop(first);
+        assert_eq!(third.await.unwrap(), vec![2; SIZE]);
+        drop(second);
+        let again = archive.chunk(0).await.unwrap();
+        drop(hog);
+        let more = archive.chunk(1).await.unwrap();
+        drop((again, more));
+        assert_eq!(archive.account.holds(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_looks_about_keeps_less_when_memory_is_short() {
+        let world = world().await;
+        let memory = Arc::default();
+        let hog = hog(&memory);
+        let reader = open(&world, &memory).await.into_reader();
+        let env = world.store.env().clone();
+        let look = move || {
+            let mut held = Vec::new();
+            for hog in [Some(hog), None] {
+                for number in 0..CHUNKS {
+                    let mut byte = [255];
+                    let offset = u64::from(number) * SIZE as u64;
+                    assert_eq!(reader.read_at(&mut byte, offset).unwrap(), 1);
+                    assert_eq!(byte, [number]);
+                }
+                held.push(reader.archive.account.holds());
+                drop(hog);
+            }
+            held
+        };
+        let held = env.blocking(look).await;
+        assert_eq!(held, [2, KEPT as u64].map(|chunks| chunks * SIZE as u64));
     }
 }
