@@ -145,6 +145,16 @@ mod tests {
         assert_eq!(one().await, Err("shutting down".to_owned()));
     }
 
+    /// A pipe that somebody reads, who goes on when this is dropped.
+    struct Hanging(std::path::PathBuf);
+
+    impl Drop for Hanging {
+        fn drop(&mut self) {
+            let written = std::fs::OpenOptions::new().write(true).open(&self.0);
+            drop(written.unwrap());
+        }
+    }
+
     /// With a disk that hangs nobody waits for long, and one looks, whoever goes away.
     #[tokio::test]
     async fn a_look_that_does_not_end_is_one_for_all() {
@@ -159,16 +169,17 @@ mod tests {
             first.abort();
         }
         assert!(seen.wait_for(|seen| seen.looking).await.is_ok());
+        let hanging = Hanging(file);
         let waiting = ask(&server, 50);
         tokio::task::yield_now().await;
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(2 * PATIENCE).await;
         for asked in waiting {
             let error = asked.await.unwrap().unwrap_err();
             assert!(error.contains("within 5 s"), "{error}");
         }
         assert!(!seen.has_changed().unwrap(), "another one looked");
         // The disk is there again.
-        drop(std::fs::OpenOptions::new().write(true).open(&file).unwrap());
+        drop(hanging);
         seen.wait_for(|seen| !seen.looking).await.unwrap();
         for asked in ask(&server, 50) {
             asked.await.unwrap().unwrap();
