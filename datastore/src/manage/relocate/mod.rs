@@ -18,7 +18,7 @@
 //! The metadata epoch is held for (2) alone, which is work on the local disk: the copies before it and
 //! the deletes after it may take minutes with a slow bucket, and whoever wants to be alone with the
 //! tree (a mark that does not end, the removal of a namespace), and all who come after that one,
-//! would wait for them (ADR 18).
+//! would wait for them (ADR 21).
 //!
 //! On a filesystem datastore there are (2) and (3) only. The rename is what decides: the cleanup
 //! journal makes the bucket equal to the local tree, so before it (0) takes the copies away again
