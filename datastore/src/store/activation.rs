@@ -22,8 +22,9 @@ use crate::error::{Error, Result};
 use super::DataStore;
 use super::state_dir::RebuildNeeded;
 
-/// How long the bucket may take to say that the store may be used, all attempts together.
-pub const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the bucket may take to say that the store may be used, all attempts together: enough for
+/// a third one after two that hang for a minute each.
+pub const BUCKET_PATIENCE: Duration = Duration::from_secs(150);
 
 /// What this process knows about its right to use the store, and how it finds out.
 #[derive(Debug, Default)]
