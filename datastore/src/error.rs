@@ -90,6 +90,16 @@ pub enum Error {
         /// What was about to be done.
         action: &'static str,
     },
+    /// The bucket does not answer who asks whether the datastore may be used.
+    #[error(
+        "the bucket of datastore '{store}' does not answer: {reason}; check the S3 endpoint and the network, then try again - what is in the local cache can be read meanwhile"
+    )]
+    Unreachable {
+        /// The datastore.
+        store: api_types::names::DatastoreName,
+        /// What was waited for, or what came instead of an answer.
+        reason: String,
+    },
     /// The local state cannot be trusted until it is rebuilt from the bucket.
     #[error(
         "the local state does not match the bucket ({reason}); run 's3-refresh' on the datastore first"
@@ -134,7 +144,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::S3(error) => error.is_transient(),
-            Self::Locked { .. } => true,
+            Self::Locked { .. } | Self::Unreachable { .. } => true,
             _ => false,
         }
     }

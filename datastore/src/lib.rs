@@ -37,6 +37,7 @@ pub mod gc;
 pub mod local_error;
 pub mod locks;
 pub mod manage;
+mod once;
 pub mod prune;
 pub mod refresh;
 pub mod session;

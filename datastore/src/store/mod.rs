@@ -5,6 +5,7 @@
 //! (H3). Opening touches neither the bucket nor the chunk files; that begins with the first
 //! [`lease`].
 
+mod activation;
 pub mod create;
 pub mod lease;
 pub mod state_dir;
@@ -43,7 +44,7 @@ use crate::session::Abandoned;
 use crate::session::registry::SessionRegistry;
 use crate::snapshot::SnapshotStore;
 
-use lease::Activation;
+use activation::Activation;
 use state_dir::StateDir;
 
 pub use stores::{Keep, Stores};
@@ -110,7 +111,7 @@ pub struct DataStore {
     pub(crate) sessions: Arc<SessionRegistry>,
     /// Of uploaded chunks.
     pub(crate) checks: Checks,
-    pub(crate) activation: tokio::sync::Mutex<Activation>,
+    pub(crate) activation: Activation,
     /// Held while [leftovers](tend) are seen to; collections and their like wait for that.
     pub(crate) tending: tokio::sync::Mutex<()>,
     /// Shared by whatever changes the set of snapshots, exclusive for a mark that does not end.
@@ -174,7 +175,7 @@ impl DataStore {
             snapshots,
             sessions: Arc::new(SessionRegistry::default()),
             checks: Checks::default(),
-            activation: tokio::sync::Mutex::default(),
+            activation: Activation::default(),
             metadata_epoch: Arc::default(),
             gc_running: AtomicBool::new(false),
             refreshing: Arc::default(),

@@ -1,5 +1,6 @@
 //! Bodies of downloads: made while they are sent, in small pieces, and given up when nobody takes
-//! them.
+//! them. What they have in memory is accounted for like that of sessions, so that all of them together
+//! have no more than there is for all.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -18,7 +19,10 @@ use tokio::sync::mpsc;
 
 use crate::daemon::Server;
 use crate::daemon::places::Place;
+use crate::protocol::memory;
+use crate::quota;
 use crate::rest::answer::{Answer, AnswerBody};
+use crate::rest::call::Call;
 use crate::rest::error::RestError;
 
 /// Pieces that wait for the client.
@@ -52,6 +56,18 @@ impl Sink {
             }
         }
         self.is_open()
+    }
+
+    /// Sends what `next` comes to, unless the client goes away before that; says whether the client is
+    /// still there.
+    pub async fn send_next(
+        &self,
+        next: impl Future<Output = anyhow::Result<Bytes>>,
+    ) -> anyhow::Result<bool> {
+        tokio::select! {
+            bytes = next => Ok(self.send(bytes?).await),
+            () = self.sender.closed() => Ok(false),
+        }
     }
 
     async fn push(&self, piece: anyhow::Result<Bytes>) -> bool {
@@ -185,18 +201,50 @@ where
     Pieces(queue).boxed_unsync()
 }
 
+/// A download that may be: its place, and what its queue may have in memory.
+#[derive(Debug)]
+pub struct Download {
+    _place: quota::Share,
+    _queue: memory::Share,
+}
+
+/// A place for a download.
+pub fn download(call: &Call) -> Result<Download, RestError> {
+    let queue = u64::try_from((QUEUE + 1) * PIECE).unwrap_or(u64::MAX);
+    Ok(Download {
+        _place: call.server.places.download(call.peer)?,
+        _queue: call.server.memory.account().take(queue),
+    })
+}
+
+/// A place for an answer that is large, and the memory that it takes.
+#[derive(Debug)]
+pub struct Large {
+    env: Env,
+    place: Place,
+    share: memory::Share,
+}
+
 /// A place to send something in, if it is large: who never takes it must not fill the memory.
-pub fn place_for(server: &Server, length: usize) -> Result<Option<(Env, Place)>, RestError> {
+pub fn place_for(server: &Server, length: usize) -> Result<Option<Large>, RestError> {
     if length < LARGE {
         return Ok(None);
     }
-    Ok(Some((server.env.clone(), server.places.send()?)))
+    let place = server.places.send()?;
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
+    Ok(Some(Large {
+        env: server.env.clone(),
+        place,
+        share: server.memory.account().take(length),
+    }))
 }
 
-/// A body of these bytes, which holds on to something until they are sent.
-pub fn whole(env: &Env, bytes: Bytes, held: impl Send + 'static) -> AnswerBody {
-    body(env, |sink| async move {
-        let _held = held;
+/// A body of these bytes, which are counted until they are sent.
+pub fn whole(large: Large, bytes: Bytes) -> AnswerBody {
+    let Large { env, place, share } = large;
+    let bytes = share.count(bytes);
+    body(&env, |sink| async move {
+        let _place = place;
         sink.send(bytes).await;
         Ok(())
     })

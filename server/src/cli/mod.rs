@@ -138,7 +138,7 @@ impl Session {
     pub fn open(paths: Paths, s3: &S3Options, format: OutputFormat, env: Env) -> Result<Self> {
         paths.create()?;
         let config = Config::new(&paths, &env);
-        let s3 = Arc::new(S3Clients::new(s3, &env)?);
+        let s3 = Arc::new(S3Clients::new(s3, config.node().clone(), &env)?);
         Ok(Self {
             datastores: Arc::new(Datastores::new(
                 config.clone(),

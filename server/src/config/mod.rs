@@ -23,7 +23,7 @@ pub(crate) use file::read_bounded;
 pub use file::{ConfigFile, Entries};
 pub use files::Config;
 pub use lock::ConfigLock;
-pub(crate) use replace::replace_file;
+pub(crate) use replace::{replace_file, replace_volatile};
 
 /// What lives in a section of a configuration file.
 pub trait Entity: Sized {

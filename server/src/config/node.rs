@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use openssl::sha::sha256;
 use s3_client::env::Env;
+use s3_client::transport::HttpProxy;
 
 use super::lock::ConfigLock;
 use super::{ConfigError, read_bounded, replace_file};
 
 const MODE: u32 = 0o640;
+/// The proxy through which others are reached.
+pub const HTTP_PROXY: &str = "http-proxy";
 /// Where the description lives, in the form of the API.
 pub const DESCRIPTION: &str = "description";
 
@@ -28,7 +31,7 @@ pub const KEYS: &[&str] = &[
     "default-lang",
     DESCRIPTION,
     "email-from",
-    "http-proxy",
+    HTTP_PROXY,
     "location",
     "task-log-max-days",
 ];
@@ -165,6 +168,17 @@ impl NodeFile {
         let text = std::str::from_utf8(&bytes).map_err(|_| error("it is not UTF-8".into()))?;
         let config = NodeConfig::parse(text).map_err(error)?;
         Ok((config, hex::encode(sha256(&bytes))))
+    }
+
+    /// The proxy through which the machine reaches others, if there is one.
+    pub fn http_proxy(&self) -> Result<Option<HttpProxy>, ConfigError> {
+        let (config, _) = self.load()?;
+        // It may hold a password: what is wrong with it is said, not what it is.
+        let proxy = config.get(HTTP_PROXY).map(str::parse).transpose();
+        proxy.map_err(|reason| ConfigError::Content {
+            path: self.path.clone(),
+            reason: format!("{HTTP_PROXY}: {reason}"),
+        })
     }
 
     /// Changes the file under its lock, unless it is not the one that the caller saw.

@@ -11,15 +11,27 @@ use std::path::Path;
 /// The caller holds the lock that serialises writers: the temporary name carries the process id
 /// only.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, content, mode, true)
+}
+
+/// The same for what means nothing after a power loss: nobody waits for the disk.
+pub fn replace_volatile(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    replace(path, content, mode, false)
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary_name = name.to_owned();
     temporary_name.push(format!(".tmp_{}", std::process::id()));
     let temporary = parent.join(temporary_name);
 
-    let written = write_new(&temporary, content, mode)
+    let written = write_new(&temporary, content, mode, durable)
         .and_then(|()| std::fs::rename(&temporary, path))
-        .and_then(|()| File::open(parent)?.sync_all());
+        .and_then(|()| match durable {
+            true => File::open(parent)?.sync_all(),
+            false => Ok(()),
+        });
     if written.is_err() {
         // Nobody reads it under this name; the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
@@ -27,7 +39,7 @@ pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
-fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -37,7 +49,10 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     // The mode given at open is cut by the umask and ignored for a left-over file.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
-    file.sync_all()
+    match durable {
+        true => file.sync_all(),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -48,13 +63,15 @@ mod tests {
     fn content_and_mode_are_replaced_and_nothing_is_left_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.cfg");
-        std::fs::write(&path, "old").unwrap();
-        replace_file(&path, b"new", 0o600).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        for replace in [replace_file, replace_volatile] {
+            std::fs::write(&path, "old").unwrap();
+            replace(&path, b"new", 0o600).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"new");
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
     }
 }

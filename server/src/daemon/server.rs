@@ -20,6 +20,7 @@ use crate::access::control::AccessControl;
 use crate::config::Config;
 use crate::datastores::Datastores;
 use crate::metrics::Metrics;
+use crate::monitor::readiness::Readiness;
 use crate::paths::Paths;
 use crate::protocol::memory::Memory;
 use crate::quota::Quota;
@@ -55,6 +56,8 @@ pub struct Server {
     pub memory: Arc<Memory>,
     /// How machine and datastores do, over time.
     pub metrics: Metrics,
+    /// Whether it can do its work.
+    pub readiness: Readiness,
     /// Unproven requests.
     pub attempts: Attempts,
     /// Bytes of bodies of requests that need no credentials.
@@ -77,7 +80,7 @@ impl Server {
     pub fn open(paths: Paths, s3: &S3Options, env: Env) -> Result<Arc<Self>> {
         paths.create()?;
         let config = Config::new(&paths, &env);
-        let s3 = Arc::new(S3Clients::new(s3, &env)?);
+        let s3 = Arc::new(S3Clients::new(s3, config.node().clone(), &env)?);
         let stores = Arc::new(Datastores::new(
             config.clone(),
             Arc::clone(&s3),
@@ -89,6 +92,7 @@ impl Server {
             tasks: Tasks::new(&paths, env.clone()),
             memory: Arc::default(),
             metrics: Metrics::new(&paths),
+            readiness: Readiness::default(),
             attempts: Attempts::default(),
             world_bodies: Quota::new(MAX_WORLD_BODIES, MAX_WORLD_BODIES / 8),
             proxies: OnceLock::new(),

@@ -1,7 +1,10 @@
 //! Who is using a datastore, across processes (`datastore-layout.md` §7.4).
 //!
 //! One JSON file per datastore, `<run>/active-operations/<store>`, with the counts of each process.
-//! Entries of processes that are gone count for nothing, so that a crash leaves no store in use.
+//! Entries of processes that are gone count for nothing, so that a crash leaves no store in use. So
+//! does whatever a power loss leaves of the file: none of its processes is there any more, and a file
+//! that was cut short counts as empty. It is replaced atomically, for those who read it meanwhile, but
+//! nobody waits for the disk, neither a request that begins nor one that ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -15,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use s3_client::env::Env;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigLock, replace_file};
+use crate::config::{ConfigLock, replace_volatile};
 use crate::paths::create_dir;
 use crate::task::Process;
 
@@ -181,7 +184,7 @@ impl CountFile {
             *count = count.saturating_add(by).max(0);
         }
         entries.retain(|entry| !entry.active_operations.is_idle());
-        replace_file(&self.path, &serde_json::to_vec(&entries)?, FILE_MODE)
+        replace_volatile(&self.path, &serde_json::to_vec(&entries)?, FILE_MODE)
     }
 
     fn change_blocking(&self, operation: Operation, by: i64) -> io::Result<()> {

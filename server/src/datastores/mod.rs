@@ -5,6 +5,7 @@
 //! | [`active`] | who is using a datastore, across processes |
 //! | [`space`] | how full a file system is |
 //! | [`keeper`] | open datastores stay open, and what is left to do in them is done |
+//! | [`dependents`] | jobs and access rights, which go with a datastore |
 //! | [`create`], [`remove`], [`refresh`] | what concerns directory, bucket and configuration together |
 //!
 //! The check of the maintenance mode and the counting of the new operation happen together under
@@ -13,6 +14,7 @@
 
 pub mod active;
 pub mod create;
+pub mod dependents;
 pub mod keeper;
 pub mod refresh;
 pub mod remove;

@@ -11,6 +11,7 @@ use datastore::task::TaskContext;
 
 use super::Datastores;
 use super::create::remove_empty_dir;
+use super::dependents::Dependents;
 use crate::config::ConfigError;
 
 /// How to remove a datastore.
@@ -25,20 +26,20 @@ pub struct RemoveOptions {
 impl Datastores {
     /// Removes a datastore from the configuration. Without `destroy_data` its data stays as it is,
     /// and another server may take the bucket prefix into use at once. The entry goes last, after
-    /// `dependents`, which goes without it: if that fails, all can be repeated.
+    /// its dependents: if one of the steps fails, all can be repeated.
     pub async fn remove(
         &self,
         task: &dyn TaskContext,
         name: &DatastoreName,
         options: RemoveOptions,
-        dependents: impl Future<Output = Result<()>>,
+        dependents: &Dependents<'_>,
     ) -> Result<()> {
         if options.destroy_data {
             self.destroy(task, name).await?;
         } else if !options.keep_claim {
             self.release(task, name).await?;
         }
-        dependents.await?;
+        dependents.remove(&self.config, name).await?;
         self.config
             .datastores()
             .update::<_, ConfigError>(None, |content| content.remove(name.as_str()))
@@ -48,7 +49,7 @@ impl Datastores {
         task.log(&format!(
             "datastore '{name}' removed from the configuration"
         ));
-        Ok(())
+        dependents.forget_collections(name)
     }
 
     /// Gives the bucket prefix up; the data stays.

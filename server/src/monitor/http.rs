@@ -8,7 +8,7 @@ use api_types::access::Privilege;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
-use super::{CONTENT_TYPE as METRICS_TYPE, HEALTHY, metrics, ready};
+use super::{CONTENT_TYPE as METRICS_TYPE, HEALTHY, metrics};
 use crate::access::attempts::Turn;
 use crate::access::control::AuthError;
 use crate::daemon::Server;
@@ -30,7 +30,7 @@ pub async fn respond(
     }
     Some(match path {
         "/healthz" => text(StatusCode::OK, HEALTHY.to_owned()),
-        "/readyz" => match ready(server) {
+        "/readyz" => match server.readiness.ask(server).await {
             Ok(()) => text(StatusCode::OK, HEALTHY.to_owned()),
             // What is wrong is in the log: everybody may ask.
             Err(reason) => {

@@ -1,4 +1,9 @@
 //! The contents of archives: what an index and its chunks stand for.
+//!
+//! Each archive that is open has an account of the memory that all clients share. Who sends an archive
+//! waits until there is room for the next chunk, which is when the client has taken enough of those
+//! before; who looks for something in it keeps a few chunks while there is room, and one if there is
+//! none.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _};
@@ -18,6 +23,8 @@ use s3_client::{S3Client, TaskKind};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::protocol::memory::{Account, Memory, Share};
+
 /// Chunks that a reader keeps: what is read next is in one of them, or a little further on.
 const KEPT: usize = 3;
 
@@ -27,6 +34,7 @@ pub struct Archive {
     store: Arc<DataStore>,
     client: Option<S3Client>,
     index: AnyIndexReader,
+    account: Arc<Account>,
 }
 
 /// Refuses an archive that only its owner can read.
@@ -46,8 +54,9 @@ pub async fn check_plain(
 }
 
 impl Archive {
-    /// Opens the archive `name` of a snapshot, an index.
+    /// Opens the archive `name` of a snapshot, an index. Its chunks are counted as clients' memory.
     pub async fn open(
+        memory: &Arc<Memory>,
         store: &Arc<DataStore>,
         snapshot: &SnapshotPath,
         name: &ArchiveName,
@@ -67,6 +76,7 @@ impl Archive {
             client: store.client(TaskKind::Restore, &CancellationToken::new()),
             store: Arc::clone(store),
             index,
+            account: memory.account(),
         })
     }
 
@@ -76,15 +86,20 @@ impl Archive {
         self.index.index_count()
     }
 
-    /// The data of chunk `i`.
+    /// The data of chunk `i`, when there is room for it.
     pub async fn chunk(&self, i: u64) -> Result<Bytes> {
         let Some(info) = self.index.chunk_info(i)? else {
             bail!("the archive has no chunk {i}");
         };
-        self.read(&info).await
+        self.read_in_turn(&info).await
     }
 
-    async fn read(&self, info: &ChunkReadInfo) -> Result<Bytes> {
+    async fn read_in_turn(&self, info: &ChunkReadInfo) -> Result<Bytes> {
+        let share = self.account.wait_for(size_of(info)).await;
+        self.read(info, share).await
+    }
+
+    async fn read(&self, info: &ChunkReadInfo, share: Share) -> Result<Bytes> {
         let blob = self
             .store
             .read_chunk(self.client.as_ref(), info.digest, Payload::Discard)
@@ -98,13 +113,15 @@ impl Archive {
                 info.size()
             );
         }
-        Ok(plain.into())
+        Ok(share.count(plain.into()))
     }
 
     /// The bytes of the archive from the beginning of `range` to its end, or to that of the chunk
-    /// which they begin in.
+    /// which they begin in, when there is room for that chunk.
     pub async fn piece(&self, range: &Range<u64>) -> Result<Bytes> {
-        let (chunk, data) = self.chunk_at(range.start).await?;
+        let info = self.chunk_at(range.start)?;
+        let data = self.read_in_turn(&info).await?;
+        let chunk = &info.range;
         let start = usize::try_from(range.start - chunk.start)?;
         let end = usize::try_from(range.end.min(chunk.end).saturating_sub(chunk.start))?;
         if start >= end {
@@ -113,17 +130,16 @@ impl Archive {
         Ok(data.slice(start..end))
     }
 
-    /// The chunk with this byte of the archive, and which bytes it holds.
-    async fn chunk_at(&self, offset: u64) -> Result<(Range<u64>, Bytes)> {
+    /// The chunk with this byte of the archive.
+    fn chunk_at(&self, offset: u64) -> Result<ChunkReadInfo> {
         let info = match self.index.chunk_from_offset(offset)? {
             Some((i, _)) => self.index.chunk_info(i)?,
             None => None,
         };
-        let Some(info) = info else {
-            bail!("the index has no chunk for offset {offset}");
-        };
-        let data = self.read(&info).await?;
-        Ok((info.range, data))
+        match info {
+            Some(info) => Ok(info),
+            None => bail!("the index has no chunk for offset {offset}"),
+        }
     }
 
     /// A reader of the archive, for a thread that may wait.
@@ -143,8 +159,10 @@ pub struct ArchiveReader {
     archive: Arc<Archive>,
     runtime: Handle,
     /// The chunks read last, by the bytes of the archive that they hold; the newest at the end.
-    kept: Mutex<VecDeque<(Range<u64>, Bytes)>>,
+    kept: Mutex<Kept>,
 }
+
+type Kept = VecDeque<(Range<u64>, Bytes)>;
 
 impl ArchiveReader {
     /// The archive.
@@ -162,7 +180,7 @@ impl ArchiveReader {
         let held = kept.iter().position(|(range, _)| range.contains(&offset));
         let (range, data) = match held.and_then(|held| kept.remove(held)) {
             Some(chunk) => chunk,
-            None => self.runtime.block_on(self.archive.chunk_at(offset))?,
+            None => self.fetch(&mut kept, offset)?,
         };
         if kept.len() == KEPT {
             kept.pop_front();
@@ -171,6 +189,24 @@ impl ArchiveReader {
         let start = usize::try_from(offset - range.start)?;
         Ok(data.slice(start.min(data.len())..))
     }
+}
+
+impl ArchiveReader {
+    /// Does not wait for room: those that it would wait for may wait for this. What is kept goes
+    /// instead.
+    fn fetch(&self, kept: &mut Kept, offset: u64) -> Result<(Range<u64>, Bytes)> {
+        let archive = &self.archive;
+        let info = archive.chunk_at(offset)?;
+        while !archive.account.has_room() && kept.pop_front().is_some() {}
+        let share = archive.account.take(size_of(&info));
+        let data = self.runtime.block_on(archive.read(&info, share))?;
+        Ok((info.range, data))
+    }
+}
+
+/// What an index says of the length of a chunk, which may be nonsense.
+fn size_of(info: &ChunkReadInfo) -> u64 {
+    info.size().min(MAX_CHUNK_PLAIN)
 }
 
 impl ReadAt for ArchiveReader {
@@ -183,5 +219,105 @@ impl ReadAt for ArchiveReader {
             .available(offset)
             .map_err(|error| io::Error::other(format!("{error:#}")))?;
         (&data[..]).read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use api_types::names::BackupNamespace;
+
+    use super::*;
+    use crate::protocol::testing::World;
+
+    const DIR: &str = "host/a/2026-01-01T00:00:00Z";
+    /// Of a chunk: two are more than anybody has of their own.
+    const SIZE: usize = 6 << 20;
+    const CHUNKS: u8 = 5;
+
+    /// A datastore with an archive.
+    async fn world() -> World {
+        let world = World::filesystem().await;
+        let running = world.backup(DIR).await;
+        let chunks: Vec<Vec<u8>> = (0..CHUNKS).map(|number| vec![number; SIZE]).collect();
+        let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+        let archive = running.client.stream("a.didx", &chunks).await.unwrap();
+        let dir = DIR.parse().unwrap();
+        running.client.manifest(&dir, &[archive]).await.unwrap();
+        running.client.finish().await.unwrap().data().unwrap();
+        running.disconnect().await.1.unwrap();
+        world
+    }
+
+    async fn open(world: &World, memory: &Arc<Memory>) -> Archive {
+        let snapshot = SnapshotPath::new(BackupNamespace::root(), DIR.parse().unwrap());
+        let name = "a.didx".parse().unwrap();
+        Archive::open(memory, &world.store, &snapshot, &name)
+            .await
+            .unwrap()
+    }
+
+    /// Somebody who has all that there is for all.
+    fn hog(memory: &Arc<Memory>) -> Share {
+        let mut share = memory.account().take(0);
+        let poor = memory.account();
+        let _own = poor.take(8 << 20);
+        while poor.has_room() {
+            share.grow(1 << 20);
+        }
+        share
+    }
+
+    #[tokio::test]
+    async fn who_sends_waits_until_the_client_has_taken_enough() {
+        let world = world().await;
+        let memory = Arc::default();
+        let hog = hog(&memory);
+        let archive = open(&world, &memory).await;
+        let first = archive.chunk(0).await.unwrap();
+        let second = archive
+            .piece(&(SIZE as u64..2 * SIZE as u64))
+            .await
+            .unwrap();
+        assert_eq!(archive.account.holds(), 2 * SIZE as u64);
+        let mut third = Box::pin(archive.chunk(2));
+        tokio::select! {
+            _ = &mut third => panic!("there is no room"),
+            () = world.store.env().sleep(Duration::from_millis(200)) => {}
+        }
+        drop(first);
+        assert_eq!(third.await.unwrap(), vec![2; SIZE]);
+        drop(second);
+        let again = archive.chunk(0).await.unwrap();
+        drop(hog);
+        let more = archive.chunk(1).await.unwrap();
+        drop((again, more));
+        assert_eq!(archive.account.holds(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_looks_about_keeps_less_when_memory_is_short() {
+        let world = world().await;
+        let memory = Arc::default();
+        let hog = hog(&memory);
+        let reader = open(&world, &memory).await.into_reader();
+        let env = world.store.env().clone();
+        let look = move || {
+            let mut held = Vec::new();
+            for hog in [Some(hog), None] {
+                for number in 0..CHUNKS {
+                    let mut byte = [255];
+                    let offset = u64::from(number) * SIZE as u64;
+                    assert_eq!(reader.read_at(&mut byte, offset).unwrap(), 1);
+                    assert_eq!(byte, [number]);
+                }
+                held.push(reader.archive.account.holds());
+                drop(hog);
+            }
+            held
+        };
+        let held = env.blocking(look).await;
+        assert_eq!(held, [2, KEPT as u64].map(|chunks| chunks * SIZE as u64));
     }
 }

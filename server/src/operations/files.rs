@@ -9,6 +9,7 @@ use datastore::store::DataStore;
 use pxar::{Accessor, Body, Entry, Inode, Node};
 
 use super::archive::{Archive, ArchiveReader};
+use crate::protocol::memory::Memory;
 
 /// Files of an archive, found by their paths.
 #[derive(Debug)]
@@ -46,15 +47,20 @@ impl Files {
     /// Opens the archive `name` of a snapshot. Only with `contents` can more than metadata be read,
     /// if those are in an archive of their own.
     pub async fn open(
+        memory: &Arc<Memory>,
         store: &Arc<DataStore>,
         snapshot: &SnapshotPath,
         name: &ArchiveName,
         contents: bool,
     ) -> Result<Self> {
         let payload = payload_of(name)?.filter(|_| contents);
-        let archive = Archive::open(store, snapshot, name).await?.into_reader();
-        let payload = match payload {
-            Some(name) => Some(Archive::open(store, snapshot, &name).await?.into_reader()),
+        let open = async |name| {
+            let archive = Archive::open(memory, store, snapshot, name).await?;
+            anyhow::Ok(archive.into_reader())
+        };
+        let archive = open(name).await?;
+        let payload = match &payload {
+            Some(name) => Some(open(name).await?),
             None => None,
         };
         let opened = store

@@ -1,6 +1,6 @@
-//! How much of clients' data is in memory: of each session, and of all together.
+//! How much of clients' data is in memory: of each session and download, and of all together.
 //!
-//! Every session may have a little. What it has beyond that it takes from a pool that all share, up
+//! Every one of them may have a little. What it has beyond that it takes from a pool that all share, up
 //! to a limit of its own, so that one session alone is fast, and many at once stay small.
 
 use std::future::poll_fn;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 /// What a session may have in any case.
@@ -136,7 +137,28 @@ impl Account {
     }
 }
 
+/// Bytes that are accounted for as long as any part of them is in memory.
+struct Counted {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Share {
+    /// The same bytes, which this is given back with: once nobody has any part of them any more.
+    #[must_use]
+    pub fn count(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Counted {
+            bytes,
+            _share: self,
+        })
+    }
+
     /// Takes more.
     pub fn grow(&mut self, by: u64) {
         self.bytes += by;
@@ -186,6 +208,17 @@ mod tests {
         drop(shares);
         assert!(late.has_room());
         assert_eq!(memory.borrowed.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn bytes_count_until_their_last_part_is_gone() {
+        let account = Arc::<Memory>::default().account();
+        let mut bytes = account.take(3).count(Bytes::from_static(b"abc"));
+        let part = bytes.split_to(1);
+        drop(bytes);
+        assert_eq!((account.holds(), &part[..]), (3, &b"a"[..]));
+        drop(part);
+        assert_eq!(account.holds(), 0);
     }
 
     #[tokio::test]

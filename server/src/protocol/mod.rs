@@ -28,5 +28,5 @@ pub mod intake;
 pub mod memory;
 pub mod reader;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod upgrade;

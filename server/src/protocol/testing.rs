@@ -23,14 +23,14 @@ use super::reader::{Reader, ReaderOptions};
 use crate::rest::error::RestError;
 
 /// A datastore.
-pub(super) struct World {
+pub(crate) struct World {
     pub store: Arc<DataStore>,
     pub server: Option<MockS3>,
     _dir: tempfile::TempDir,
 }
 
 /// A session under way: the client's side, and what the server will say of its end.
-pub(super) struct Running<C> {
+pub(crate) struct Running<C> {
     pub client: C,
     pub task: Arc<RecordingTask>,
     pub end: JoinHandle<Result<()>>,
@@ -146,7 +146,7 @@ impl World {
 }
 
 /// What a plain backup of this snapshot asks for.
-pub(super) fn options(dir: &str) -> BackupOptions {
+pub(crate) fn options(dir: &str) -> BackupOptions {
     BackupOptions {
         ns: BackupNamespace::root(),
         dir: dir.parse().unwrap(),

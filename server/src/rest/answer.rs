@@ -3,12 +3,11 @@
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
-use s3_client::env::Env;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::RestError;
-use crate::daemon::places::Place;
+use crate::api::stream::Large;
 
 /// The body of an answer.
 pub type AnswerBody = UnsyncBoxBody<Bytes, anyhow::Error>;
@@ -30,7 +29,7 @@ pub enum Answer {
         /// The text.
         data: Vec<u8>,
         /// Held until it is sent, if it is large.
-        large: Option<(Env, Place)>,
+        large: Option<Large>,
     },
     /// A whole answer: downloads, 101 Switching Protocols.
     Response(hyper::Response<AnswerBody>),

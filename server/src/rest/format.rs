@@ -3,13 +3,11 @@
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use hyper::{Response, StatusCode};
-use s3_client::env::Env;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, AnswerBody, full};
 use super::error::RestError;
-use crate::api::stream;
-use crate::daemon::places::Place;
+use crate::api::stream::{self, Large};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// Makes browsers forget a ticket that is not good any more.
@@ -55,7 +53,7 @@ impl Format {
         response(StatusCode::OK, Value::Object(body).to_string())
     }
 
-    fn written(self, mut text: Vec<u8>, large: Option<(Env, Place)>) -> Response<AnswerBody> {
+    fn written(self, mut text: Vec<u8>, large: Option<Large>) -> Response<AnswerBody> {
         text.splice(..0, *br#"{"data":"#);
         text.extend_from_slice(match self {
             Self::Json => b"}",
@@ -63,7 +61,7 @@ impl Format {
         });
         let body = match large {
             None => full(text),
-            Some((env, place)) => stream::whole(&env, text.into(), place),
+            Some(large) => stream::whole(large, text.into()),
         };
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, JSON);

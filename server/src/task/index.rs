@@ -16,6 +16,7 @@ use api_types::upid::Upid;
 use nix::fcntl::{Flock, FlockArg};
 use s3_client::env::Env;
 
+use super::backwards::LinesBackwards;
 use super::end::TaskEnd;
 use super::log_file::read_end;
 use super::own::OwnTasks;
@@ -303,7 +304,8 @@ impl TaskIndex {
 
     /// Every task once, the running ones first, then the others by their end, newest first.
     ///
-    /// The archives are read one by one as the iterator gets there.
+    /// The archives are read from their ends, as far as the iterator gets: whoever wants the newest
+    /// tasks pays for them and not for all that ever ran.
     pub fn entries(&self) -> Result<impl Iterator<Item = IndexEntry> + use<>> {
         // No lock, so that a listing works without write permission: `active` is replaced
         // atomically, and it is read first, so a task that ends meanwhile shows in both.
@@ -325,11 +327,9 @@ impl TaskIndex {
             .take_while(move |(n, path)| *n <= keep || path.is_some())
             .filter_map(|(_, path)| path);
         let archives = std::iter::once(self.dir.join("archive")).chain(rotated);
-        let archived = archives.flat_map(|path| {
-            let text = read_archive(&path).unwrap_or_default();
-            let entries: Vec<_> = text.lines().rev().filter_map(IndexEntry::parse).collect();
-            entries
-        });
+        let archived = archives
+            .flat_map(|path| lines_backwards(&path))
+            .filter_map(|line| IndexEntry::parse(&line));
         let mut seen = HashSet::new();
         Ok(first
             .into_iter()
@@ -348,6 +348,20 @@ fn newest_end(path: &Path) -> i64 {
 
 fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "zst")
+}
+
+/// The lines of an archive, the last one first. One that cannot be read has none.
+fn lines_backwards(path: &Path) -> Box<dyn Iterator<Item = String> + Send> {
+    if is_compressed(path) {
+        // Unpacked from the beginning, so as a whole; it was small enough to be packed as one.
+        let text = read_archive(path).unwrap_or_default();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        return Box::new(lines.into_iter().rev());
+    }
+    match File::open(path).and_then(LinesBackwards::new) {
+        Ok(lines) => Box::new(lines),
+        Err(_) => Box::new(std::iter::empty()),
+    }
 }
 
 fn read_archive(path: &Path) -> io::Result<String> {

@@ -6,6 +6,7 @@
 //! server reads the other's logs.
 
 mod abort;
+mod backwards;
 mod end;
 pub mod index;
 pub mod list;
@@ -161,12 +162,13 @@ impl Tasks {
             .context("failed to remove the abort request")
     }
 
-    /// The tasks that `filter` lets through.
+    /// The tasks that `filter` lets through. Reads files: not for threads that must not wait.
     pub fn list(&self, filter: &TaskFilter) -> Result<TaskList> {
         Ok(filter.apply(self.index.entries()?))
     }
 
-    /// The tasks that `filter` lets through, of those that `visible` says may be seen.
+    /// The tasks that `filter` lets through, of those that `visible` says may be seen. Reads files,
+    /// too.
     pub fn list_visible(
         &self,
         filter: &TaskFilter,

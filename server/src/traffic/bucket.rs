@@ -6,6 +6,10 @@ use std::time::Duration;
 use s3_client::env::Env;
 use tokio::time::Instant;
 
+const PIECES_PER_SECOND: f64 = 10.0;
+/// With less, a slow connection would be looked at more often than it is worth.
+const SMALLEST_PIECE: f64 = 1024.0;
+
 /// What may be transferred. More than there is can be taken: it is owed, and waited for before the
 /// next time.
 #[derive(Debug)]
@@ -44,6 +48,17 @@ impl Bucket {
         (tokens < 0.0).then(|| Duration::from_secs_f64((-tokens / self.rate).min(3600.0)))
     }
 
+    /// Most bytes to transfer between two looks: no more than the burst, and no more than a tenth of
+    /// a second's worth, so that what is owed is soon paid and others of the same rule have their turn.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn piece(&self) -> usize {
+        // Both are positive, and what is too large for the type becomes its largest.
+        (self.rate / PIECES_PER_SECOND)
+            .max(SMALLEST_PIECE)
+            .min(self.burst) as usize
+    }
+
     /// Takes what was transferred.
     #[allow(clippy::cast_precision_loss)]
     pub fn take(&self, env: &Env, bytes: u64) {
@@ -63,6 +78,17 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_is_a_tenth_of_a_second_but_no_more_than_the_burst() {
+        let env = Env::seeded(1, 1000);
+        let piece = |rate, burst| Bucket::new(&env, rate, burst).piece();
+        assert_eq!(piece(1 << 20, 1 << 20), (1 << 20) / 10);
+        assert_eq!(piece(1 << 20, 1 << 12), 1 << 12);
+        assert_eq!(piece(2000, 2000), 1024);
+        assert_eq!(piece(0, 0), 1);
+        assert!(piece(u64::MAX, u64::MAX) > 1 << 40);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_owed_is_waited_for() {

@@ -74,6 +74,11 @@ impl Flow {
         self.bucket.as_ref()?.wait(env)
     }
 
+    /// Most bytes to transfer before it is asked again.
+    fn piece(&self) -> usize {
+        self.bucket.as_ref().map_or(usize::MAX, Bucket::piece)
+    }
+
     fn transferred(&self, env: &Env, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -73,14 +73,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let turn = this.poll_turn(context, |rule| &rule.incoming, |this| &mut this.reading);
-        let shaped = ready!(turn);
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
-        if let Some(shaped) = shaped {
-            let count = buffer.filled().len() - before;
-            let env = &this.connection.control.env;
-            shaped.incoming.transferred(env, count);
-        }
+        let Some(shaped) = ready!(turn) else {
+            return Pin::new(&mut this.inner).poll_read(context, buffer);
+        };
+        // However large the buffer is: what is read is owed.
+        let most = buffer.remaining().min(shaped.incoming.piece());
+        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut this.inner).poll_read(context, &mut piece))?;
+        let count = piece.filled().len();
+        buffer.advance(count);
+        let env = &this.connection.control.env;
+        shaped.incoming.transferred(env, count);
         Poll::Ready(Ok(()))
     }
 }
@@ -93,12 +96,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let turn = this.poll_turn(context, |rule| &rule.outgoing, |this| &mut this.writing);
-        let shaped = ready!(turn);
+        let Some(shaped) = ready!(turn) else {
+            return Pin::new(&mut this.inner).poll_write(context, data);
+        };
+        let most = data.len().min(shaped.outgoing.piece());
+        let data = data.get(..most).unwrap_or(data);
         let count = ready!(Pin::new(&mut this.inner).poll_write(context, data))?;
-        if let Some(shaped) = shaped {
-            let env = &this.connection.control.env;
-            shaped.outgoing.transferred(env, count);
-        }
+        let env = &this.connection.control.env;
+        shaped.outgoing.transferred(env, count);
         Poll::Ready(Ok(count))
     }
 
@@ -214,5 +219,33 @@ mod tests {
         assert_eq!(write(&mut stream).await, Duration::ZERO, "nobody's yet");
         connection.belongs_to(&"a@pbs!token".parse().unwrap());
         assert!(write(&mut stream).await >= Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_buffer_is_filled_piece_by_piece() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::seeded(1, 1_768_464_930);
+        let control = control(dir.path(), &env);
+        let rule = "rule: slow\n\tnetwork 10.0.0.0/8\n\trate-in 50 KiB\n\trate-out 50 KiB\n\
+                    \tburst-out 2 KiB\n";
+        rules(dir.path(), rule);
+        control.reload();
+        let connection = Connection::new(&control, "10.0.0.1".parse().unwrap());
+        let (here, mut there) = tokio::io::duplex(1 << 20);
+        let mut stream = LimitedStream::new(here, connection);
+        let sent: Vec<u8> = (0..=255).cycle().take(1 << 19).collect();
+        there.write_all(&sent).await.unwrap();
+        let mut buffer = vec![0; 1 << 19];
+        let begun = env.now();
+        let mut got = 0;
+        while env.now() == begun {
+            let count = stream.read(&mut buffer[got..]).await.unwrap();
+            assert!((1..=5 * 1024).contains(&count), "{count}");
+            got += count;
+        }
+        assert_eq!(buffer[..got], sent[..got]);
+        // The burst, one that was owed, and the one that was waited for.
+        assert_eq!(got, (50 + 10) * 1024);
+        assert_eq!(stream.write(&sent).await.unwrap(), 2 * 1024);
     }
 }

@@ -126,3 +126,43 @@ async fn a_refresh_brings_back_what_the_bucket_holds() {
     installation.ok(&refresh);
     assert_eq!(world.listed(), SNAPSHOTS);
 }
+
+/// The jobs and the access rights of a datastore go with it, unless they are to be kept; those of
+/// another one stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_and_rights_go_with_their_datastore() {
+    let installation = Installation::new();
+    let config = installation.path().join("config");
+    std::fs::create_dir_all(&config).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(config.join(name), text).unwrap();
+    let read = |name: &str| std::fs::read_to_string(config.join(name)).unwrap_or_default();
+    let files = ["prune.cfg", "verification.cfg", "sync.cfg", "acl.cfg"];
+    for (options, stays) in [(&["--keep-job-configs"][..], true), (&[], false)] {
+        let both = |text: &str| {
+            let texts = ["one", "two"].map(|name| text.replace("STORE", name));
+            texts.join("\n")
+        };
+        // Nobody looks at their directories: the data stays.
+        write(
+            "datastore.cfg",
+            &both("datastore: STORE\n\tpath /none/STORE\n"),
+        );
+        write(
+            files[0],
+            &both("prune: p-STORE\n\tstore STORE\n\tschedule daily\n"),
+        );
+        write(
+            files[1],
+            &both("verification: v-STORE\n\tstore STORE\n\tns a\n"),
+        );
+        let sync = "sync: s-STORE\n\tstore STORE\n\tremote-store other\n";
+        write(files[2], &both(sync));
+        write(files[3], &both("acl:1:/datastore/STORE/a:root@pam:Audit"));
+        installation.ok(&[&["datastore", "remove", "one"][..], options].concat());
+        for file in files {
+            let text = read(file);
+            assert!(text.contains("two"), "{file}: {text}");
+            assert_eq!(text.contains("one"), stays, "{file}: {text}");
+        }
+    }
+}

@@ -118,8 +118,9 @@ impl World {
     pub async fn backup_all(&self) {
         let env = Env::system();
         let paths = Paths::below(self.installation.path());
-        let s3 = S3Clients::new(&S3Options::default(), &env).unwrap();
         let config = Config::new(&paths, &env);
+        let node = config.node().clone();
+        let s3 = S3Clients::new(&S3Options::default(), node, &env).unwrap();
         let datastores = Datastores::new(config, s3.into(), paths, env.clone());
         let name: DatastoreName = STORE.parse().unwrap();
         for (dir, chunks) in SNAPSHOTS.iter().zip(CHUNKS) {

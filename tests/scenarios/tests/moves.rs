@@ -8,6 +8,8 @@ use anyhow::{Result, ensure};
 use api_types::names::BackupNamespace;
 use datastore::locks::MoveJournal;
 use datastore::task::RecordingTask;
+use s3_client::TaskKind;
+use s3_mock::Op;
 use scenarios::meanwhile::{Story, at_every_interleaving, check_outcome, check_rest};
 use scenarios::{Server, Snapshot, World, chunks, group};
 
@@ -107,4 +109,63 @@ async fn t16_groups_that_move_keep_their_chunks() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn t16_groups_that_move_keep_their_chunks_in_a_directory() -> Result<()> {
     move_groups::<false>().await
+}
+
+/// While copies are on their way, others are alone with the tree, and those after them go on.
+#[tokio::test(start_paused = true)]
+async fn a_move_that_waits_for_the_bucket_keeps_nobody_from_being_alone() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let (from, to) = (
+        server.create_namespace("a").await?,
+        server.create_namespace("b").await?,
+    );
+    let empty = server.create_namespace("empty").await?;
+    let mut snapshots = Vec::new();
+    for at in [0, 60] {
+        let data = chunks(&format!("at{at}"), 2);
+        snapshots.push(server.backup_in(&from, "g", at, &data).await?);
+    }
+    let other = server.backup("other", 0, &chunks("other", 2)).await?;
+    let copying = world.mock.gate(Op::CopyObject, "*");
+    let moving = tokio::spawn({
+        let (server, from, to) = (server.clone(), from.clone(), to.clone());
+        async move {
+            let task = RecordingTask::new();
+            server
+                .store
+                .move_group(&task, &from, &group("g"), &to, true)
+                .await
+        }
+    });
+    copying.arrived().await;
+    let client = server.store.client(TaskKind::Other, &server.cancel);
+    let alone = async {
+        let store = &server.store;
+        let removed = store
+            .destroy_namespace(client.as_ref(), &empty, false, &server.cancel)
+            .await?;
+        ensure!(removed.removed_namespaces == 1);
+        server.forget(&other).await?;
+        // Not the namespaces of the move, which is under way.
+        for ns in [&from, &to] {
+            let kept = store
+                .destroy_namespace(client.as_ref(), ns, false, &server.cancel)
+                .await?;
+            ensure!(kept.groups_left && kept.removed_namespaces == 0, "{ns}");
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        done = alone => done?,
+        () = world.pass(HOUR) => anyhow::bail!("they wait for the move"),
+    }
+    ensure!(!moving.is_finished());
+    copying.release();
+    assert_eq!(moving.await??.snapshots, 2);
+    for snapshot in &mut snapshots {
+        snapshot.ns.clone_from(&to);
+    }
+    let live: Vec<&Snapshot> = snapshots.iter().collect();
+    server.gc_now().await?;
+    check_rest(&world, &server, &live).await
 }

@@ -3,8 +3,10 @@
 //!
 //! The files are the truth, this is only their account: it is rebuilt from the `.chunks` directory
 //! at the first admission after a start (size and access time of every payload), so the bound
-//! survives a restart and there is no second record that could disagree. An eviction exchanges the
-//! payload for a marker, for ordinary digests only, and never touches a stamp.
+//! survives a restart and there is no second record that could disagree. That is one walk through
+//! all chunks, however many sessions begin at once: the others wait for it, without a thread. An
+//! eviction exchanges the payload for a marker, for ordinary digests only, and never touches a
+//! stamp.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use api_types::digest::Digest;
 
 use crate::error::Result;
+use crate::once::Once;
 
 use super::S3Backend;
 
@@ -26,11 +29,12 @@ pub struct PayloadCache {
     max_bytes: Option<u64>,
     base: PathBuf,
     account: Mutex<Account>,
+    /// The walk that fills the account.
+    scan: Once,
 }
 
 #[derive(Debug, Default)]
 struct Account {
-    scanned: bool,
     tick: u64,
     bytes: u64,
     by_digest: HashMap<Digest, Cached>,
@@ -51,6 +55,7 @@ impl PayloadCache {
             max_bytes,
             base,
             account: Mutex::new(Account::default()),
+            scan: Once::default(),
         }
     }
 
@@ -152,24 +157,19 @@ impl S3Backend {
     /// Trouble with the cache (a full or failing disk) is no reason to fail a backup or a restore
     /// whose chunk is where it belongs: it is logged.
     pub(crate) async fn admit_to_cache(self: &Arc<Self>, digest: Digest, size: u64) {
+        self.scan_cache_once().await;
         let this = Arc::clone(self);
-        // With a share of the process lock: a first scan takes its time, and without the lock another
-        // process may delete, or hold suspect, what this one evicts ◆.
-        let admitted = self
-            .blocking(move || -> Result<()> {
-                this.scan_cache()?;
-                this.cache.account().insert(digest, size);
-                for victim in this.cache.take_victims() {
-                    if let Err(error) = this.evict(&victim) {
-                        tracing::warn!(digest = %victim, %error, "unable to evict a cached chunk");
-                    }
+        // With a share of the process lock: without it another process may delete, or hold suspect,
+        // what this one evicts ◆.
+        self.blocking(move || {
+            this.cache.account().insert(digest, size);
+            for victim in this.cache.take_victims() {
+                if let Err(error) = this.evict(&victim) {
+                    tracing::warn!(digest = %victim, %error, "unable to evict a cached chunk");
                 }
-                Ok(())
-            })
-            .await;
-        if let Err(error) = admitted {
-            tracing::warn!(%error, "unable to account for the cached chunks");
-        }
+            }
+        })
+        .await;
     }
 
     /// Exchanges an ordinary digest's payload for a marker; others are accounted for again ◆.
@@ -190,11 +190,26 @@ impl S3Backend {
         })
     }
 
-    /// Builds the account from the files, once; the oldest access time is evicted first.
-    fn scan_cache(&self) -> Result<()> {
-        if self.cache.account().scanned {
-            return Ok(());
+    /// Sees to it that the account is built before anything is added to it. If it cannot be, the
+    /// cache is larger than it may be until a later admission succeeds.
+    async fn scan_cache_once(self: &Arc<Self>) {
+        let Some(turn) = self.cache.scan.begin() else {
+            self.cache.scan.settled().await;
+            return;
+        };
+        let this = Arc::clone(self);
+        let scanned = self.blocking(move || -> Result<()> {
+            this.scan_cache()?;
+            turn.done();
+            Ok(())
+        });
+        if let Err(error) = scanned.await {
+            tracing::warn!(%error, "unable to account for the cached chunks");
         }
+    }
+
+    /// Builds the account from the files; the oldest access time is evicted first.
+    fn scan_cache(&self) -> Result<()> {
         let mut payloads = Vec::new();
         for entry in self.local.iterate_chunks() {
             let digest = entry?;
@@ -206,12 +221,10 @@ impl S3Backend {
         }
         payloads.sort_unstable();
         let mut account = self.cache.account();
-        if !account.scanned {
-            account.scanned = true;
-            for (_, digest, size) in payloads {
-                if !account.by_digest.contains_key(&digest) {
-                    account.insert(digest, size);
-                }
+        for (_, digest, size) in payloads {
+            // What was read or written meanwhile is younger than what was found.
+            if !account.by_digest.contains_key(&digest) {
+                account.insert(digest, size);
             }
         }
         Ok(())

@@ -56,7 +56,6 @@ impl Route<'_> {
     /// Moves these snapshots; adds those that have moved to `moved`, also before an error.
     pub async fn move_batch(&self, batch: &[BackupDir], moved: &mut u64) -> Result<()> {
         let store = self.store;
-        let _epoch = store.share_metadata_epoch(self.task.cancel()).await?;
         let mut waiting = Vec::with_capacity(batch.len());
         for dir in batch {
             check_abort(self.task)?;
@@ -209,6 +208,8 @@ impl Route<'_> {
         let base = store.snapshots.snapshot_path(self.to, &moving.info.dir);
         let indexes = moving.info.index_files();
         let paths: Vec<PathBuf> = indexes.map(|name| base.join(name)).collect();
+        // For the rename alone: whoever wants to be alone with the tree waits for no bucket.
+        let _epoch = store.share_metadata_epoch(self.task.cancel()).await?;
         let mut journal = self.lock_journal().await?;
         let (from, to) = (self.from.clone(), self.to.clone());
         let dir = moving.info.dir.clone();

@@ -167,19 +167,21 @@ impl GroupMove<'_> {
             to,
             ..
         } = self.route;
-        let _epoch = store.share_metadata_epoch(task.cancel()).await?;
-        if !store.namespace_exists(to).await? {
-            return Err(Error::NotFound {
-                what: format!("namespace '{to}'"),
-            });
-        }
-        {
-            let (to, group) = (to.clone(), self.group.clone());
+        let lock = {
+            // A removal of the namespace finds the group, which nobody else removes once it is
+            // locked, or we find no namespace.
+            let _epoch = store.share_metadata_epoch(task.cancel()).await?;
+            if !store.namespace_exists(to).await? {
+                return Err(Error::NotFound {
+                    what: format!("namespace '{to}'"),
+                });
+            }
+            let (dir, group) = (to.clone(), self.group.clone());
             store
-                .local(move |snapshots| snapshots.create_group_dir(&to, &group))
+                .local(move |snapshots| snapshots.create_group_dir(&dir, &group))
                 .await?;
-        }
-        let lock = store.locks.group(to, self.group)?;
+            store.locks.group(to, self.group)?
+        };
         match store.owner_of(to, self.group).await? {
             Some(owner) if owner == self.owner => {}
             Some(owner) => {

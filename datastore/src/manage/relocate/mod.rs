@@ -9,10 +9,16 @@
 //! lock     each snapshot exclusive under its old and its new name, its manifest under the old one
 //! (0)      write all old and new paths into the cleanup journal
 //! (1)      copy the objects of a snapshot to their new keys, its manifest last
-//! (2)      move journal locked: append the new paths of the indexes, rename the directory, unlock
+//! (2)      metadata epoch shared, then move journal locked: append the new paths of the indexes,
+//!          rename the directory, unlock both
 //! (3)      after (1) and (2) of each: the renames are on disk (syncfs)
 //! (4)      delete the old objects, manifests first, confirmed; close (0)
 //! ```
+//!
+//! The metadata epoch is held for (2) alone, which is work on the local disk: the copies before it and
+//! the deletes after it may take minutes with a slow bucket, and whoever wants to be alone with the
+//! tree (a mark that does not end, the removal of a namespace), and all who come after that one,
+//! would wait for them (ADR 21).
 //!
 //! On a filesystem datastore there are (2) and (3) only. The rename is what decides: the cleanup
 //! journal makes the bucket equal to the local tree, so before it (0) takes the copies away again
@@ -29,7 +35,9 @@
 //! | chunks are found missing, their snapshot is to be failed under its old name | any | it is not found there, so the run does not count as one that marked all: no snapshot is a base until a run has |
 //! | a session of the old or the new group | any | it holds the group lock to its end: the move is refused, or the session |
 //! | a reader, a verification, an update of the manifest | any | holds the snapshot's or the manifest's lock: the move is refused, or they are |
-//! | the namespace is removed | any | alone with the metadata epoch; it finds the groups, or we find no namespace |
+//! | the target namespace is removed | before (0) | alone with the metadata epoch, as we are not while the group is made and locked: it finds the group, or we find no namespace |
+//! | a namespace is removed | later | both groups are there until the end, and nobody else removes them, since they are locked: it is not empty |
+//! | a mark reads alone, with the metadata epoch | (1), (4) | it finds the snapshot where it is here: the old place before (2), the new one after it. The bucket is asked for what is not here, as above |
 //! | the process ends or the power fails | before (2) | copies are leftovers; (0) removes them |
 //! | … | after (2), the rename kept | sources are leftovers; (0) removes them |
 //! | … | after (2), the rename lost | nothing was deleted before (3): as before (2) |

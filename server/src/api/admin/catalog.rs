@@ -122,13 +122,13 @@ async fn catalog(call: Call) -> Result<Answer, RestError> {
     let data = match call.optional::<ArchiveName>(ARCHIVE_NAME.name)? {
         Some(name) => {
             open_file(&store, &snapshot, &name).await?;
-            let files = Files::open(&store, &snapshot, &name, false).await?;
+            let files = Files::open(&call.server.memory, &store, &snapshot, &name, false).await?;
             let list = move || list_archive(&files, &names(&path));
             store.env().blocking(list).await?
         }
         None => {
             let name: ArchiveName = ArchiveName::CATALOG.parse().map_err(refused)?;
-            let archive = Archive::open(&store, &snapshot, &name).await?;
+            let archive = Archive::open(&call.server.memory, &store, &snapshot, &name).await?;
             let list = move || list_catalog(archive, &names(&path));
             store.env().blocking(list).await?
         }

@@ -8,7 +8,7 @@ use datastore::format::blob::{DataBlob, MAX_BLOB_PLAIN};
 
 use crate::api::download_entry;
 use crate::api::fields::{BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, FILE_NAME, NS, STORE};
-use crate::api::stream::{answer, body, place_for, whole};
+use crate::api::stream::{self, answer, body, place_for, whole};
 use crate::api::target::{READ, SnapshotParams, refused};
 use crate::datastores::OpenDatastore;
 use crate::operations::archive::{Archive, check_plain};
@@ -46,9 +46,9 @@ async fn download(call: Call) -> Result<Answer, RestError> {
     let store = READ.open_group(&call, &params.group).await?;
     let file = open_file(&store, &params.path(), &name).await?;
     let file = tokio::fs::File::from_std(file);
-    let share = call.server.places.download(call.peer)?;
+    let place = stream::download(&call)?;
     let body = body(&call.server.env, |sink| async move {
-        let (_open, _share) = (store, share);
+        let (_open, _place) = (store, place);
         sink.send_all(file).await
     });
     Ok(answer(body, CONTENT_TYPE))
@@ -89,7 +89,7 @@ async fn download_decoded(call: Call) -> Result<Answer, RestError> {
         drop(place);
         let body = match place_for(&call.server, plain.len())? {
             None => full(plain),
-            Some((env, place)) => whole(&env, plain.into(), place),
+            Some(large) => whole(large, plain.into()),
         };
         return Ok(answer(body, CONTENT_TYPE));
     }
@@ -100,12 +100,12 @@ async fn download_decoded(call: Call) -> Result<Answer, RestError> {
         .locks()
         .snapshot_shared(&snapshot.ns, &snapshot.dir)
         .map_err(refused)?;
-    let archive = Archive::open(&store, &snapshot, &name).await?;
-    let share = call.server.places.download(call.peer)?;
+    let archive = Archive::open(&call.server.memory, &store, &snapshot, &name).await?;
+    let place = stream::download(&call)?;
     let body = body(&call.server.env, |sink| async move {
-        let (_open, _lock, _share) = (store, lock, share);
+        let (_open, _lock, _place) = (store, lock, place);
         for i in 0..archive.count() {
-            if !sink.send(archive.chunk(i).await?).await {
+            if !sink.send_next(archive.chunk(i)).await? {
                 break;
             }
         }

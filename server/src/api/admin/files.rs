@@ -6,7 +6,7 @@ use super::catalog::{FILE_PATH, decode_path, names};
 use super::download::{CONTENT_TYPE, open_file};
 use crate::api::download_entry;
 use crate::api::fields::{ARCHIVE_NAME, BACKUP_ID, BACKUP_TIME, BACKUP_TYPE, NS, STORE};
-use crate::api::stream::{SinkWriter, answer, body};
+use crate::api::stream::{self, SinkWriter, answer, body};
 use crate::api::target::{READ, SnapshotParams, refused};
 use crate::operations::files::{Files, Found, shown};
 use crate::operations::pack::{self, Source};
@@ -69,9 +69,9 @@ async fn download(call: Call) -> Result<Answer, RestError> {
         .locks()
         .snapshot_shared(&snapshot.ns, &snapshot.dir)
         .map_err(refused)?;
-    let share = call.server.places.download(call.peer)?;
+    let place = stream::download(&call)?;
     let reading = call.server.places.read().await?;
-    let files = Files::open(&store, &snapshot, &name, true).await?;
+    let files = Files::open(&call.server.memory, &store, &snapshot, &name, true).await?;
     let env = store.env().clone();
     let (files, path, found) = env
         .blocking(move || {
@@ -80,7 +80,7 @@ async fn download(call: Call) -> Result<Answer, RestError> {
         })
         .await;
     drop(reading);
-    let held = (store, lock, share);
+    let held = (store, lock, place);
     let directory = match found? {
         Found::Directory(directory) => directory,
         Found::File(archive, range) => {
@@ -88,9 +88,12 @@ async fn download(call: Call) -> Result<Answer, RestError> {
                 let _held = held;
                 let mut range = range;
                 while !range.is_empty() {
-                    let piece = archive.piece(&range).await?;
-                    range.start += piece.len() as u64;
-                    if !sink.send(piece).await {
+                    let piece = async {
+                        let piece = archive.piece(&range).await?;
+                        range.start += piece.len() as u64;
+                        anyhow::Ok(piece)
+                    };
+                    if !sink.send_next(piece).await? {
                         break;
                     }
                 }

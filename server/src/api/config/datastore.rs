@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api_types::access::{AclPath, Privilege};
+use api_types::access::Privilege;
 use api_types::auth::Userid;
 use api_types::datastore::{
     DatastoreBackend, DatastoreConfig, DatastorePath, DatastoreTuning, MaintenanceMode,
@@ -19,10 +19,10 @@ use crate::api::fields::{
 };
 use crate::api::rights::has_any;
 use crate::api::target::refused;
-use crate::config::jobs::{PruneJob, VerifyJob};
-use crate::config::{ConfigError, ConfigFile};
-use crate::daemon::Server;
+use crate::config::ConfigError;
+use crate::config::jobs::PruneJob;
 use crate::datastores::create::CreateRequest;
+use crate::datastores::dependents::Dependents;
 use crate::datastores::remove::RemoveOptions;
 use crate::jobs::state::{JobStates, JobType};
 use crate::requests::RequestCount;
@@ -402,65 +402,18 @@ async fn remove(call: Call) -> Result<Answer, RestError> {
     let spec = TaskSpec::new("delete-datastore", Some(name.to_string()), call.auth_id);
     let server = Arc::clone(&call.server);
     let upid = call.server.spawn_task(spec, |task| async move {
-        let dependents = async {
-            if !keep_jobs {
-                forget_jobs(&server, &name).await?;
-                forget_rights(&server, &name).await?;
-            }
-            Ok(())
+        let states = JobStates::of(&server);
+        let dependents = Dependents {
+            states: &states,
+            rights: server.access.acl(),
+            keep: keep_jobs,
         };
         let stores = &server.stores;
-        let removed = stores.remove(&*task, &name, options, dependents).await;
+        let removed = stores.remove(&*task, &name, options, &dependents).await;
         if let Some(requests) = requests {
             requests.log(&*task);
         }
-        removed?;
-        JobStates::of(&server).remove(JobType::GarbageCollection, name.as_str())
+        removed
     })?;
     Answer::of(upid)
-}
-
-/// Removes the jobs that work on a datastore that is no more.
-async fn forget_jobs(server: &Server, name: &DatastoreName) -> anyhow::Result<()> {
-    async fn forget<T: crate::config::jobs::Job>(
-        server: &Server,
-        file: &ConfigFile<T>,
-        name: &DatastoreName,
-    ) -> anyhow::Result<()> {
-        let gone = file
-            .update::<_, ConfigError>(None, |content| {
-                let of_store = content.entries.extract_if(.., |job| job.store() == name);
-                Ok(of_store.collect::<Vec<_>>())
-            })
-            .await?;
-        for job in gone {
-            JobStates::of(server).remove(T::TYPE, job.id())?;
-        }
-        Ok(())
-    }
-    forget::<PruneJob>(server, server.config.prune_jobs(), name).await?;
-    forget::<VerifyJob>(server, server.config.verify_jobs(), name).await?;
-    server
-        .config
-        .sync_jobs()
-        .update::<_, ConfigError>(None, |content| {
-            content.entries.retain(|job| job.store != *name);
-            Ok(())
-        })
-        .await?;
-    Ok(())
-}
-
-/// Removes the access rights on a datastore that is no more.
-async fn forget_rights(server: &Server, name: &DatastoreName) -> anyhow::Result<()> {
-    let path: AclPath = format!("/datastore/{name}").parse()?;
-    server
-        .access
-        .acl()
-        .update(None, |tree| {
-            tree.remove_below(&path);
-            Ok::<_, ConfigError>(())
-        })
-        .await?;
-    Ok(())
 }

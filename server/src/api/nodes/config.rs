@@ -2,12 +2,13 @@
 
 use api_types::access::Privilege;
 use hyper::Method;
+use s3_client::transport::HttpProxy;
 use serde_json::{Map, Value};
 
 use crate::api::entry;
 use crate::api::fields::{DIGEST, LINE, NODE};
 use crate::api::target::refused;
-use crate::config::node::KEYS;
+use crate::config::node::{HTTP_PROXY, KEYS};
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
 use crate::rest::endpoint::Param;
@@ -24,18 +25,7 @@ const MAX_DAYS: Param = Param::optional(
 const ACME_DOMAIN: &str = "A domain of the certificate.";
 const PROXY: Schema = Schema::Text(Text {
     form: "http proxy",
-    check: |text| {
-        let is_url = text
-            .strip_prefix("http://")
-            .is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace));
-        // Others are written without a scheme.
-        let is_host = !text.contains("://") && !text.contains(char::is_whitespace);
-        if is_url || is_host {
-            Ok(())
-        } else {
-            Err("expected '[http://]<host>[:port]'".into())
-        }
-    },
+    check: |text| text.parse::<HttpProxy>().map(|_| ()),
     max_len: 1024,
 });
 
@@ -48,7 +38,7 @@ pub const PARAMS: &[Param] = &[
     Param::optional("acmedomain2", ACME_DOMAIN, LINE),
     Param::optional("acmedomain3", ACME_DOMAIN, LINE),
     Param::optional("acmedomain4", ACME_DOMAIN, LINE),
-    Param::optional("http-proxy", "Proxy for requests to others.", PROXY),
+    Param::optional(HTTP_PROXY, "Proxy for requests to others.", PROXY),
     Param::optional("email-from", "Sender of mails.", LINE),
     Param::optional("ciphers-tls-1.3", "Ciphers of TLS 1.3.", LINE),
     Param::optional("ciphers-tls-1.2", "Ciphers of TLS 1.2.", LINE),

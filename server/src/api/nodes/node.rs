@@ -164,7 +164,11 @@ fn point_at(target: &Path, link: &Path) -> io::Result<()> {
 }
 
 async fn subscription(call: Call) -> Result<Answer, RestError> {
-    let mut answer = json!({ "status": "notfound", "message": "There is no subscription key" });
+    let mut answer = json!({
+        "status": "notfound",
+        "message": "There is no subscription key",
+        "url": env!("CARGO_PKG_REPOSITORY"),
+    });
     if has_any(&call, &[], &[Privilege::SysAudit])
         && let Value::Object(members) = &mut answer
     {

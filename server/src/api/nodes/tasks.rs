@@ -1,5 +1,7 @@
 //! Tasks: list, state, log, stop (`rest-api.md` §9).
 
+use std::sync::Arc;
+
 use api_types::access::{Privilege, Privileges};
 use api_types::auth::Authid;
 use api_types::names::{BackupNamespace, DatastoreName};
@@ -11,7 +13,7 @@ use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::api::fields::{NODE, UPID};
-use crate::api::rights::on_namespace;
+use crate::api::rights::{has_any, on_namespace};
 use crate::api::stream::{self, answer};
 use crate::api::target::refused;
 use crate::api::{download_entry, entry};
@@ -107,19 +109,42 @@ fn is_own(call: &Call, upid: &Upid) -> bool {
 
 /// Whether it is a task that the clock starts and that the caller could start, too.
 fn is_of_own_job(call: &Call, upid: &Upid) -> bool {
+    let id = upid.worker_id().unwrap_or_default();
     let any: &[Privilege] = match upid.worker_type() {
+        "syncjob" => return could_pull(call, id),
         "verificationjob" => &[Privilege::DatastoreVerify],
         "garbage_collection" | "prune" | "prunejob" => &[Privilege::DatastoreModify],
         _ => return false,
     };
-    let id = upid.worker_id().unwrap_or_default();
     let (store, rest) = id.split_once(':').unwrap_or((id, ""));
-    let Ok(store) = store.parse::<DatastoreName>() else {
-        return false;
-    };
     let ns = match upid.worker_type() {
         "prune" | "prunejob" => rest.split(':').next().unwrap_or_default(),
         _ => "",
+    };
+    has_any_in(call, store, ns, any)
+}
+
+/// Whether the caller could pull what a sync job pulls, whose id names first the other end, `-` being
+/// this server, and then this one.
+fn could_pull(call: &Call, id: &str) -> bool {
+    let mut parts = id.split(':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (remote, remote_store, store, ns) = (next(), next(), next(), next());
+    let backup = &[Privilege::DatastoreBackup];
+    let there = match remote {
+        "-" => has_any_in(call, remote_store, "", backup),
+        remote => has_any(
+            call,
+            &["remote", remote, remote_store],
+            &[Privilege::RemoteRead],
+        ),
+    };
+    there && has_any_in(call, store, ns, backup)
+}
+
+fn has_any_in(call: &Call, store: &str, ns: &str, any: &[Privilege]) -> bool {
+    let Ok(store) = store.parse::<DatastoreName>() else {
+        return false;
     };
     let ns: BackupNamespace = ns.parse().unwrap_or_default();
     on_namespace(&call.server, &call.auth_id, &store, &ns).has_any(Privileges::of(any))
@@ -180,10 +205,14 @@ async fn list(call: Call) -> Result<Answer, RestError> {
         worker_type: params.typefilter,
         statuses: statuses.collect(),
     };
-    let all = sees_all(&call);
-    let found = call.server.tasks.list_visible(&filter, |upid| {
-        all || is_own(&call, upid) || is_of_own_job(&call, upid)
-    })?;
+    let server = Arc::clone(&call.server);
+    let look = move || {
+        let all = sees_all(&call);
+        call.server.tasks.list_visible(&filter, |upid| {
+            all || is_own(&call, upid) || is_of_own_job(&call, upid)
+        })
+    };
+    let found = server.env.blocking(look).await?;
     let items: Vec<TaskListItem> = found
         .entries
         .into_iter()
@@ -274,7 +303,7 @@ async fn log(call: Call) -> Result<Answer, RestError> {
     drop(place);
     let body = match stream::place_for(&call.server, text.len())? {
         None => full(text),
-        Some((env, place)) => stream::whole(&env, text, place),
+        Some(large) => stream::whole(large, text),
     };
     Ok(answer(body, "application/json"))
 }
@@ -291,9 +320,9 @@ struct LogAnswer {
 fn download(call: &Call, upid: &Upid) -> Result<Answer, RestError> {
     let file = call.server.tasks.open_log(upid)?;
     let file = tokio::fs::File::from_std(file);
-    let share = call.server.places.download(call.peer)?;
+    let place = stream::download(call)?;
     let body = stream::body(&call.server.env, |sink| async move {
-        let _share = share;
+        let _place = place;
         sink.send_all(file).await
     });
     let mut answer = answer(body, "text/plain");

@@ -320,6 +320,9 @@ async fn the_node_tells_about_itself() {
     assert!(time["time"].as_i64().unwrap().abs_diff(now) < 5);
     let subscription = world.get("/nodes/localhost/subscription", "").await;
     assert_eq!(subscription["status"], "notfound");
+    for member in ["message", "url", "serverid"] {
+        assert!(subscription[member].is_string(), "{subscription}");
+    }
     let other: Authid = "nothing@pbs".parse().unwrap();
     for path in ["status", "certificates/info"] {
         let path = format!("/nodes/localhost/{path}");
@@ -328,4 +331,51 @@ async fn the_node_tells_about_itself() {
             .await;
         assert_eq!(refusal, (403, "permission check failed".to_owned()));
     }
+}
+
+#[tokio::test]
+async fn tasks_of_jobs_are_seen_by_who_could_run_them() {
+    let world = World::empty();
+    let dir = world.server.paths.log.join("tasks");
+    std::fs::create_dir_all(&dir).unwrap();
+    let workers = [
+        "syncjob:rem1\\x3athere\\x3astore1\\x3aa\\x3ajob1",
+        "syncjob:\\x2d\\x3astore2\\x3astore1\\x3a\\x3ajob2",
+        "verificationjob:store1\\x3ajob3",
+        "garbage_collection:store1",
+        "backup:store1\\x3avm-100",
+    ];
+    let tasks = workers.iter().enumerate().map(|(number, worker)| {
+        format!("UPID:vm:00000001:00000002:{number:08X}:6B02A4FC:{worker}:root@pam: 6B02A9D3 OK\n")
+    });
+    std::fs::write(dir.join("archive"), tasks.collect::<String>()).unwrap();
+    let who = "nothing@pbs";
+    let seen = async || {
+        let tasks = world.call(who, Method::GET, "/nodes/localhost/tasks", "");
+        let tasks = tasks.await.unwrap();
+        let types = tasks["data"].as_array().unwrap().iter();
+        let names = types.map(|task| {
+            let id = task["worker_id"].as_str().unwrap();
+            id.rsplit(':').next().unwrap().to_owned()
+        });
+        names.rev().collect::<Vec<_>>()
+    };
+    assert_eq!(seen().await, [""; 0]);
+    world
+        .grant(who, "/datastore/store1/a", Role::DatastoreBackup)
+        .await;
+    assert_eq!(seen().await, [""; 0]);
+    world
+        .grant(who, "/remote/rem1/there", Role::RemoteSyncOperator)
+        .await;
+    assert_eq!(seen().await, ["job1"]);
+    for store in ["store1", "store2"] {
+        let path = format!("/datastore/{store}");
+        world.grant(who, &path, Role::DatastoreBackup).await;
+    }
+    assert_eq!(seen().await, ["job1", "job2"]);
+    world
+        .grant(who, "/datastore/store1", Role::DatastoreAdmin)
+        .await;
+    assert_eq!(seen().await, ["job1", "job2", "job3", "store1"]);
 }

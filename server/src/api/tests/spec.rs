@@ -2,6 +2,7 @@
 //! the table, with every parameter that it names.
 
 use crate::rest::path::components;
+use crate::rest::schema::Schema;
 use crate::rest::table::{Found, Table};
 
 /// Method, path and the parameters beside those in the path.
@@ -345,6 +346,52 @@ const SYNC: &str = "store ns owner remote remote-store remote-ns remove-vanished
                     sync-direction worker-threads active-encryption-key associated-key";
 const RULE: &str = "name network comment rate-in burst-in rate-out burst-out timeframe users";
 
+/// What `delete` can unset.
+const DELETABLE: &[(&str, &str)] = &[
+    ("/access/users/a@pbs", "comment firstname lastname email"),
+    ("/access/users/a@pbs/token/t", "comment"),
+    (
+        "/config/datastore/s",
+        "comment gc-schedule gc-on-unmount prune-schedule keep-last keep-hourly keep-daily \
+         keep-weekly keep-monthly keep-yearly verify-new notify-user notify notification-mode \
+         tuning maintenance-mode notification-thresholds counter-reset-schedule",
+    ),
+    (
+        "/config/s3/e",
+        "port region fingerprint path-style rate-in burst-in rate-out burst-out provider-quirks",
+    ),
+    (
+        "/config/remote/r",
+        "comment fingerprint port use-node-proxy",
+    ),
+    (
+        "/config/prune/j",
+        "comment disable ns max-depth keep-last keep-hourly keep-daily keep-weekly keep-monthly \
+         keep-yearly",
+    ),
+    (
+        "/config/verify/j",
+        "ignore-verified comment schedule outdated-after ns max-depth read-threads verify-threads",
+    ),
+    (
+        "/config/sync/j",
+        "remote owner comment schedule remove-vanished group-filter rate-in burst-in rate-out \
+         burst-out ns remote-ns max-depth transfer-last encrypted-only verified-only run-on-mount \
+         unmount-on-done sync-direction worker-threads active-encryption-key associated-key",
+    ),
+    (
+        "/config/traffic-control/r",
+        "rate-in burst-in rate-out burst-out comment timeframe users",
+    ),
+    ("/nodes/n/dns", "dns1 dns2 dns3"),
+    (
+        "/nodes/n/config",
+        "acme acmedomain0 acmedomain1 acmedomain2 acmedomain3 acmedomain4 http-proxy email-from \
+         ciphers-tls-1.3 ciphers-tls-1.2 default-lang description task-log-max-days \
+         consent-text location",
+    ),
+];
+
 /// What is not here, and why.
 const ABSENT: &[(&str, &str, &str)] = &[
     (
@@ -403,5 +450,22 @@ fn everything_specified_is_there() {
             "{method} {path} is there: {why}"
         );
         assert!(SPECIFIED.iter().any(|(m, p, _)| m == method && p == path));
+    }
+}
+
+#[test]
+fn what_can_be_unset_is_what_is_specified() {
+    for (path, specified) in DELETABLE {
+        let found = Table::global().find(&hyper::Method::PUT, &components(path).unwrap());
+        let Found::Endpoint(endpoint, _) = found else {
+            panic!("PUT {path} is not there");
+        };
+        let delete = endpoint.params.iter().find(|param| param.name == "delete");
+        let Some(Schema::Array(Schema::Choice(names))) = delete.map(|param| param.schema) else {
+            panic!("PUT {path} unsets nothing");
+        };
+        for name in specified.split_whitespace() {
+            assert!(names.contains(&name), "PUT {path} does not unset {name}");
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use api_types::names::DatastoreName;
 
+use crate::access::acl_file::AclFile;
 use crate::cli::Session;
+use crate::datastores::dependents::Dependents;
 use crate::datastores::remove::RemoveOptions;
 
 /// What to remove.
@@ -16,6 +18,9 @@ pub struct RemoveArguments {
     /// Delete all data, in the bucket too. There is no return, not even from an interrupted run.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t, default_missing_value = "true")]
     destroy_data: bool,
+    /// Keep its jobs and access rights, for a datastore that is to come back.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t, default_missing_value = "true")]
+    keep_job_configs: bool,
     /// Leave the bucket prefix claimed by this server, for when the bucket is out of reach.
     #[arg(long, conflicts_with = "destroy_data")]
     keep_claim: bool,
@@ -36,6 +41,8 @@ impl RemoveArguments {
             keep_claim: self.keep_claim,
         };
         let datastores = Arc::clone(&session.datastores);
+        let rights = AclFile::new(&session.paths.config, session.env.clone());
+        let (states, keep) = (session.jobs(), self.keep_job_configs);
         let name = self.name;
         session
             .work(
@@ -43,9 +50,12 @@ impl RemoveArguments {
                 name.to_string(),
                 client,
                 |task| async move {
-                    // Jobs and rights stay: the datastore may come back.
-                    let nothing = async { Ok(()) };
-                    datastores.remove(&*task, &name, options, nothing).await
+                    let dependents = Dependents {
+                        states: &states,
+                        rights: &rights,
+                        keep,
+                    };
+                    datastores.remove(&*task, &name, options, &dependents).await
                 },
             )
             .await

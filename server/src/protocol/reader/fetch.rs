@@ -55,18 +55,6 @@ impl Drop for Fetch {
     }
 }
 
-/// The bytes of an answer, counted until the connection has sent them.
-struct Counted {
-    bytes: Bytes,
-    _share: Share,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl Chunks {
     pub fn new(store: Arc<DataStore>, client: Option<S3Client>, memory: &Arc<Memory>) -> Self {
         Self {
@@ -112,10 +100,8 @@ impl Chunks {
         let wanted = self.answers.wait_for(size.into()).await;
         let bytes = self.fetch(digest, ahead).await?.into_raw();
         drop(wanted);
-        Ok(Bytes::from_owner(Counted {
-            _share: self.answers.take(length(&bytes)),
-            bytes,
-        }))
+        // Counted until the connection has sent it.
+        Ok(self.answers.take(length(&bytes)).count(bytes))
     }
 
     async fn fetch(&self, digest: Digest, ahead: Option<Fetch>) -> Result<DataBlob, Error> {

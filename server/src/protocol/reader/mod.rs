@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `session` | the session and its endpoints |
 //! | `fetch` | chunks from the store |
+//! | `lease` | the right to keep what was fetched |
 //! | `read_ahead` | which chunks the client will want next: pure |
 
 mod fetch;
+mod lease;
 pub mod read_ahead;
 mod session;
 #[cfg(test)]

@@ -9,19 +9,18 @@ use bytes::Bytes;
 use datastore::format::index::AnyIndexReader;
 use datastore::locks::LockFile;
 use datastore::store::DataStore;
-use datastore::store::lease::WriterLease;
 use datastore::task::TaskContext;
 use hyper::StatusCode;
 use s3_client::TaskKind;
 use s3_client::env::Env;
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
 use super::super::download::Download;
 use super::super::endpoint::{Call, Endpoint, Session};
 use super::super::http;
 use super::super::memory::Memory;
 use super::fetch::Chunks;
+use super::lease::ReaderLease;
 use crate::rest::answer::{Answer, full};
 use crate::rest::error::RestError;
 
@@ -45,7 +44,7 @@ pub struct Opened {
     store: Arc<DataStore>,
     options: ReaderOptions,
     lock: LockFile,
-    lease: Option<WriterLease>,
+    lease: Option<ReaderLease>,
 }
 
 /// A running restore.
@@ -55,7 +54,7 @@ pub struct Reader {
     options: ReaderOptions,
     chunks: Chunks,
     _lock: LockFile,
-    _lease: Option<WriterLease>,
+    _lease: Option<ReaderLease>,
 }
 
 impl Reader {
@@ -78,15 +77,7 @@ impl Reader {
             .snapshot_shared(ns, dir)
             .map_err(|error| local(&error))?;
         refuse_missing()?;
-        // Chunks that come from the bucket may be kept only by who holds one. What keeps it from
-        // us need not keep anybody from reading.
-        let lease = match store.backend().s3() {
-            Some(_) => {
-                let cancel = CancellationToken::new();
-                store.try_writer_lease(&cancel).await.ok()
-            }
-            None => None,
-        };
+        let lease = ReaderLease::ask(&store).await;
         Ok(Opened {
             store,
             options,

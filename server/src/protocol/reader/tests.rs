@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use hyper::StatusCode;
 use protocol_client::backup::{digest, encode};
+use s3_mock::{Action, Fault};
 
 use super::super::testing::World;
 
@@ -145,13 +148,30 @@ async fn a_cold_restore_fetches_ahead() {
         if gets() - before > 3 {
             break;
         }
-        world
-            .store
-            .env()
-            .sleep(std::time::Duration::from_millis(5))
-            .await;
+        world.store.env().sleep(Duration::from_millis(5)).await;
     }
     assert!(gets() - before > 3, "nothing was fetched ahead");
     assert_eq!(client.archive("a.didx").await.unwrap(), chunks.concat());
     assert_eq!(gets() - before, 40);
+}
+
+/// With a bucket that does not answer, the cache is restored from, without the wait for a lease.
+#[tokio::test]
+async fn a_cached_restore_needs_no_answer_of_the_bucket() {
+    let world = World::s3().await;
+    let chunks: [&[u8]; 3] = [b"one", b"two", b"three"];
+    backed_up(&world, DIR, &chunks).await;
+    // By then the last look at the owner of the bucket is too old.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let hang = Fault::on_any(Action::Hang).always();
+    world.server.as_ref().unwrap().script(hang);
+    let began = world.store.env().now();
+    let running = world.reader(DIR).await;
+    let content = running.client.archive("a.didx").await.unwrap();
+    assert_eq!(content, chunks.concat());
+    let passed = world.store.env().now() - began;
+    assert!(passed < Duration::from_secs(10), "{passed:?}");
+    assert!(!world.store.has_lease());
+    running.disconnect().await.1.unwrap();
 }
