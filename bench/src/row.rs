@@ -148,7 +148,7 @@ impl Setup {
             .prefix("coffer-bench-")
             .tempdir_in(&parent)
             .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
-        let memory = support::scratch();
+        let memory = support::scratch()?;
         Ok(Self {
             quick,
             runs,

@@ -118,7 +118,7 @@ impl TestStore {
     }
 
     async fn create(env: Env, server: Option<Arc<MockS3>>, backend: BackendOptions) -> Self {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let options = StoreOptions {
             name: STORE.parse().unwrap(),
             path: dir.path().join("base"),

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_id_is_made_once() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let env = Env::system();
         let id = instance_id(dir.path(), &env).unwrap();
         assert_eq!(instance_id(dir.path(), &env).unwrap(), id);
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_damaged_id_is_not_replaced() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         std::fs::write(dir.path().join(FILE_NAME), "oops").unwrap();
         assert!(instance_id(dir.path(), &Env::system()).is_err());
     }

@@ -42,7 +42,7 @@ impl World {
 
     /// A new one, in whose directory something is there before it starts.
     pub fn with(prepare: impl FnOnce(&Path)) -> Self {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         prepare(dir.path());
         Self {
             daemon: start(dir.path()),

@@ -16,7 +16,7 @@ const PLAIN: [u8; 8] = [0x42, 0xab, 0x38, 0x07, 0xbe, 0x83, 0x70, 0xa1];
 const ENCRYPTED: [u8; 8] = [0x7b, 0x67, 0x85, 0xbe, 0x22, 0x2d, 0x4c, 0xf0];
 
 fn store() -> (tempfile::TempDir, ChunkStore) {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let store = ChunkStore::create(&dir.path().join("s"), PrefixDirs::OnDemand, None).unwrap();
     (dir, store)
 }
@@ -46,7 +46,7 @@ fn me() -> Owner {
 
 #[test]
 fn creation_sets_the_exact_bits_and_reuse_checks_them() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let base = dir.path().join("deep/store");
     let store = ChunkStore::create(&base, PrefixDirs::All, None).unwrap();
     assert_eq!((mode(&base), mode(store.chunk_dir())), (0o755, 0o750));
@@ -80,7 +80,7 @@ fn creation_sets_the_exact_bits_and_reuse_checks_them() {
 
 #[test]
 fn creation_refuses_foreign_content_and_a_second_store() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let base = dir.path().join("s");
     std::fs::create_dir_all(base.join("lost+found")).unwrap();
     std::fs::write(base.join(".hidden"), "").unwrap();

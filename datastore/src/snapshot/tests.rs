@@ -7,7 +7,7 @@ use super::*;
 use crate::task::{SilentTask, TaskContext};
 
 fn store() -> (tempfile::TempDir, SnapshotStore) {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let store = SnapshotStore::new(dir.path().to_path_buf());
     (dir, store)
 }
@@ -418,7 +418,7 @@ fn a_group_with_unknown_content_keeps_its_owner() {
 fn interrupted_removals_are_finished_without_following_links() {
     let (base, store) = store();
     assert_eq!(store.purge_trash().unwrap(), 0);
-    let outside = support::scratch();
+    let outside = support::scratch().unwrap();
     std::fs::write(outside.path().join("precious"), "").unwrap();
     let trash = base.path().join(TRASH_DIR_NAME);
     let left = trash.join(format!("{}-abcdef", std::process::id()));

@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn changes_are_written_and_digests_compared() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let file = AclFile::new(dir.path(), Env::system());
         let before = file.load().unwrap();
         assert_eq!(before.digest, "");

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_file_is_read_when_it_has_changed() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join("a");
         let cached = Cached::new(path.clone());
         let read = || Ok(std::fs::read_to_string(&path).unwrap_or_default());

@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn keys_are_made_once_and_for_nobody_else() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let user = "a@pbs".parse().unwrap();
         let ticket = ticket_key(dir.path()).unwrap().issue(&user, 1).unwrap();
         let token = csrf_key(dir.path()).unwrap().issue(&user, 1).unwrap();
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_damaged_key_is_not_replaced() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         for name in [TICKET_KEY, CSRF_KEY] {
             std::fs::write(dir.path().join(name), "oops").unwrap();
         }

@@ -114,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn hashes_are_kept_in_a_file_for_nobody_else() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let file = SecretFile::passwords(dir.path(), Env::system());
         assert_eq!(file.get("a").unwrap(), None);
         file.set("a", "$y$x".into()).await.unwrap();
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_damaged_file_is_an_error_that_shows_nothing_of_it() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         std::fs::write(
             dir.path().join("token.shadow"),
             r#"{"a@pbs!t": {"$y$j9T$": 1}}"#,

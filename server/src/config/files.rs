@@ -309,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn datastores_do_not_nest_even_through_links() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let config = config(dir.path());
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(path("data")).unwrap();
@@ -350,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_datastore_needs_its_endpoint_and_the_endpoint_stays() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let config = config(dir.path());
         let store = datastore("s1a", "/srv/s1", Some("type=s3,client=minio,bucket=bucket"));
         let error = config.add_datastore(store.clone()).await.unwrap_err();
@@ -380,7 +380,7 @@ mod tests {
             return;
         };
         for fixture in ["datastore.cfg", "datastore-with-s3.cfg"] {
-            let dir = support::scratch();
+            let dir = support::scratch().unwrap();
             let config = config(dir.path());
             let bytes = std::fs::read(folder.join(fixture)).unwrap();
             let file = dir.path().join("config/datastore.cfg");
@@ -393,7 +393,7 @@ mod tests {
                 .unwrap();
             assert_eq!(std::fs::read(&file).unwrap(), bytes);
         }
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let config = config(dir.path());
         let bytes = std::fs::read(folder.join("s3.cfg")).unwrap();
         std::fs::write(dir.path().join("config/s3.cfg"), &bytes).unwrap();

@@ -257,7 +257,7 @@ mod tests {
     use crate::config::ConfigFile;
 
     fn load<T: Entity>(text: &str) -> Result<Vec<T>, String> {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         std::fs::write(dir.path().join(format!("{}.cfg", T::FILE)), text).unwrap();
         let file = ConfigFile::<T>::new(dir.path(), s3_client::env::Env::system());
         file.load()

@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_held_lock_is_waited_for_and_then_given_up_on() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join(".x.lck");
         let env = Env::system();
         let held = ConfigLock::acquire(path.clone(), &env).await.unwrap();

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn load(text: &str) -> Result<Users, super::super::ConfigError> {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         std::fs::write(dir.path().join("user.cfg"), text).unwrap();
         user_file(dir.path(), Env::system()).load()
     }
@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn changes_keep_types_and_order() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let file = user_file(dir.path(), Env::system());
         let change = |users: &mut Users| {
             users.insert(User::new("a@pbs".parse().unwrap()).into())?;

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn it_is_made_once_with_a_key_for_nobody_else() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let files = CertificateFiles::new(dir.path());
         let env = Env::system();
         let first = files.read_or_create(&env).unwrap().fingerprint().unwrap();
@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_certificate_of_another_key_is_refused() {
-        let dir = support::scratch();
-        let other = support::scratch();
+        let dir = support::scratch().unwrap();
+        let other = support::scratch().unwrap();
         let (files, others) = (
             CertificateFiles::new(dir.path()),
             CertificateFiles::new(other.path()),

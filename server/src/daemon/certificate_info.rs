@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn of_one_that_was_made_here() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let env = Env::system();
         let made = CertificateFiles::new(dir.path())
             .read_or_create(&env)

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_message_arrives() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         send(&path.clone().into_os_string(), "READY=1").unwrap();

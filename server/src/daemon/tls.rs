@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_new_certificate_is_taken_and_a_half_new_one_is_not() {
-        let dir = support::scratch();
-        let other = support::scratch();
+        let dir = support::scratch().unwrap();
+        let other = support::scratch().unwrap();
         let (files, others) = (
             CertificateFiles::new(dir.path()),
             CertificateFiles::new(other.path()),
@@ -218,7 +218,7 @@ mod tests {
         use openssl::ssl::{SslConnector, SslVerifyMode, SslVersion};
         const SET: &str = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
         const OTHER: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let env = Env::system();
         let write = |list: &str| {
             let text = format!("ciphers-tls-1.2: {list}\n");

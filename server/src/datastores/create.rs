@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_creation_that_died_is_cleaned_up_and_others_data_is_not() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let base = dir.path().join("a/store");
         let prepare = |base: &Path, reuse| {
             let before = super::prepare(base, reuse).unwrap();

@@ -150,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn datastores_stay_open_as_their_configuration_says() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let paths = Paths::below(dir.path());
         let server = Server::open(paths, &S3Options::default(), Env::system()).unwrap();
         let name: DatastoreName = "store1".parse().unwrap();

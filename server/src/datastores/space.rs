@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_file_system_has_room_and_a_missing_directory_is_named() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let space = DiskSpace::of(dir.path()).unwrap();
         assert!(space.total > 0 && space.used <= space.total && space.avail <= space.total);
         let error = DiskSpace::of(&dir.path().join("none")).unwrap_err();

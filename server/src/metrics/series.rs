@@ -344,7 +344,7 @@ mod tests {
     const NOW: i64 = 1_768_464_960;
 
     fn file() -> (tempfile::TempDir, SeriesFile) {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let file = SeriesFile::new(dir.path().join("x"), NAMES);
         (dir, file)
     }

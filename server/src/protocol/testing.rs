@@ -60,7 +60,7 @@ impl World {
     }
 
     async fn create(server: Option<MockS3>, backend: BackendOptions) -> Self {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let options = StoreOptions {
             name: "store1".parse().unwrap(),
             path: dir.path().join("base"),

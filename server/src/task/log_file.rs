@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_log_is_written_and_read_back() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join("log");
         let mut log = LogWriter::create(&path, Env::seeded(1, 1_700_000_000)).unwrap();
         // No runtime here, and a seeded clock needs one.
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_log_without_final_line_is_unknown() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join("log");
         let end = |text: &str| {
             std::fs::write(&path, text).unwrap();
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_cut() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, vec![b'x'; 3 * MAX_LINE_LEN]).unwrap();
         let page = read_page(&path, 1, 0).unwrap();
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_page_is_bounded_whatever_is_asked_for() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join("log");
         let line = "x".repeat(MAX_LINE_LEN) + "\n";
         std::fs::write(&path, line.repeat(600)).unwrap();

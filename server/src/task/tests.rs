@@ -40,7 +40,7 @@ async fn run<T: Send + 'static>(
 
 #[tokio::test]
 async fn the_end_of_a_task_follows_from_result_and_warnings() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let tasks = tasks(dir.path());
     let good = run(&tasks, |task| {
         task.log("starting");
@@ -84,7 +84,7 @@ async fn the_end_of_a_task_follows_from_result_and_warnings() {
 
 #[tokio::test]
 async fn a_request_stops_a_running_task() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let tasks = tasks(dir.path());
     let env = Env::system();
     let running = tokio::spawn({
@@ -142,7 +142,7 @@ async fn a_request_stops_a_running_task() {
 #[tokio::test]
 async fn a_signal_stops_a_foreground_task_in_order() {
     use nix::sys::signal::{Signal, raise};
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let tasks = tasks(dir.path());
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let outcome = tasks
@@ -172,7 +172,7 @@ async fn a_signal_stops_a_foreground_task_in_order() {
 
 #[tokio::test]
 async fn a_task_that_nobody_started_cannot_be_stopped() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let upid = "UPID:vm:00000001:00000002:00000003:6B02A4FC:prune:s1:root@pam:"
         .parse()
         .unwrap();
@@ -183,7 +183,7 @@ async fn a_task_that_nobody_started_cannot_be_stopped() {
 /// As on a full disk: neither the last line of the log nor the index can be written.
 #[tokio::test]
 async fn a_task_ends_though_nothing_can_be_written() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let tasks = tasks(dir.path());
     let task = tasks.start(spec("prune"), Echo::None).unwrap();
     let upid = task.id().clone();
@@ -217,7 +217,7 @@ async fn a_task_ends_though_nothing_can_be_written() {
 
 #[tokio::test]
 async fn a_dropped_task_ends_with_an_error() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let tasks = tasks(dir.path());
     let task = tasks.start(spec("prune"), Echo::None).unwrap();
     let upid = task.id().clone();
@@ -232,7 +232,7 @@ async fn a_dropped_task_ends_with_an_error() {
 #[tokio::test(start_paused = true)]
 async fn progress_is_logged_now_and_then_and_at_the_end_of_a_phase() {
     use datastore::task::Progress;
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let tasks = Tasks::new(&Paths::below(dir.path()), Env::seeded(1, 1_700_000_000));
     let task = tasks.start(spec("garbage_collection"), Echo::None).unwrap();
     for done in 1..=100 {

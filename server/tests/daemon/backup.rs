@@ -111,7 +111,7 @@ pub async fn check(rest: &Rest, store: &str, id: &str, time: i64, expected: &[Ve
 }
 
 async fn backups_come_back(store: &'static str) {
-    let dir = scratch();
+    let dir = scratch().unwrap();
     let mut daemon = Daemon::start(dir.path());
     let (first, token) = (by_password(&daemon).await, by_token(&daemon));
     let start = 1_790_000_000;

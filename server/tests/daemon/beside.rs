@@ -64,7 +64,7 @@ async fn again_and_again(rest: Rest, path: String, body: Value, end: Arc<AtomicB
 }
 
 async fn all_at_once(store: &'static str) {
-    let dir = scratch();
+    let dir = scratch().unwrap();
     let daemon = Daemon::start(dir.path());
     let rest = by_password(&daemon).await;
     let tuning = json!({ "tuning": "gc-atime-cutoff=0,gc-atime-safety-check=0" });

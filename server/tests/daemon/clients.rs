@@ -29,7 +29,7 @@ async fn run(script: &str) {
     let Some(python) = python() else {
         return;
     };
-    let dir = scratch();
+    let dir = scratch().unwrap();
     let daemon = Daemon::start(dir.path());
     let rest = by_password(&daemon).await;
     let times = [START, START + 60, START + 120];

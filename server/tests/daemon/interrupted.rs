@@ -94,7 +94,7 @@ async fn aborted(rest: &Rest, number: usize) {
 }
 
 async fn ends_in_the_middle(store: &str, signal: &str) {
-    let dir = scratch();
+    let dir = scratch().unwrap();
     let (mut daemon, rest, kept) = begun(&dir, store).await;
     let half = half_a_backup(&rest, store, "a", START + 60).await;
     let first = half_a_backup(&rest, store, "new", START + 60).await;
@@ -145,7 +145,7 @@ async fn a_kill_ends_sessions_on_a_bucket() {
 /// A session that is near its end when the daemon is told to end may finish.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_may_finish_within_the_time() {
-    let dir = scratch();
+    let dir = scratch().unwrap();
     let (mut daemon, rest, kept) = begun(&dir, "local").await;
     let time = START + 60;
     let session = rest.backup(&query("local", "a", time)).await.unwrap();

@@ -224,7 +224,7 @@ async fn listed(rest: &Rest, store: &str, key: Option<&CryptConfig>) {
 }
 
 async fn all_kinds(store: &str, key: Option<CryptConfig>) {
-    let dir = scratch();
+    let dir = scratch().unwrap();
     let daemon = Daemon::start(dir.path());
     let rest = by_password(&daemon).await;
     let key = key.as_ref();

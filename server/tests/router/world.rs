@@ -65,7 +65,7 @@ const INSIDE: [&str; 2] = ["config", "stores"];
 
 impl World {
     pub async fn create() -> Self {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let env = Env::system();
         snapshot(dir.path(), &env).await;
         let paths = Paths::below(dir.path());

@@ -154,7 +154,7 @@ impl World {
             quirks: Vec::new(),
             max_cache_bytes: None,
             plug: None,
-            dir: support::scratch(),
+            dir: support::scratch()?,
         })
     }
 

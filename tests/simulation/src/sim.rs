@@ -123,7 +123,7 @@ impl Sim {
             mock,
             env: Env::seeded(seed, START),
             universe: Universe::new()?,
-            root: support::scratch(),
+            root: support::scratch()?,
             core: Mutex::new(Core {
                 trace: Trace::new(keep_trace),
                 bucket: Bucket::default(),

@@ -90,7 +90,7 @@ async fn another_instances_data_is_left_alone() {
 
 #[test]
 fn a_lost_cache_does_not_hide_a_full_bucket() {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let base = dir.path().join("base");
     assert!(!prepare_destruction(&base, false).unwrap());
     assert!(!base.exists());

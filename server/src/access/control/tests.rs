@@ -12,7 +12,7 @@ struct World {
 const HASH_TIME: &str = "test12345";
 
 async fn world() -> World {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let paths = Paths::below(dir.path());
     paths.create().unwrap();
     let users = "user: a@pbs\n\nuser: off@pbs\n\tenable false\n\ntoken: a@pbs!t\n\n\

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_file_is_read_and_changed_and_keeps_what_is_not_known() {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let path = dir.path().join("resolv.conf");
         let text = "# made by hand\nsearch example.org\nnameserver 192.0.2.1\nnameserver ::1\n\
                     options edns0\n";

@@ -40,7 +40,7 @@ pub struct World {
 impl World {
     /// A server without datastores. The users are those of the fixtures, and `nothing@pbs`.
     pub fn empty() -> Self {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let paths = Paths::below(dir.path());
         let server = Server::open(paths, &S3Options::default(), Env::system()).unwrap();
         let users = "user: test@pbs\n\nuser: nothing@pbs\n\ntoken: test@pbs!tok1\n\n\

@@ -24,7 +24,7 @@ async fn world(header_timeout: Duration) -> World {
 }
 
 async fn world_with(set: impl FnOnce(Listener) -> Listener) -> World {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let paths = Paths::below(dir.path());
     let server = Server::open(paths, &S3Options::default(), Env::system()).unwrap();
     let listener = Listener::new(Arc::clone(&server), Arc::clone(&server.tls));

@@ -56,7 +56,7 @@ fn packed(archive: &[u8], path: &[&[u8]], kind: &str) -> anyhow::Result<Members>
     } else {
         zip(&source, &mut out)?;
     }
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     Ok(members(dir.path(), kind, &out, ""))
 }
 

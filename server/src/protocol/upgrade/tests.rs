@@ -35,7 +35,7 @@ impl World {
     }
 
     async fn with(configure: fn(&mut DatastoreConfig)) -> Self {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         let paths = Paths::below(&dir.path().join("coffer"));
         let env = Env::system();
         let server = Server::open(paths, &S3Options::default(), env.clone()).unwrap();

@@ -19,7 +19,7 @@ struct World {
 
 /// A server with the user a@pbs (password `secret12`, no rights) and the token root@pam!t (all).
 async fn world() -> World {
-    let dir = support::scratch();
+    let dir = support::scratch().unwrap();
     let paths = Paths::below(dir.path());
     let server = Server::open(paths, &S3Options::default(), Env::system()).unwrap();
     let users = "user: a@pbs\n\ntoken: root@pam!t\n";

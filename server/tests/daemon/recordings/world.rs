@@ -36,7 +36,7 @@ impl World {
     pub fn start(datastores: &str, endpoint: Option<&Endpoint>) -> Option<Self> {
         let fixtures = support::fixtures::fixtures_dir().unwrap()?;
         let real = ["datastore", "bucket"].map(|name| files_of(&fixtures, name));
-        let dir = scratch();
+        let dir = scratch().unwrap();
         let config = dir.path().join("config");
         std::fs::create_dir(&config).unwrap();
         for name in [

@@ -326,13 +326,13 @@ mod tests {
     /// Works in a fresh directory and tells what the failures leave of it.
     fn left(work: impl Fn(&Path), losses: &[Loss]) -> Vec<String> {
         let after = |loss: &Loss| {
-            let dir = support::scratch();
+            let dir = support::scratch().expect("a directory");
             std::fs::write(dir.path().join("old"), "old").expect("a file");
             let disk = Disk::watch(dir.path()).expect("readable");
             let observation = disk::observe(disk.clone());
             work(dir.path());
             drop(observation);
-            let model = support::scratch();
+            let model = support::scratch().expect("a directory");
             disk.state().now.write(model.path()).expect("writable");
             assert_eq!(content(model.path()), content(dir.path()));
             disk.cut_power(*loss).expect("writable");

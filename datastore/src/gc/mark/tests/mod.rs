@@ -29,7 +29,7 @@ struct Store {
 
 impl Store {
     fn new() -> Self {
-        let dir = support::scratch();
+        let dir = support::scratch().unwrap();
         std::fs::create_dir(dir.path().join("store")).unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
         Self {
