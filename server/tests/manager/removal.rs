@@ -157,7 +157,7 @@ async fn jobs_and_rights_go_with_their_datastore() {
         );
         let sync = "sync: s-STORE\n\tstore STORE\n\tremote-store other\n";
         write(files[2], &both(sync));
-        write(files[3], &both("acl:1:/datastore/STORE/a:root@pam:Audit"));
+        write(files[3], &both("acl:1:/datastore/STORE/a:a@pbs:Audit"));
         installation.ok(&[&["datastore", "remove", "one"][..], options].concat());
         for file in files {
             let text = read(file);
