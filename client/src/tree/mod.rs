@@ -21,6 +21,6 @@ pub mod mount;
 pub mod observer;
 pub mod pattern;
 mod report;
-mod sys;
+pub(crate) mod sys;
 
 pub use error::Error;

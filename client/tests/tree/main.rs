@@ -12,3 +12,4 @@ mod mounts;
 mod options;
 mod reuse;
 mod round_trip;
+mod sparse;
