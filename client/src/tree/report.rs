@@ -76,6 +76,17 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    /// What only root can do, and another user does not expect: told once, and no problem unless
+    /// none is tolerated.
+    pub fn not_root(&self, path: &[u8], action: &'static str) {
+        let problem = Problem::NotRoot { action };
+        if self.strict {
+            self.problem(path, problem);
+        } else if self.denied.borrow_mut().insert((action, Errno::PERM)) {
+            self.observer.problem(as_path(path), &problem);
+        }
+    }
+
     /// How many problems there were.
     pub fn problems(&self) -> u64 {
         self.problems.get()
