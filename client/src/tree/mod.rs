@@ -5,6 +5,7 @@
 //! | [`chunker`] | where archives are cut into chunks |
 //! | [`create`] | a directory to an archive |
 //! | [`extract`] | an archive to a directory, a file of it to anywhere |
+//! | [`unify`](mod@unify) | an archive in two parts as one stream |
 //! | [`diff`] | what differs between two archives |
 //! | [`mount`] | an archive as a file system |
 //! | [`pattern`] | which paths are meant: `--exclude`, `.pxarexclude`, `--pattern` |
@@ -22,5 +23,6 @@ pub mod observer;
 pub mod pattern;
 mod report;
 pub(crate) mod sys;
+pub mod unify;
 
 pub use error::Error;

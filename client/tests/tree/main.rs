@@ -13,3 +13,4 @@ mod options;
 mod reuse;
 mod round_trip;
 mod sparse;
+mod unify;
