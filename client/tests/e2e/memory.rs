@@ -56,6 +56,11 @@ fn large_chunks_do_not_take_much_memory() {
     let specs: Vec<_> = specs.iter().map(String::as_str).collect();
     let client = Client::new(&world, "local");
     let mut lines = vec![client.backup_line("memory", 0, &specs)];
+    // Of two sessions at once, too: the last backup is read beside.
+    for (number, mode) in [(1, "data"), (2, "metadata")] {
+        let line = [&specs[..], &["--change-detection-mode", mode]].concat();
+        lines.push(client.backup_line("memory", number, &line));
+    }
     for (archive, target) in [("root.pxar", "tree"), ("disk.img", "disk")] {
         let target = dir.path().join(target);
         let line = restore_line("memory", 0, archive, target.to_str().unwrap(), &[]);
