@@ -34,15 +34,19 @@ pub(super) struct Catalog {
 /// Tells the user of single files.
 struct Problems {
     report: Arc<dyn Report>,
-    /// Of files in use, which are stored as they were when they were reached.
+    /// Of files in use, which are stored as they were when they were reached, and what the user does
+    /// not mind.
     harmless: Cell<u64>,
+    /// Whether attributes may be missing that are too large, `--skip-e2big-xattr`.
+    skip_large_attributes: bool,
 }
 
 impl Problems {
-    fn new(report: &Arc<dyn Report>) -> Self {
+    fn new(report: &Arc<dyn Report>, skip_large_attributes: bool) -> Self {
         Self {
             report: Arc::clone(report),
             harmless: Cell::default(),
+            skip_large_attributes,
         }
     }
 
@@ -55,13 +59,20 @@ impl Problems {
 impl Observer for Problems {
     fn problem(&self, path: &Path, problem: &Problem) {
         let path = path.as_os_str().as_encoded_bytes().escape_ascii();
-        self.report.warn(&format!("'{path}': {problem}"));
-        // What a machine at work does all the time, or a script would never see a success.
-        let usual = matches!(
-            problem,
-            Problem::Grew { .. } | Problem::Changed | Problem::Vanished
-        );
-        if usual {
+        let harmless = match problem {
+            // What a machine at work does all the time, or a script would never see a success.
+            Problem::Grew { .. } | Problem::Changed | Problem::Vanished => true,
+            Problem::LargeAttributes => self.skip_large_attributes,
+            _ => false,
+        };
+        let hint = match problem {
+            Problem::LargeAttributes if !harmless => {
+                "; give --skip-e2big-xattr if they may be missing"
+            }
+            _ => "",
+        };
+        self.report.warn(&format!("'{path}': {problem}{hint}"));
+        if harmless {
             self.harmless.update(|count| count + 1);
         }
     }
@@ -81,7 +92,7 @@ impl Backup<'_> {
         let (upload, size) = (upload.await?, self.options.chunk_size);
         let mut stream = ChunkedStream::new(Chunker::new(size), size, upload.sink);
         let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
-        let observer = Problems::new(&self.report);
+        let observer = Problems::new(&self.report, self.options.skip_large_attributes);
         let mut writer = catalog.writer;
         let produced = self.env.blocking(move || {
             writer.start_directory(name.as_str().as_bytes())?;
@@ -163,7 +174,7 @@ impl Backup<'_> {
         let mut tree = ChunkedStream::new(Chunker::new(size), size, first.sink);
         let mut contents = ChunkedStream::new(PayloadChunker::new(size), size, second.sink);
         let (root, options) = (spec.source().to_owned(), self.options.tree.clone());
-        let observer = Problems::new(&self.report);
+        let observer = Problems::new(&self.report, self.options.skip_large_attributes);
         let produced = self.env.blocking(move || {
             let (tree_out, contents_out) = (&mut tree, &mut contents);
             let summary =
@@ -292,7 +303,7 @@ mod tests {
     #[test]
     fn files_in_use_make_no_backup_incomplete() {
         let report: Arc<dyn Report> = Arc::new(Nobody);
-        let observer = Problems::new(&report);
+        let observer = Problems::new(&report, false);
         let summary = Summary {
             problems: 3,
             ..Summary::default()
@@ -302,5 +313,19 @@ mod tests {
             observer.problem(Path::new("a"), &problem);
         }
         assert_eq!(observer.count(&summary), 1);
+    }
+
+    #[test]
+    fn attributes_may_be_missing_only_if_that_is_wanted() {
+        let report: Arc<dyn Report> = Arc::new(Nobody);
+        let summary = Summary {
+            problems: 1,
+            ..Summary::default()
+        };
+        for (skip, problems) in [(true, 0), (false, 1)] {
+            let observer = Problems::new(&report, skip);
+            observer.problem(Path::new("a"), &Problem::LargeAttributes);
+            assert_eq!(observer.count(&summary), problems);
+        }
     }
 }

@@ -12,14 +12,20 @@ use datastore::format::FIXED_CHUNK_SIZE;
 
 use super::spec::Spec;
 use crate::session::ChunkSink;
+use crate::tree::sys::sparse::SparseReader;
 
 /// What an image is read from.
 #[derive(Debug)]
 pub(super) struct Source {
-    file: File,
+    input: Input,
     size: Option<u64>,
-    /// Whether the file may have holes, and the system says where.
-    holes: bool,
+}
+
+#[derive(Debug)]
+enum Input {
+    /// A file, which may have holes, or a device.
+    Sparse(SparseReader),
+    Pipe(File),
 }
 
 /// What reading an image came to.
@@ -35,29 +41,24 @@ impl Source {
     }
 
     fn new(spec: &Spec) -> Result<Self> {
+        let pipe = |file| Self {
+            input: Input::Pipe(file),
+            size: None,
+        };
         if spec.is_stdin() {
             // However long it is: some of it may have been read.
-            let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-            return Ok(Self {
-                file,
-                size: None,
-                holes: false,
-            });
+            return Ok(pipe(io::stdin().as_fd().try_clone_to_owned()?.into()));
         }
         let mut file = File::open(spec.source())?;
         let kind = file.metadata()?.file_type();
-        let size = match kind.is_file() || kind.is_block_device() {
-            true => Some(file.seek(SeekFrom::End(0))?),
-            false => None,
-        };
-        ensure!(size != Some(0), "it is empty");
-        if size.is_some() {
-            file.rewind()?;
+        if !kind.is_file() && !kind.is_block_device() {
+            return Ok(pipe(file));
         }
+        let size = file.seek(SeekFrom::End(0))?;
+        ensure!(size > 0, "it is empty");
         Ok(Self {
-            file,
-            size,
-            holes: kind.is_file(),
+            input: Input::Sparse(SparseReader::new(file.into(), size)),
+            size: Some(size),
         })
     }
 
@@ -71,12 +72,11 @@ impl Source {
         let mut position = 0;
         let mut missing = 0;
         while let Some(wanted) = self.next_block(position) {
-            if self.is_hole(position, wanted) {
+            if self.input.skip_hole(wanted) {
                 zeros.store(&sink, wanted)?;
-                self.file.seek(SeekFrom::Start(position + wanted))?;
             } else {
                 let mut block = Vec::with_capacity(usize::try_from(wanted)?);
-                let read = (&mut self.file).take(wanted).read_to_end(&mut block);
+                let read = (&mut self.input).take(wanted).read_to_end(&mut block);
                 read.with_context(|| format!("failed to read it at byte {position}"))?;
                 if self.size.is_some() {
                     missing += wanted - block.len() as u64;
@@ -103,29 +103,28 @@ impl Source {
         });
         (left > 0).then_some(left)
     }
+}
 
-    /// Whether the system knows that nothing but zeros is there.
-    fn is_hole(&mut self, position: u64, length: u64) -> bool {
-        use rustix::fs::SeekFrom;
-        if !self.holes {
+impl Input {
+    /// Skips a block of which the system knows that it is in a hole; whether it is.
+    fn skip_hole(&mut self, length: u64) -> bool {
+        let Self::Sparse(file) = self else {
             return false;
-        }
-        let hole = match rustix::fs::seek(&self.file, SeekFrom::Data(position)) {
-            Ok(data) => data >= position + length,
-            // There is no data behind, or the file system cannot say.
-            Err(rustix::io::Errno::NXIO) => self.size.is_some_and(|size| {
-                let end = rustix::fs::seek(&self.file, SeekFrom::End(0));
-                end.is_ok_and(|end| end >= size)
-            }),
-            Err(_) => {
-                self.holes = false;
-                false
-            }
         };
-        if !hole && rustix::fs::seek(&self.file, SeekFrom::Start(position)).is_err() {
-            self.holes = false;
+        let is_hole = file.hole() >= length;
+        if is_hole {
+            file.skip(length);
         }
-        hole
+        is_hole
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Sparse(file) => file.read(buffer),
+            Self::Pipe(pipe) => pipe.read(buffer),
+        }
     }
 }
 

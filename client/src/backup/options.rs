@@ -28,6 +28,9 @@ pub struct Options {
     pub chunk_size: ChunkSize,
     /// Which files are stored.
     pub tree: CreateOptions,
+    /// It is no problem if extended attributes are missing that the system does not give out,
+    /// `--skip-e2big-xattr`.
+    pub skip_large_attributes: bool,
     /// How it is protected.
     pub protection: Protection,
     /// Only says what would be done.

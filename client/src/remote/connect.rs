@@ -9,11 +9,13 @@ use datastore::env::Env;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use s3_client::transport::{HttpProxy, open_tunnel};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::dirs::Dirs;
 use super::fingerprints::KnownServers;
+use super::proxy::{ProxySettings, authority};
 use super::repository::Repository;
 use super::secret::Secret;
 use super::trust::{self, Verdict, judge};
@@ -36,6 +38,8 @@ pub struct ConnectOptions {
     pub dirs: Dirs,
     /// Logs in although there is a ticket from before.
     pub fresh_login: bool,
+    /// The way to the server.
+    pub proxy: ProxySettings,
     /// How often it is tried to connect, while nobody answers.
     pub attempts: u32,
     /// Clock and pauses.
@@ -62,6 +66,7 @@ impl ConnectOptions {
             fingerprint: fingerprint.transpose().context(variable)?,
             dirs: Dirs::of_user(),
             interactive: std::io::stdin().is_terminal(),
+            proxy: ProxySettings::from_environment(),
             ..Self::with_password(PasswordSource::Environment)
         })
     }
@@ -75,6 +80,7 @@ impl ConnectOptions {
             interactive: false,
             dirs: Dirs::default(),
             fresh_login: false,
+            proxy: ProxySettings::default(),
             attempts: 3,
             env: Env::system(),
         }
@@ -103,6 +109,11 @@ impl ConnectOptions {
         self.env.blocking(move || Secret::ask(&question)).await
     }
 }
+
+/// A proxy that will say the same next time.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unwilling(String);
 
 /// A connection for requests one after the other.
 pub(super) type Sender = SendRequest<Full<bytes::Bytes>>;
@@ -197,14 +208,15 @@ impl Connector {
 
     /// Tries all addresses, several times if need be.
     async fn open(&self) -> Result<TcpStream> {
+        let proxy = self.options.proxy.on_the_way_to(&self.repository)?;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
-            let error = match self.open_once().await {
+            let error = match self.open_once(proxy.as_ref()).await {
                 Ok(tcp) => return Ok(tcp),
                 Err(error) => error,
             };
-            if attempt >= self.options.attempts {
+            if attempt >= self.options.attempts || error.is::<Unwilling>() {
                 return Err(error);
             }
             let server = self.repository.server();
@@ -218,8 +230,24 @@ impl Connector {
         }
     }
 
-    async fn open_once(&self) -> Result<TcpStream> {
-        let (host, port) = (self.repository.host(), self.repository.port());
+    async fn open_once(&self, proxy: Option<&HttpProxy>) -> Result<TcpStream> {
+        let Some(proxy) = proxy else {
+            let (host, port) = (self.repository.host(), self.repository.port());
+            return self.dial(host, port).await;
+        };
+        let tcp = self.dial(&proxy.host, proxy.port).await;
+        let mut tcp = tcp.with_context(|| format!("failed to reach the proxy {}", proxy.host))?;
+        let target = authority(&self.repository);
+        let tunnel = self.in_time(open_tunnel(&mut tcp, proxy, &target)).await?;
+        match tunnel {
+            Ok(()) => Ok(tcp),
+            Err(refused) if refused.retryable => Err(anyhow!(refused.message)),
+            Err(refused) => Err(Unwilling(refused.message).into()),
+        }
+    }
+
+    /// Tries all addresses of a host.
+    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream> {
         let addresses = self.in_time(tokio::net::lookup_host((host, port))).await?;
         let addresses =
             addresses.with_context(|| format!("failed to look up the address of {host:?}"))?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use api_types::digest::Fingerprint;
 
-use super::dirs::{Dirs, write_private};
+use super::dirs::{Dirs, lock, write_private};
 use super::repository::{DEFAULT_PORT, Repository};
 
 /// The file with the fingerprints.
@@ -36,6 +36,8 @@ impl KnownServers {
     /// Remembers the fingerprint of this server, and no other of it.
     pub(super) fn put(&self, repository: &Repository, fingerprint: &Fingerprint) -> Result<()> {
         let path = self.path.as_ref().context("there is no home directory")?;
+        // Held until the end: of two who change it at once, neither forgets the other's server.
+        let _lock = lock(path).with_context(|| format!("failed to lock {path:?}"))?;
         let old = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -86,5 +88,34 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
         std::fs::write(path, "host nonsense\nand more\n").unwrap();
         assert_eq!(known.get(&usual), None);
+    }
+
+    /// Each would write what it has read without the others' lines.
+    #[test]
+    fn none_of_many_at_once_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs {
+            config: Some(dir.path().to_owned()),
+            runtime: None,
+        };
+        let server = |n: u8| format!("host-{n}:main").parse::<Repository>().unwrap();
+        let accept = |n: u8| {
+            let fingerprint = Fingerprint::from_bytes([n; 32]);
+            KnownServers::new(&dirs).put(&server(n), &fingerprint)
+        };
+        std::thread::scope(|scope| {
+            for first in 0..8 {
+                scope.spawn(move || {
+                    for n in 0..25 {
+                        accept(25 * first + n).unwrap();
+                    }
+                });
+            }
+        });
+        let known = KnownServers::new(&dirs);
+        for n in 0..200 {
+            let fingerprint = Fingerprint::from_bytes([n; 32]);
+            assert_eq!(known.get(&server(n)), Some(fingerprint), "{n}");
+        }
     }
 }

@@ -178,7 +178,13 @@ impl Inner {
         let ticket = text("ticket")?;
         ensure!(
             !ticket.starts_with(HALF),
-            "a second factor is needed, which cannot be asked for here: use an API token"
+            "the password is right, but {user} has a second factor, which this client cannot give: \
+             make an API token for {user} in the server's web interface, with the right to this \
+             datastore, and use it by PBS_REPOSITORY={user}!TOKEN@{server}:{store} and its secret \
+             as PBS_PASSWORD",
+            user = repository.user(),
+            server = repository.server(),
+            store = repository.store(),
         );
         Ok(Ticket {
             ticket,

@@ -5,6 +5,7 @@ mod connect;
 pub mod dirs;
 mod fingerprints;
 mod login;
+mod proxy;
 mod query;
 mod repository;
 mod secret;
@@ -29,6 +30,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 pub use answer::Refused;
 pub use connect::{ConnectOptions, PasswordSource};
+pub use proxy::ProxySettings;
 pub use repository::Repository;
 pub use secret::Secret;
 

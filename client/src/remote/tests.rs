@@ -19,6 +19,8 @@ use super::*;
 use crate::remote::dirs::Dirs;
 
 const PASSWORD: &str = "right";
+/// Right too, but of a user with a second factor.
+const HALF_PASSWORD: &str = "half";
 
 /// What the server has seen.
 #[derive(Debug, Default)]
@@ -145,6 +147,13 @@ async fn answer(
         let password = body["password"].as_str().unwrap().to_owned();
         let mut logins = record.logins.lock().unwrap();
         logins.push(password.clone());
+        if password == HALF_PASSWORD {
+            let challenge = "PBS:!tfa!{\"totp\"%3Atrue}:6B02A904::c2ln";
+            let half = json!({ "ticket": challenge, "CSRFPreventionToken": "invalid" });
+            return Ok(Response::new(Full::from(
+                json!({ "data": half }).to_string(),
+            )));
+        }
         if password != PASSWORD && !password.starts_with("PBS:") {
             return refuse("permission check failed.");
         }
@@ -214,6 +223,38 @@ async fn a_kept_ticket_is_used_until_the_server_refuses_it() {
     let text = format!("{error:#}");
     assert!(text.contains("password is wrong"), "{text}");
     assert!(!text.contains("pizza"), "{text}");
+}
+
+/// Half a login is none: it is kept nowhere, and what is needed is said.
+#[tokio::test]
+async fn a_second_factor_is_said_to_be_needed() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = Dirs {
+        config: None,
+        runtime: Some(dir.path().to_owned()),
+    };
+    let options = server.options(HALF_PASSWORD, &dirs).await;
+    let error = Remote::connect(&server.repository, &options).await;
+    let text = format!("{:#}", error.unwrap_err());
+    let token = format!(
+        "PBS_REPOSITORY=a@pbs!TOKEN@{}:main",
+        server.repository.server()
+    );
+    for part in [
+        "second factor",
+        "the password is right",
+        "API token",
+        &token,
+    ] {
+        assert!(text.contains(part), "no '{part}' in {text}");
+    }
+    assert!(
+        !text.contains("password is wrong") && !text.contains("!tfa!"),
+        "{text}"
+    );
+    assert_eq!(server.logins(), [HALF_PASSWORD], "it is asked once");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

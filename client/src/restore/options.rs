@@ -25,6 +25,8 @@ pub struct Options {
     /// Of an archive of files, only what is at these paths: directories become the target, anything
     /// else is put into it.
     pub paths: Vec<PathBuf>,
+    /// Where the prelude of an archive of files goes, the patterns with which it was made.
+    pub prelude: Option<Target>,
     /// How files are restored; whether a file or image is overwritten, too.
     pub extract: ExtractOptions,
     /// What decrypts.
@@ -45,6 +47,16 @@ impl Options {
 
     /// Fails if files are chosen where none can be; nothing that was asked for is left out silently.
     pub(super) fn check(&self) -> Result<()> {
+        ensure!(
+            self.prelude.is_none() || self.is_files(),
+            "--prelude-target is for an archive of files (.pxar), which '{}' is not: leave it away",
+            self.archive.client_name()
+        );
+        ensure!(
+            self.prelude.as_ref() != Some(&self.target),
+            "the prelude and the archive cannot both go to {}",
+            self.target
+        );
         let patterns = !self.extract.patterns.is_empty();
         if !patterns && self.paths.is_empty() {
             return Ok(());
@@ -117,6 +129,7 @@ mod tests {
                 archive: ArchiveName::from_client_name(archive).unwrap(),
                 target: Target::from(OsStr::new(target)),
                 paths: vec![PathBuf::from("etc/a"); paths],
+                prelude: None,
                 extract: ExtractOptions {
                     patterns: vec![Pattern::parse(b"*.conf").unwrap(); patterns],
                     ..ExtractOptions::default()
@@ -128,6 +141,17 @@ mod tests {
             };
             let checked = options.check();
             assert_eq!(checked.is_ok(), good, "{archive} {target}: {checked:?}");
+            let with_prelude = |to: &str| Options {
+                prelude: Some(Target::from(OsStr::new(to))),
+                ..options.clone()
+            };
+            let checked = with_prelude("other").check();
+            assert_eq!(
+                checked.is_ok(),
+                good && archive == "root.pxar",
+                "{checked:?}"
+            );
+            assert!(with_prelude(target).check().is_err());
         }
     }
 }

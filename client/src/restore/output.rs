@@ -19,7 +19,7 @@ static ZEROS: [u8; PIECE] = [0; PIECE];
 #[derive(Debug)]
 pub(super) struct Output {
     file: File,
-    /// Where zeros need not be written: a new file.
+    /// Where zeros need not be written: a file that is empty at first.
     sparse: bool,
     created: Option<PathBuf>,
     position: u64,
@@ -73,13 +73,15 @@ impl Output {
             file.rewind()?;
             return Ok(Self::to(file));
         }
-        if kind.is_file() {
-            if !overwrite {
-                bail!("it exists; remove it, or give --overwrite");
-            }
-            file.truncate(true);
+        if !kind.is_file() {
+            return Ok(Self::to(file.open(path)?));
         }
-        Ok(Self::to(file.open(path)?))
+        if !overwrite {
+            bail!("it exists; remove it, or give --overwrite");
+        }
+        let mut output = Self::to(file.truncate(true).open(path)?);
+        output.sparse = true;
+        Ok(output)
     }
 
     /// All was written.
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_become_holes_in_a_new_file() {
+    fn zeros_become_holes_in_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("image");
         let mut content = vec![0; 8 << 20];
@@ -153,12 +155,14 @@ mod tests {
         output.finish().unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), content);
         assert!(std::fs::metadata(&file).unwrap().blocks() * 512 < 1 << 20);
-        // Over what is there, only if that is wanted, and then with all zeros.
+        // Over what is there, only if that is wanted, and then over all of it.
+        std::fs::write(&file, vec![7; content.len() + 5]).unwrap();
         assert!(Output::open(&path(&file), false, size).is_err());
-        let mut output = Output::open(&path(&file), true, 3).unwrap();
-        output.write_all(&[0; 3]).unwrap();
+        let mut output = Output::open(&path(&file), true, size).unwrap();
+        output.write_all(&content).unwrap();
         output.finish().unwrap();
-        assert_eq!(std::fs::read(&file).unwrap(), [0; 3]);
+        assert_eq!(std::fs::read(&file).unwrap(), content);
+        assert!(std::fs::metadata(&file).unwrap().blocks() * 512 < 1 << 20);
     }
 
     #[test]

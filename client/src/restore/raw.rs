@@ -1,6 +1,6 @@
 //! Images, blobs, catalogs, single streams of archives: bytes in a row.
 
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +10,10 @@ use super::options::Target;
 use super::output::Output;
 use crate::session::{Archive, PxarArchive};
 use crate::tree::extract;
+use crate::tree::unify::unify;
+
+/// Bytes that are written at once, where they come in small pieces.
+const GATHERED: usize = 256 << 10;
 
 /// Writes an archive of chunks in order, while those that follow are fetched. Blocks.
 pub(super) fn write_archive(archive: &Archive, target: &Target, overwrite: bool) -> Result<u64> {
@@ -42,4 +46,17 @@ pub(super) fn write_file(archive: &PxarArchive, path: &Path, target: &Target) ->
     let size = extract::write_file(&archive.accessor()?, path, &mut output)?;
     output.finish()?;
     Ok(size)
+}
+
+/// Writes an archive of files in two parts as one stream. Blocks.
+pub(super) fn write_unified(archive: &PxarArchive, target: &Target) -> Result<()> {
+    let output = Output::open(target, false, 0)?;
+    let mut output = BufWriter::with_capacity(GATHERED, output);
+    unify(archive.decoder()?, &mut output)?;
+    let output = output
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error);
+    output
+        .with_context(|| format!("failed to write to {target}"))?
+        .finish()
 }

@@ -14,7 +14,7 @@ use super::{files, raw};
 use crate::backup::text;
 use crate::remote::Remote;
 use crate::session::progress::per_second;
-use crate::session::{CACHE, Limiter, Progress, ReaderSession, Report};
+use crate::session::{CACHE, Limiter, Progress, PxarArchive, ReaderSession, Report};
 
 /// How long a thread that writes may take to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -93,34 +93,31 @@ impl Restore<'_> {
             (Some(_), Target::Path(path)) if is_files => self.files(name, path).await,
             (Some(_), Target::Stdout) if is_files => match self.options.paths.first() {
                 Some(path) => self.one_file(name, path).await,
-                None => {
-                    self.one_part(name)?;
-                    self.stream(name).await
-                }
+                None => self.one_stream(name).await,
             },
             (Some(_), _) => self.stream(name).await,
             (None, _) => bail!("'{name}' is not the name of an archive"),
         }
     }
 
-    /// An archive in two parts is not one stream.
-    fn one_part(&self, name: &ArchiveName) -> Result<()> {
-        let (metadata, payload) = crate::session::split_names(name)?;
-        if self
-            .reader
-            .manifest()
-            .lookup_file(metadata.as_str())
-            .is_some()
-        {
-            bail!(
-                "{} is stored in two parts; restore it into a directory, or one after the other: \
-                 {} and {}",
-                name.client_name(),
-                metadata.client_name(),
-                payload.client_name()
-            );
+    /// A whole archive of files as one stream, whether it is one or in two parts.
+    async fn one_stream(&self, name: &ArchiveName) -> Result<Outcome> {
+        let archive = self.reader.pxar(name).await?;
+        self.prelude(&archive).await?;
+        if archive.payload.is_none() {
+            return self.stream(name).await;
         }
-        Ok(())
+        let size = files::size(&archive);
+        let progress = Progress::new(name.client_name(), Some(size));
+        let archive = archive.counted(&progress);
+        let target = self.options.target.clone();
+        let write = move || raw::write_unified(&archive, &target);
+        let ((), duration) = self.during(&progress, write).await?;
+        self.tell(size, duration);
+        Ok(Outcome {
+            bytes: size,
+            problems: 0,
+        })
     }
 
     async fn blob(&self, name: &ArchiveName) -> Result<Outcome> {
@@ -154,6 +151,7 @@ impl Restore<'_> {
     /// The content of one file of an archive.
     async fn one_file(&self, name: &ArchiveName, path: &Path) -> Result<Outcome> {
         let archive = self.reader.pxar(name).await?;
+        self.prelude(&archive).await?;
         let progress = Progress::new(name.client_name(), None);
         let archive = archive.counted(&progress);
         let (target, path) = (self.options.target.clone(), path.to_owned());
@@ -163,8 +161,31 @@ impl Restore<'_> {
         Ok(Outcome { bytes, problems: 0 })
     }
 
+    /// What was noted in front of the tree, if that is wanted.
+    async fn prelude(&self, archive: &PxarArchive) -> Result<()> {
+        let Some(target) = self.options.prelude.clone() else {
+            return Ok(());
+        };
+        let (archive, overwrite) = (archive.clone(), self.options.extract.overwrite.files);
+        let write = move || {
+            let Some(prelude) = archive.prelude()? else {
+                return Ok(false);
+            };
+            raw::write_bytes(&prelude, &target, overwrite).map(|()| true)
+        };
+        let written = self.env.blocking(write).await;
+        if !written.context("failed to restore the prelude")? {
+            self.report.warn(
+                "the archive has no prelude: only archives in two parts that were made with \
+                 --exclude have one",
+            );
+        }
+        Ok(())
+    }
+
     async fn files(&self, name: &ArchiveName, target: &Path) -> Result<Outcome> {
         let archive = self.reader.pxar(name).await?;
+        self.prelude(&archive).await?;
         let size = files::size(&archive);
         let progress = Progress::new(name.client_name(), Some(size));
         let archive = archive.counted(&progress);

@@ -113,10 +113,9 @@ impl BackupSession {
 
     /// The manifest of the last backup.
     pub async fn previous_manifest(&self) -> Result<Manifest> {
-        let raw = self
-            .previous(ArchiveName::MANIFEST, MAX_MANIFEST)
-            .await
-            .context("failed to download the manifest of the last backup")?;
+        let target = format!("previous?archive-name={}", ArchiveName::MANIFEST);
+        let raw = self.0.connection.download(&target, MAX_MANIFEST).await;
+        let raw = raw.context("failed to download the manifest of the last backup")?;
         Ok(Manifest::from_blob(&DataBlob::from_bytes(raw)?, None)?)
     }
 
@@ -142,22 +141,24 @@ impl BackupSession {
     pub async fn previous_index(&self, file: &FileInfo) -> Result<AnyIndexReader> {
         let name = file.filename.as_str();
         let read = async {
-            let index = index_of(file, self.previous(name, MAX_INDEX).await?)?;
-            let mut digests = Vec::new();
-            let mut entries = index.entries();
-            while entries.next_digests(&mut digests)? {
-                self.0.known.extend(digests.drain(..));
-            }
-            drop(entries);
-            anyhow::Ok(index)
+            let target = format!("previous?archive-name={name}");
+            let env = &self.0.env;
+            let (raw, _) = self.0.connection.spool(&target, MAX_INDEX, env).await?;
+            let index = index_of(file, raw, env).await?;
+            let known = Arc::clone(&self.0.known);
+            let learn = move || {
+                let mut digests = Vec::new();
+                let mut entries = index.entries();
+                while entries.next_digests(&mut digests)? {
+                    known.extend(digests.drain(..));
+                }
+                drop(entries);
+                anyhow::Ok(index)
+            };
+            env.blocking(learn).await
         };
         read.await
             .with_context(|| format!("failed to get the last backup's index of {name}"))
-    }
-
-    async fn previous(&self, name: &str, limit: u64) -> Result<Bytes> {
-        let target = format!("previous?archive-name={name}");
-        self.0.connection.download(&target, limit).await
     }
 
     /// Opens an archive of chunks.

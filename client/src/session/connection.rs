@@ -1,7 +1,8 @@
 //! Requests of a session: HTTP/2 on a connection that was upgraded.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
+use datastore::env::Env;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
@@ -9,10 +10,12 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response};
 use serde_json::Value;
 
+use super::spool::{Spool, Spooled};
 use crate::remote::Refused;
 
 /// Longest answer that is no file: an error's text, a number.
 const MAX_ANSWER: usize = 64 << 10;
+const CUT_OFF: &str = "the server's answer was cut off";
 
 /// The connection. It ends with the last clone of it.
 #[derive(Clone, Debug)]
@@ -59,6 +62,28 @@ impl Connection {
         read(response, limit).await
     }
 
+    /// Downloads a file of at most `limit` bytes that may be too large for memory; gives its length,
+    /// too.
+    pub(super) async fn spool(
+        &self,
+        target: &str,
+        limit: u64,
+        env: &Env,
+    ) -> Result<(Spooled, u64)> {
+        let response = self.send(Method::GET, target, Body::None).await?;
+        let mut body = response.into_body();
+        let (mut spool, mut length) = (Spool::new(env), 0);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.context(CUT_OFF)?;
+            if let Some(data) = frame.data_ref() {
+                length += data.len() as u64;
+                ensure!(length <= limit, "it has more than {limit} bytes");
+                spool.push(data).await?;
+            }
+        }
+        Ok((spool.finish().await?, length))
+    }
+
     async fn send(&self, method: Method, target: &str, body: Body) -> Result<Response<Incoming>> {
         let (kind, bytes) = match body {
             Body::None => ("application/x-www-form-urlencoded", Bytes::new()),
@@ -87,8 +112,8 @@ impl Connection {
 async fn read(response: Response<Incoming>, limit: usize) -> Result<Bytes> {
     let body = Limited::new(response.into_body(), limit).collect().await;
     let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
-        Ok(lost) => anyhow::Error::new(*lost).context("the server's answer was cut off"),
-        Err(error) => anyhow!("the server's answer was cut off: {error}"),
+        Ok(lost) => anyhow::Error::new(*lost).context(CUT_OFF),
+        Err(error) => anyhow!("{CUT_OFF}: {error}"),
     })?;
     Ok(body.to_bytes())
 }

@@ -1,10 +1,12 @@
 //! The chunks that the server has, or is about to have, in this session.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::digest::Digest;
 use tokio::sync::watch;
+
+use super::digests::DigestSet;
 
 /// Which chunks need not be sent again, whatever archive they are in.
 #[derive(Debug, Default)]
@@ -12,7 +14,7 @@ pub struct Known(Mutex<Chunks>);
 
 #[derive(Debug, Default)]
 struct Chunks {
-    stored: HashSet<Digest>,
+    stored: DigestSet,
     /// Under way; it is told when that ends.
     sending: HashMap<Digest, watch::Receiver<bool>>,
 }
@@ -43,7 +45,10 @@ pub struct Sending {
 impl Known {
     /// Learns of chunks of the last backup.
     pub fn extend(&self, digests: impl IntoIterator<Item = Digest>) {
-        self.chunks().stored.extend(digests);
+        let stored = &mut self.chunks().stored;
+        for digest in digests {
+            stored.insert(&digest);
+        }
     }
 
     /// Asks for a chunk.
@@ -81,7 +86,7 @@ impl Wait {
 impl Sending {
     /// The server has it.
     pub fn stored(self) {
-        self.known.chunks().stored.insert(self.digest);
+        self.known.chunks().stored.insert(&self.digest);
         // Whoever waits hears it before it is dropped.
         self.done.send_replace(true);
     }

@@ -6,7 +6,7 @@
 //! | [`backup`] | a snapshot being made: its requests |
 //! | [`upload`] | an archive of it: chunks over all cores, and in order into the index |
 //! | [`chunked`] | a stream cut into chunks |
-//! | [`known`] | which chunks need not be sent |
+//! | [`known`] | which chunks need not be sent, [`digests`] a set of them |
 //! | [`reader`] | a snapshot being read, [`cache`] its chunks |
 //! | [`archive`] | the bytes of an archive at any place, [`pxar`](mod@pxar) those of files |
 //! | [`crypt`] | digests, compression, encryption |
@@ -19,6 +19,7 @@ pub mod cache;
 pub mod chunked;
 pub mod connection;
 pub mod crypt;
+pub mod digests;
 mod files;
 pub mod known;
 pub mod limiter;
@@ -26,6 +27,7 @@ mod open;
 pub mod progress;
 pub mod pxar;
 pub mod reader;
+mod spool;
 pub mod task;
 pub mod upload;
 pub mod workers;

@@ -55,6 +55,14 @@ impl PxarArchive {
         Accessor::open(Arc::new(self.archive.clone()), payload)
     }
 
+    /// What is in front of its tree, if anything is. Blocks.
+    pub fn prelude(&self) -> Result<Option<Vec<u8>>, pxar::Error> {
+        let archive = At::new(self.archive.clone());
+        let payload = self.payload.clone().map(At::new);
+        let decoder = Decoder::new(archive, payload)?;
+        Ok(decoder.prelude().map(<[u8]>::to_vec))
+    }
+
     /// For its entries in its own order, all of which will be read. Blocks.
     pub fn decoder(&self) -> Result<Decoder<At<Archive>>, pxar::Error> {
         let stream = |archive: &Archive| At::new(archive.clone().streaming());

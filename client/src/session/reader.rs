@@ -25,6 +25,7 @@ use super::crypt::chunk_digest;
 use super::files::{MAX_INDEX, MAX_MANIFEST, index_of};
 use super::limiter::Limiter;
 use super::open;
+use super::spool::Spooled;
 use super::task::Task;
 use super::workers::Workers;
 use crate::remote::Remote;
@@ -51,6 +52,7 @@ struct Inner {
     limiter: Option<Limiter>,
     cache: Cache<Fetch>,
     handle: Handle,
+    env: Env,
     cancelled: CancellationToken,
 }
 
@@ -105,6 +107,7 @@ impl ReaderSession {
             limiter,
             cache: Cache::new(cache),
             handle: Handle::current(),
+            env: env.clone(),
             cancelled: CancellationToken::new(),
         })))
     }
@@ -177,8 +180,8 @@ impl ReaderSession {
         }
         let target = format!("download?file-name={name}");
         let read = async {
-            let raw = self.0.download(&target, MAX_INDEX).await?;
-            index_of(file, raw)
+            let raw = self.0.spool(&target, MAX_INDEX).await?;
+            index_of(file, raw, &self.0.env).await
         };
         let index = read.await;
         let index = index.with_context(|| format!("failed to read the index of {name}"))?;
@@ -235,6 +238,16 @@ impl Inner {
             Some(limiter) => limiter.during(download, |raw| raw.len() as u64).await,
             None => download.await,
         }
+    }
+
+    /// Downloads what may be too large for memory.
+    async fn spool(&self, target: &str, limit: u64) -> Result<Spooled> {
+        let download = self.connection.spool(target, limit, &self.env);
+        let downloaded = match &self.limiter {
+            Some(limiter) => limiter.during(download, |(_, length)| *length).await,
+            None => download.await,
+        };
+        Ok(downloaded?.0)
     }
 
     /// The key for an encrypted file.

@@ -1,16 +1,19 @@
 //! What a session may use of the machine: every core, and a bounded amount of memory.
 
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, Result};
 use datastore::env::Env;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Data under way in all archives together: plain, encoded, or both.
+/// Data under way in all archives of all sessions of the process: plain, encoded, or both.
 const MEMORY: u32 = 128 << 20;
 /// Memory is counted in pieces of this size, so that any chunk can be counted by a `u32`.
 const PIECE: u32 = 1 << 10;
+
+/// The memory of the process, which its sessions share.
+static SHARED: LazyLock<Arc<Semaphore>> = LazyLock::new(memory);
 
 /// Runs what costs CPU time, and keeps count of memory.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ impl Workers {
         Self {
             env: env.clone(),
             cores: Arc::new(Semaphore::new(cores)),
-            memory: Arc::new(Semaphore::new(pieces(u64::from(MEMORY)) as usize)),
+            memory: Arc::clone(&SHARED),
         }
     }
 
@@ -63,6 +66,10 @@ impl Memory {
     }
 }
 
+fn memory() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(pieces(u64::from(MEMORY)) as usize))
+}
+
 /// At least one, at most all there are.
 fn pieces(bytes: u64) -> u32 {
     let count = bytes.clamp(1, u64::from(MEMORY)).div_ceil(u64::from(PIECE));
@@ -75,7 +82,10 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_given_back() {
-        let workers = Workers::new(&Env::seeded(1, 0));
+        let workers = Workers {
+            memory: memory(),
+            ..Workers::new(&Env::seeded(1, 0))
+        };
         let mut all = workers.memory(u64::MAX).await.unwrap();
         assert_eq!(workers.memory.available_permits(), 0);
         all.keep(1 << 20);
@@ -86,5 +96,18 @@ mod tests {
             workers.memory.available_permits() as u64,
             u64::from(MEMORY / PIECE)
         );
+    }
+
+    #[tokio::test]
+    async fn two_sessions_have_no_more_than_one() {
+        let [one, two] = [1, 2].map(|seed| Workers::new(&Env::seeded(seed, 0)));
+        let all = one.memory(u64::MAX).await.unwrap();
+        let mut more = Box::pin(two.memory(1));
+        let waiting = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(more.as_mut().poll(context).is_pending())
+        });
+        assert!(waiting.await);
+        drop(all);
+        more.await.unwrap();
     }
 }

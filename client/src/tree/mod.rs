@@ -5,6 +5,7 @@
 //! | [`chunker`] | where archives are cut into chunks |
 //! | [`create`] | a directory to an archive |
 //! | [`extract`] | an archive to a directory, a file of it to anywhere |
+//! | [`unify`](mod@unify) | an archive in two parts as one stream |
 //! | [`diff`] | what differs between two archives |
 //! | [`mount`] | an archive as a file system |
 //! | [`pattern`] | which paths are meant: `--exclude`, `.pxarexclude`, `--pattern` |
@@ -21,7 +22,8 @@ pub mod mount;
 pub mod observer;
 pub mod pattern;
 mod report;
-mod sys;
+pub(crate) mod sys;
 mod threads;
+pub mod unify;
 
 pub use error::Error;

@@ -36,6 +36,12 @@ pub enum Problem {
         #[source]
         source: io::Error,
     },
+    /// Something that only root can do.
+    #[error("cannot {action}: only root can; of further files this is not told")]
+    NotRoot {
+        /// What was attempted.
+        action: &'static str,
+    },
     /// It was there when its directory was read, and is no more.
     #[error("it vanished while it was backed up")]
     Vanished,
@@ -66,6 +72,11 @@ pub enum Problem {
     /// Something of another type has its name now.
     #[error("it was replaced while it was backed up, by what is no regular file")]
     Replaced,
+    /// The system does not give out its extended attributes.
+    #[error(
+        "it is stored without extended attributes that are larger than the system gives out (64 KiB)"
+    )]
+    LargeAttributes,
     /// The format of archives has no place for it.
     #[error("it cannot be stored: {why}")]
     Unfit {

@@ -19,6 +19,10 @@ pub trait Tell {
     /// What the system refused, and will refuse of other files for the same reason.
     fn denied(&self, path: &[u8], action: &'static str, error: Errno);
 
+    /// What only root can do, and another user does not expect: told once, and no problem unless
+    /// none is tolerated.
+    fn not_root(&self, path: &[u8], action: &'static str);
+
     /// What the system refused.
     fn refused(&self, path: &[u8], action: &'static str, error: Errno) {
         self.problem(path, refusal(action, error));
@@ -69,6 +73,7 @@ impl<'a> Reporter<'a> {
             match note {
                 Note::Problem(problem) => self.problem(path, problem),
                 Note::Denied(action, error) => self.denied(path, action, error),
+                Note::NotRoot(action) => self.not_root(path, action),
             }
         }
     }
@@ -99,6 +104,15 @@ impl Tell for Reporter<'_> {
             self.problems.set(self.problems.get() + 1);
         }
     }
+
+    fn not_root(&self, path: &[u8], action: &'static str) {
+        let problem = Problem::NotRoot { action };
+        if self.strict {
+            self.problem(path, problem);
+        } else if self.denied.borrow_mut().insert((action, Errno::PERM)) {
+            self.observer.problem(as_path(path), &problem);
+        }
+    }
 }
 
 /// Something that is wrong with a file.
@@ -106,6 +120,8 @@ pub enum Note {
     Problem(Problem),
     /// As [`Tell::denied`] was told.
     Denied(&'static str, Errno),
+    /// As [`Tell::not_root`] was told.
+    NotRoot(&'static str),
 }
 
 /// Notes what is wrong with one file, for a reporter on another thread.
@@ -126,6 +142,10 @@ impl Tell for Notes {
 
     fn denied(&self, _path: &[u8], action: &'static str, error: Errno) {
         self.0.borrow_mut().push(Note::Denied(action, error));
+    }
+
+    fn not_root(&self, _path: &[u8], action: &'static str) {
+        self.0.borrow_mut().push(Note::NotRoot(action));
     }
 }
 

@@ -13,9 +13,9 @@ use crate::daemon::World;
 use crate::tree::{Tree, assert_same, read, stored};
 
 /// The fixtures: a daemon that serves their datastore, and what was backed up.
-struct Samples {
-    world: World,
-    fixtures: PathBuf,
+pub struct Samples {
+    pub world: World,
+    pub fixtures: PathBuf,
     inputs: TempDir,
     scratch: TempDir,
 }
@@ -23,7 +23,7 @@ struct Samples {
 impl Samples {
     /// None where there are no fixtures, which has been said then, or no rights to unpack devices
     /// and owners.
-    fn find() -> Option<Self> {
+    pub fn find() -> Option<Self> {
         let fixtures = support::fixtures::fixtures_dir().unwrap()?;
         if !nix::unistd::geteuid().is_root() {
             eprintln!("SKIPPED: only root can restore devices and owners");
@@ -46,15 +46,15 @@ impl Samples {
         })
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::new(&self.world, "samples").with("PBS_ENCRYPTION_PASSWORD", "keypass123")
     }
 
-    fn input(&self, name: &str) -> PathBuf {
+    pub fn input(&self, name: &str) -> PathBuf {
         self.inputs.path().join("input").join(name)
     }
 
-    fn key(&self, name: &str) -> String {
+    pub fn key(&self, name: &str) -> String {
         self.fixtures
             .join("keys")
             .join(name)
@@ -68,7 +68,7 @@ impl Samples {
     }
 
     /// Restores an archive of a group's snapshot.
-    fn restore(
+    pub fn restore(
         &self,
         client: &Client,
         group: &str,

@@ -123,3 +123,62 @@ fn directories_come_back_from_both_datastores() {
         }
     }
 }
+
+/// A block device, made of a file; let go of in the end.
+struct Loop(String);
+
+impl Loop {
+    /// None where there are none, which is said then.
+    fn of(file: &str) -> Option<Self> {
+        let made = std::process::Command::new("losetup")
+            .args(["--find", "--show", file])
+            .output();
+        let Some(made) = made.ok().filter(|made| made.status.success()) else {
+            eprintln!("SKIPPED: no loop device can be made here");
+            return None;
+        };
+        let name = String::from_utf8(made.stdout).unwrap();
+        Some(Self(name.trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let detached = std::process::Command::new("losetup")
+            .args(["--detach", &self.0])
+            .status();
+        assert!(detached.unwrap().success());
+    }
+}
+
+/// What was on it shines through no hole.
+#[test]
+fn a_device_gets_its_zeros_written() {
+    let world = World::shared();
+    let client = Client::new(&world, "local");
+    let dir = tempfile::tempdir().unwrap();
+    let image = [noise(5, 3 * MIB), vec![0; 6 * MIB], noise(6, MIB)].concat();
+    let disk = write(dir.path(), "disk", &image);
+    client.back_up("device", 0, &[&format!("disk.img:{disk}")]);
+    let old = write(dir.path(), "old", &vec![0xff; 12 * MIB]);
+    let Some(device) = Loop::of(&old) else {
+        return;
+    };
+    let target = Path::new(&device.0);
+    client.restore("device", 0, "disk.img", target, &[]);
+    let found = std::fs::read(target).unwrap();
+    assert!(
+        found[..image.len()] == image,
+        "the device has something else"
+    );
+    assert!(found[image.len()..].iter().all(|byte| *byte == 0xff));
+    // And back, from the device.
+    client.back_up("device", 1, &[&format!("disk.img:{}", device.0)]);
+    assert!(client.read("device", 1, "disk.img", &[]) == found);
+    let small = write(dir.path(), "small", &vec![0; MIB]);
+    let Some(small) = Loop::of(&small) else {
+        return;
+    };
+    let line = restore_line("device", 0, "disk.img", &small.0, &[]);
+    client.fails(&line, &["the device has 1048576 bytes"]);
+}

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use crate::client::{Client, ended, restore_line};
+use crate::client::{Client, Ran, ended, restore_line};
 use crate::daemon::World;
 use crate::tree::noise;
 
 /// The most that it may have resident.
 const MOST: u64 = 300 << 20;
 
-/// Waits for the end; gives the most that was resident at any time.
-fn peak(mut child: Child) -> u64 {
+/// Waits for the end; gives the most that was resident at any time, and what was said.
+fn watched(mut child: Child) -> (u64, Ran) {
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
@@ -27,7 +27,7 @@ fn peak(mut child: Child) -> u64 {
     let ran = ended(child);
     assert_eq!(ran.code, Some(0), "{ran}");
     assert!(peak > 0);
-    peak
+    (peak, ran)
 }
 
 /// A file of data that does not compress, with zeros in the middle.
@@ -56,14 +56,39 @@ fn large_chunks_do_not_take_much_memory() {
     let specs: Vec<_> = specs.iter().map(String::as_str).collect();
     let client = Client::new(&world, "local");
     let mut lines = vec![client.backup_line("memory", 0, &specs)];
+    // Of two sessions at once, too: the last backup is read beside.
+    for (number, mode) in [(1, "data"), (2, "metadata")] {
+        let line = [&specs[..], &["--change-detection-mode", mode]].concat();
+        lines.push(client.backup_line("memory", number, &line));
+    }
     for (archive, target) in [("root.pxar", "tree"), ("disk.img", "disk")] {
         let target = dir.path().join(target);
         let line = restore_line("memory", 0, archive, target.to_str().unwrap(), &[]);
         lines.push(line);
     }
     for line in lines {
-        let peak = peak(client.command(&line).spawn().unwrap());
+        let (peak, _) = watched(client.command(&line).spawn().unwrap());
         assert!(peak < MOST, "{line:?}: {} MiB", peak >> 20);
         eprintln!("{}: {} MiB", line[0], peak >> 20);
+    }
+}
+
+/// Its index is too large to be kept in memory; of the file, next to nothing is read.
+#[test]
+fn a_huge_image_of_holes_takes_neither_memory_nor_reading() {
+    let world = World::shared();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("huge");
+    let file = File::create(&path).unwrap();
+    file.set_len(520 << 30).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &noise(1, 1 << 20), 100 << 30).unwrap();
+    let client = Client::new(&world, "local");
+    let spec = format!("disk.img:{}", path.display());
+    for (number, sent) in [(0, "8 MiB"), (1, "0 B")] {
+        let line = client.backup_line("huge", number, &[&spec]);
+        let (peak, ran) = watched(client.command(&line).spawn().unwrap());
+        assert!(peak < MOST / 2, "{} MiB", peak >> 20);
+        let line = format!("disk.img: had to backup {sent} of 520 GiB");
+        assert!(ran.stderr.contains(&line), "no '{line}' in {ran}");
     }
 }

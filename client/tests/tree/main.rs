@@ -13,3 +13,5 @@ mod mounts;
 mod options;
 mod reuse;
 mod round_trip;
+mod sparse;
+mod unify;

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use connect::ConnectOptions;
 pub use http::{HttpTransport, Timeouts};
 pub use no_proxy::NoProxy;
-pub use proxy::HttpProxy;
+pub use proxy::{HttpProxy, TunnelError, open_tunnel};
 pub use tls::{TlsOptions, Verdict, judge_certificate};
 
 use crate::counters::Counters;

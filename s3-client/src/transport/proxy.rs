@@ -27,10 +27,20 @@ impl fmt::Debug for HttpProxy {
     }
 }
 
+/// The port of a proxy that is named without one.
+const USUAL_PORT: u16 = 3128;
+
 impl FromStr for HttpProxy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        Self::with_default_port(text, USUAL_PORT)
+    }
+}
+
+impl HttpProxy {
+    /// From its text form, where another port than 3128 is meant if it has none.
+    pub fn with_default_port(text: &str, default: u16) -> Result<Self, String> {
         let bad = "expected an http proxy as [http://][user:password@]host[:port]";
         let rest = match text.split_once("://") {
             None => text,
@@ -44,20 +54,24 @@ impl FromStr for HttpProxy {
         };
         let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
             let (host, tail) = bracketed.split_once(']').ok_or(bad)?;
-            (
-                host,
-                tail.strip_prefix(':')
-                    .or(Some("3128").filter(|_| tail.is_empty()))
-                    .ok_or(bad)?,
-            )
+            match tail.is_empty() {
+                true => (host, None),
+                false => (host, Some(tail.strip_prefix(':').ok_or(bad)?)),
+            }
         } else {
-            rest.split_once(':').unwrap_or((rest, "3128"))
+            match rest.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (rest, None),
+            }
         };
         let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if host.is_empty() || !host.chars().all(valid) {
             return Err(bad.to_owned());
         }
-        let port = port.parse().map_err(|_| bad)?;
+        let port = match port {
+            Some(port) => port.parse().map_err(|_| bad)?,
+            None => default,
+        };
         let credentials = credentials
             .map(|text| decode(&text).ok_or(bad))
             .transpose()?;
@@ -102,17 +116,21 @@ fn percent_decode(text: &str) -> Option<String> {
 
 /// A proxy did not open a tunnel.
 #[derive(Debug)]
-pub(super) struct TunnelError {
-    pub(super) message: String,
+pub struct TunnelError {
+    /// Why not, and what to do.
+    pub message: String,
     /// Whether another attempt can help: not if the proxy has refused this request for good.
-    pub(super) retryable: bool,
+    pub retryable: bool,
 }
 
 /// The longest answer to CONNECT that is read.
 const MAX_ANSWER: usize = 16 * 1024;
 
 /// Asks the proxy at the other end of `stream` for a tunnel to `target`.
-pub(super) async fn open_tunnel<S>(
+///
+/// # Errors
+/// If it does not open one.
+pub async fn open_tunnel<S>(
     stream: &mut S,
     proxy: &HttpProxy,
     target: &Authority,
@@ -191,6 +209,7 @@ mod tests {
             ("http://proxy.lan:8080/", "proxy.lan", 8080),
             ("http://user:p@ss@[::1]:1", "::1", 1),
             ("[::1]", "::1", 3128),
+            ("[::1]:7", "::1", 7),
         ] {
             assert_eq!(
                 (&*proxy(text).host, proxy(text).port),
@@ -198,6 +217,8 @@ mod tests {
                 "{text}"
             );
         }
+        let other = HttpProxy::with_default_port("http://u:p@proxy.lan", 1080).unwrap();
+        assert_eq!(other.port, 1080);
         for bad in [
             "",
             "https://p:1",

@@ -50,8 +50,8 @@ pub struct BackupArguments {
     /// Leave out what is in directories lost+found
     #[arg(long)]
     pub skip_lost_and_found: bool,
-    /// Taken for compatibility: an attribute that is too long is reported, and the work goes on
-    #[arg(long, hide = true)]
+    /// Only warn of files whose extended attributes are larger than the system gives out
+    #[arg(long)]
     pub skip_e2big_xattr: bool,
     /// How many files an archive may have
     #[arg(long, value_name = "N", default_value_t = DEFAULT_ENTRIES_MAX)]
@@ -148,6 +148,7 @@ impl BackupArguments {
                 skip_lost_and_found: self.skip_lost_and_found,
                 entries_max: self.entries_max,
             },
+            skip_large_attributes: self.skip_e2big_xattr,
             protection,
             dry_run: self.dry_run,
             no_cache: self.no_cache,

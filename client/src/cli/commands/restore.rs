@@ -37,6 +37,10 @@ pub struct RestoreArguments {
     /// Only what is at this path of the archive, whose other parts are not read; may be repeated
     #[arg(long, value_name = "PATH", conflicts_with = "pattern")]
     pub path: Vec<PathBuf>,
+    /// Write the patterns with which an archive in two parts was made to this file; - is standard
+    /// output
+    #[arg(long, value_name = "FILE")]
+    pub prelude_target: Option<OsString>,
     /// Restore into directories that exist
     #[arg(long)]
     pub allow_existing_dirs: bool,
@@ -90,7 +94,10 @@ pub struct RestoreArguments {
 impl RestoreArguments {
     pub(crate) async fn run(&self) -> Result<Outcome> {
         let env = Env::system();
-        ensure!(!self.target.as_bytes().is_empty(), "the target has no name");
+        let targets = [Some(&self.target), self.prelude_target.as_ref()];
+        for target in targets.into_iter().flatten() {
+            ensure!(!target.as_bytes().is_empty(), "the target has no name");
+        }
         let remote = self.repository.connect().await?;
         let dir = self.snapshot.resolve(&remote, &self.ns).await?;
         let key = key_for(&KeyOptions::from(&self.crypt), &remote, &self.ns, &dir).await?;
@@ -101,6 +108,7 @@ impl RestoreArguments {
             archive: self.archive_name.clone(),
             target: Target::from(self.target.as_os_str()),
             paths: self.path.clone(),
+            prelude: self.prelude_target.as_deref().map(Target::from),
             extract: self.extract(),
             key_source: key.as_ref().map(|key| key.source.clone()),
             key: key.map(|key| key.crypt),

@@ -9,10 +9,11 @@ use rustix::io::Errno;
 use super::found::FoundFile;
 use crate::tree::observer::Problem;
 use crate::tree::sys::open::allow_to_wait;
+use crate::tree::sys::sparse::SparseReader;
 
 /// Reads a file, and knows afterwards whether that went well.
 pub struct Content {
-    file: OwnedFd,
+    file: SparseReader,
     /// How long it is said to be, and when it was changed last.
     size: u64,
     mtime: (i64, u32),
@@ -28,7 +29,7 @@ impl Content {
         Self {
             size: found.size,
             mtime: (mtime.secs, mtime.nanos),
-            file: content,
+            file: SparseReader::new(content, found.size),
             position: 0,
             error: None,
         }
@@ -43,7 +44,7 @@ impl Content {
         if missing > 0 {
             return Some(Problem::Shrank { missing });
         }
-        let stat = fstat(&self.file).ok()?;
+        let stat = fstat(self.file.file()).ok()?;
         if length(&stat) > self.size {
             return Some(Problem::Grew { size: self.size });
         }
@@ -55,7 +56,8 @@ impl Content {
     /// The end was met. If the file is not shorter than it was, that is not for real: it would never
     /// be seen to have changed, and what is missing would stay so in all later backups.
     fn end(&self) -> Result<(), Errno> {
-        let ended_early = self.position < self.size && length(&fstat(&self.file)?) >= self.size;
+        let ended_early =
+            self.position < self.size && length(&fstat(self.file.file())?) >= self.size;
         match ended_early {
             true => Err(Errno::IO),
             false => Ok(()),
@@ -66,7 +68,7 @@ impl Content {
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = !buffer.is_empty();
-        let read = match rustix::io::read(&self.file, buffer) {
+        let read = match self.file.read_some(buffer) {
             Ok(0) if wanted => self.end().map(|()| 0),
             read => read,
         };
@@ -116,6 +118,7 @@ mod tests {
         ));
         // At the end of the file, though it is as long as it was.
         let mut early = content(10, file.into());
+        early.file.skip(10);
         assert!(early.read_to_end(&mut all).is_err());
         assert!(matches!(early.problem(10), Some(Problem::Unread { .. })));
     }

@@ -65,6 +65,7 @@ impl MetadataReader {
             nonsense |= !add_attribute(&mut metadata, name, value, directory);
         });
         match read {
+            Err(Errno::TOOBIG) => problem(Problem::LargeAttributes),
             Err(error) => failed("read the extended attributes of", error),
             Ok(()) if nonsense => failed("understand the access list of", Errno::INVAL),
             Ok(()) => {}

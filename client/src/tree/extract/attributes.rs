@@ -8,6 +8,7 @@ use rustix::fs::{
     fstat, futimens, utimensat,
 };
 use rustix::io::{Errno, Result};
+use rustix::process::geteuid;
 
 use super::options::Ignore;
 use crate::tree::observer::Problem;
@@ -163,7 +164,11 @@ impl Attributes<'_> {
             return false;
         }
         let set = made.change_owner(wanted.0, wanted.1);
-        self.check(path, "set the owner", set);
+        let action = "set the owner";
+        match set {
+            Err(Errno::PERM) if !geteuid().is_root() => self.reporter.not_root(path, action),
+            set => self.check(path, action, set),
+        }
         set.is_ok()
     }
 

@@ -5,4 +5,5 @@ pub mod flags;
 mod ioctl;
 pub mod open;
 pub mod project;
+pub mod sparse;
 pub mod xattr;

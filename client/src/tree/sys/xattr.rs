@@ -14,6 +14,10 @@ const MAX: usize = 64 << 10;
 /// What nearly all of them fit into.
 const USUAL: usize = 512;
 
+/// What is asked for by name where the list of names is too long to be had.
+const WELL_KNOWN: &[u8] = b"security.capability\0security.NTACL\0\
+    system.posix_acl_access\0system.posix_acl_default\0";
+
 /// Whether archives have this attribute by its own name (`pxar.md` §9).
 #[must_use]
 pub fn is_stored(name: &[u8]) -> bool {
@@ -149,15 +153,24 @@ impl Reader {
     /// without attributes has none.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If they cannot be read. With `E2BIG` some are larger than the system gives out; the others
+    /// were given to `found`.
     pub fn read(
         &mut self,
         file: Handle<'_>,
         wanted: impl Fn(&[u8]) -> bool,
         mut found: impl FnMut(&[u8], &[u8]),
     ) -> Result<()> {
+        let mut too_large = false;
         let len = match file.list(&mut self.names) {
             Ok(len) => len,
+            Err(Errno::TOOBIG) => {
+                too_large = true;
+                for (to, from) in self.names.iter_mut().zip(WELL_KNOWN) {
+                    *to = *from;
+                }
+                WELL_KNOWN.len()
+            }
             Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(()),
             // Without /proc.
             Err(Errno::NOENT | Errno::NOTDIR) if file.path_only => return Ok(()),
@@ -178,9 +191,15 @@ impl Reader {
                 }
                 // Gone since it was listed.
                 Err(Errno::NODATA) => {}
+                Err(Errno::TOOBIG) => too_large = true,
+                // It was not listed.
+                Err(Errno::NOTSUP) if too_large => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        match too_large {
+            true => Err(Errno::TOOBIG),
+            false => Ok(()),
+        }
     }
 }
