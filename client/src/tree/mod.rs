@@ -6,7 +6,7 @@
 //! | [`create`] | a directory to an archive |
 //! | [`extract`] | an archive to a directory, a file of it to anywhere |
 //! | [`diff`] | what differs between two archives |
-//! | [`mount`] | an archive as a file system |
+//! | `mount` | an archive as a file system, with the feature `cli` |
 //! | [`pattern`] | which paths are meant: `--exclude`, `.pxarexclude`, `--pattern` |
 //! | [`observer`] | what is told while work goes on |
 //!
@@ -17,6 +17,7 @@ pub mod create;
 pub mod diff;
 pub mod error;
 pub mod extract;
+#[cfg(feature = "cli")]
 pub mod mount;
 pub mod observer;
 pub mod pattern;
