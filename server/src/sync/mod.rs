@@ -1,0 +1,15 @@
+//! Snapshots from and to other datastores (`jobs-and-sync.md` §7).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`options`] | what a sync is to do |
+//! | [`filter`] | which groups: pure |
+//! | [`namespaces`] | which namespaces, and what they become: pure |
+//! | [`candidates`] | which snapshots: pure |
+//! | [`summary`] | what the log says |
+
+pub mod candidates;
+pub mod filter;
+pub mod namespaces;
+pub mod options;
+pub mod summary;
