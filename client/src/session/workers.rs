@@ -12,8 +12,8 @@ const MEMORY: u32 = 128 << 20;
 /// Memory is counted in pieces of this size, so that any chunk can be counted by a `u32`.
 const PIECE: u32 = 1 << 10;
 
-/// Runs what costs CPU time, and keeps count of memory.
-#[derive(Debug)]
+/// Runs what costs CPU time, and keeps count of memory. Clones share both.
+#[derive(Clone, Debug)]
 pub struct Workers {
     env: Env,
     cores: Arc<Semaphore>,

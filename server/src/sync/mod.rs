@@ -7,9 +7,11 @@
 //! | [`namespaces`] | which namespaces, and what they become: pure |
 //! | [`candidates`] | which snapshots: pure |
 //! | [`summary`] | what the log says |
+//! | [`remote`] | a datastore of another server, as `remote.cfg` describes it |
 
 pub mod candidates;
 pub mod filter;
 pub mod namespaces;
 pub mod options;
+pub mod remote;
 pub mod summary;
