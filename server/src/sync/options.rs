@@ -1,10 +1,12 @@
 //! What a sync is to do, whichever way it goes: of a job, or of a call.
 
 use api_types::auth::Authid;
-use api_types::names::{BackupNamespace, DatastoreName};
+use api_types::names::DatastoreName;
 
 use super::filter::GroupFilters;
 use super::namespaces::Mapping;
+use super::remote::rates::Rates;
+use crate::config::jobs::Job as _;
 use crate::config::sync::{SyncDirection, SyncJob};
 
 /// The parameters of pulls, pushes and jobs.
@@ -28,6 +30,8 @@ pub struct SyncOptions {
     pub selection: Selection,
     /// Groups at once.
     pub worker_threads: usize,
+    /// How fast the connections to the other server may be.
+    pub rates: Rates,
 }
 
 /// Which snapshots of a group.
@@ -73,6 +77,12 @@ impl SyncOptions {
             worker_threads: job
                 .worker_threads
                 .map_or(1, |threads| usize::try_from(threads).unwrap_or(1)),
+            rates: Rates {
+                rate_in: job.rate_in,
+                burst_in: job.burst_in,
+                rate_out: job.rate_out,
+                burst_out: job.burst_out,
+            },
         })
     }
 
@@ -87,7 +97,7 @@ impl SyncOptions {
     #[must_use]
     pub fn job_worker_id(job: &SyncJob) -> String {
         let remote = job.remote.as_ref().map_or("-", |remote| remote.as_str());
-        let (there, here, ns): (_, _, BackupNamespace) = (&job.remote_store, &job.store, job.ns());
+        let (there, here, ns) = (&job.remote_store, &job.store, job.ns());
         format!("{remote}:{there}:{here}:{ns}:{}", job.id)
     }
 }
