@@ -227,11 +227,7 @@ impl WriterSession {
 
 impl DataStore {
     /// Fails if one of these chunks, which the snapshot names, was found missing ◆.
-    pub(super) fn check_chunks(
-        &self,
-        dir: &BackupDir,
-        known: &HashMap<Digest, u32>,
-    ) -> Result<()> {
+    pub(super) fn check_chunks(&self, dir: &BackupDir, known: &HashMap<Digest, u32>) -> Result<()> {
         if !self.table.has_lost() {
             return Ok(());
         }

@@ -29,6 +29,8 @@ mod index;
 pub mod registry;
 mod resync;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

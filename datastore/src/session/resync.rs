@@ -102,8 +102,8 @@ impl ResyncSession {
                         .and_then(|index| index.verify_csum())
                         .map(|found| found.size == size && found.csum == *csum.as_bytes()),
                     _ => {
-                        let raw = std::fs::read(&path)
-                            .map_err(Error::io("unable to read", &path))?;
+                        let raw =
+                            std::fs::read(&path).map_err(Error::io("unable to read", &path))?;
                         DataBlob::from_bytes(raw.into()).map(|blob| {
                             blob.raw_size() == size && blob.raw_csum() == *csum.as_bytes()
                         })
@@ -210,10 +210,7 @@ impl ResyncSession {
         store.check_chunks(dir, &self.known())?;
         if store.tuning().sync_level() == SyncLevel::Filesystem {
             let chunks = Arc::clone(&store.chunks);
-            store
-                .env
-                .blocking(move || chunks.sync_filesystem())
-                .await?;
+            store.env.blocking(move || chunks.sync_filesystem()).await?;
         }
         let _manifest_lock = store.locks.manifest(ns, dir, cancel).await?;
         store

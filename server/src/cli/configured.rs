@@ -30,7 +30,7 @@ impl CliEntity for Remote {
 }
 
 impl CliEntity for SyncJob {
-    const ABOUT: &'static str = "Copying from and to other datastores; nothing runs these jobs yet";
+    const ABOUT: &'static str = "Copying from and to other datastores";
     const ID: &'static str = "id";
     const NEW: &'static [Param] = &sync::CREATE;
     const CHANGED: &'static [Param] = &sync::UPDATE;

@@ -46,6 +46,7 @@ pub async fn tick(server: &Arc<Server>) -> Vec<Upid> {
     };
     clock.collect_garbage().await;
     clock.prune().await;
+    clock.sync().await;
     clock.verify().await;
     clock.started
 }
@@ -90,6 +91,22 @@ impl Clock<'_> {
             if self.is_due(JobType::Prune, job.id(), &schedule) {
                 let started = run::prune(self.server, &job, root(), Some(&schedule)).await;
                 self.note(JobType::Prune, job.id(), started);
+            }
+        }
+    }
+
+    async fn sync(&mut self) {
+        let jobs = match self.server.config.sync_jobs().load() {
+            Ok(content) => content.entries,
+            Err(error) => return tracing::error!("nothing is synced: {error}"),
+        };
+        for job in jobs {
+            let Some(schedule) = job.schedule().map(str::to_owned) else {
+                continue;
+            };
+            if self.is_due(JobType::Sync, job.id(), &schedule) {
+                let started = run::sync(self.server, &job, root(), Some(&schedule)).await;
+                self.note(JobType::Sync, job.id(), started);
             }
         }
     }

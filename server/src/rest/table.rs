@@ -101,6 +101,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::nodes::tasks::ENDPOINTS,
     crate::api::status::ENDPOINTS,
     crate::api::ping::ENDPOINTS,
+    crate::api::pull::ENDPOINTS,
     crate::api::version::ENDPOINTS,
     crate::protocol::upgrade::ENDPOINTS,
 ];

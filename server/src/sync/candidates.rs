@@ -163,8 +163,7 @@ mod tests {
     }
 
     fn files(modes: &[(&str, &str)]) -> Value {
-        let file =
-            |(name, mode): &(&str, &str)| json!({ "filename": name, "crypt-mode": mode });
+        let file = |(name, mode): &(&str, &str)| json!({ "filename": name, "crypt-mode": mode });
         json!({ "files": modes.iter().map(file).collect::<Vec<_>>() })
     }
 
@@ -203,9 +202,15 @@ mod tests {
         let signed = (ArchiveName::MANIFEST, "sign-only");
         for (modes, passes) in [
             (&[("a.img.fidx", "encrypt"), signed, log][..], true),
-            (&[("a.img.fidx", "encrypt"), ("b.conf.blob", "none"), signed], false),
+            (
+                &[("a.img.fidx", "encrypt"), ("b.conf.blob", "none"), signed],
+                false,
+            ),
             (&[("a.img.fidx", "sign-only"), signed], false),
-            (&[("a.img.fidx", "encrypt"), (ArchiveName::MANIFEST, "none")], false),
+            (
+                &[("a.img.fidx", "encrypt"), (ArchiveName::MANIFEST, "none")],
+                false,
+            ),
         ] {
             let offered = Offered::of(&[item(1, &files(modes))], &selection);
             assert_eq!(offered.times.len(), usize::from(passes), "{modes:?}");

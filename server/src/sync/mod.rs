@@ -7,11 +7,13 @@
 //! | [`namespaces`] | which namespaces, and what they become: pure |
 //! | [`candidates`] | which snapshots: pure |
 //! | [`summary`] | what the log says |
+//! | [`pull`] | from there to here |
 //! | [`remote`] | a datastore of another server, as `remote.cfg` describes it |
 
 pub mod candidates;
 pub mod filter;
 pub mod namespaces;
 pub mod options;
+pub mod pull;
 pub mod remote;
 pub mod summary;

@@ -83,7 +83,9 @@ impl Mapping {
             format!("failed to map namespace '{ns}' from '{source}' to '{target}'")
         };
         let below = ns.components().strip_prefix(self.source.components());
-        let below = below.context("it is not below the source").with_context(failed)?;
+        let below = below
+            .context("it is not below the source")
+            .with_context(failed)?;
         let all = self.target.components().iter().chain(below).cloned();
         BackupNamespace::from_components(all).with_context(failed)
     }

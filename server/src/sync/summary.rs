@@ -129,9 +129,7 @@ pub fn finished(ns: &BackupNamespace, groups: usize, snapshots: usize) -> String
     } else {
         format!("namespace {ns}")
     };
-    format!(
-        "Finished syncing {what}, current progress: {groups} groups, {snapshots} snapshots"
-    )
+    format!("Finished syncing {what}, current progress: {groups} groups, {snapshots} snapshots")
 }
 
 /// How far a namespace is: groups done, and snapshots done of the next one.
@@ -183,7 +181,10 @@ mod tests {
             "downloaded 5.73 KiB (2.865 KiB/s)"
         );
         let (root, ns1) = (BackupNamespace::root(), "ns1".parse().unwrap());
-        assert_eq!(place("samples", &root), "datastore 'samples', root namespace");
+        assert_eq!(
+            place("samples", &root),
+            "datastore 'samples', root namespace"
+        );
         assert_eq!(place("a", &ns1), "datastore 'a', namespace 'ns1'");
         assert_eq!(
             finished(&root, 9, 0),
