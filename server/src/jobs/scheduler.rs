@@ -178,6 +178,7 @@ mod tests {
     use super::*;
     use crate::config::ConfigError;
     use crate::config::jobs::PruneJob;
+    use crate::config::sync::SyncJob;
     use crate::datastores::create::CreateRequest;
     use crate::jobs::state::JobState;
     use crate::paths::Paths;
@@ -292,16 +293,41 @@ mod tests {
             })
             .await
             .unwrap();
+        let copy = [
+            ("store", "store1"),
+            ("remote-store", "store2"),
+            ("schedule", "minutely"),
+        ];
+        let copy = copy.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let copy = SyncJob::from_section("sync", "copy", &copy).unwrap();
+        world
+            .server
+            .config
+            .sync_jobs()
+            .update::<_, ConfigError>(None, |content| content.insert(copy))
+            .await
+            .unwrap();
         let now = world.server.env.unix_secs();
         for id in ["resting", "running", "due"] {
             world.ran_at(JobType::Prune, id, now - 120);
         }
+        world.ran_at(JobType::Sync, "copy", now - 120);
         let states = JobStates::of(&world.server);
         let _running = states.try_lock(JobType::Prune, "running").unwrap().unwrap();
         let started = tick(&world.server).await;
         let types: Vec<&str> = started.iter().map(Upid::worker_type).collect();
-        assert_eq!(types, ["prunejob"]);
+        assert_eq!(types, ["prunejob", "syncjob"]);
         assert_eq!(started[0].worker_id(), Some("store1"));
+        assert_eq!(started[1].worker_id(), Some("-:store2:store1::copy"));
+        // There is no such datastore: that is the end of the run, not of the job.
+        let TaskStatus::Error(why) = world.wait(&started[1]).await else {
+            panic!();
+        };
+        assert!(why.contains("store2"), "{why}");
+        let JobState::Finished { end, .. } = states.get(JobType::Sync, "copy") else {
+            panic!();
+        };
+        assert!(matches!(end.status, TaskStatus::Error(_)));
         assert_eq!(world.wait(&started[0]).await, TaskStatus::Ok);
         let log = world.server.tasks.log(&started[0], 0, 0).unwrap();
         assert!(log.lines[0].t.ends_with(": prune job 'due'"), "{log:?}");

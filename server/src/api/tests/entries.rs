@@ -246,3 +246,33 @@ async fn the_machine_has_a_configuration() {
         .await;
     assert_eq!(status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_pull() {
+    let world = World::empty();
+    world.configure(&["store1", "store2"]);
+    let remote = "name=other&host=pbs.example.org&auth-id=sync@pbs&password=geheim";
+    world.post("/config/remote", remote).await;
+    let here = "store=store1&remote-store=store2";
+    let vanished = "store=store1&remote-store=store2&remove-vanished=1";
+    let there = "store=store1&remote-store=far&remote=other";
+    let refused = async |form: &str| {
+        let (status, text) = world.refusal("test@pbs", Method::POST, "/pull", form).await;
+        assert_eq!(status, 400, "{form}: {text}");
+        text
+    };
+    let missing = async |form: &str| refused(form).await.contains("missing permissions");
+    assert!(missing(here).await && missing(there).await);
+    let grant = async |path: &str, role| world.grant("test@pbs", path, role).await;
+    grant("/datastore/store1", Role::DatastoreBackup).await;
+    assert!(missing(here).await && missing(there).await && missing(vanished).await);
+    grant("/datastore/store2", Role::DatastoreBackup).await;
+    grant("/remote/other/far", Role::RemoteSyncOperator).await;
+    // Now it is the datastores that are not there.
+    for form in [here, there] {
+        assert!(!missing(form).await, "{form}");
+    }
+    assert!(missing(vanished).await);
+    let keys = refused("store=store1&remote-store=store2&decryption-keys=key1").await;
+    assert!(keys.contains("not supported"), "{keys}");
+}

@@ -196,6 +196,7 @@ pub async fn upload_log(rest: &Rest, group: &str, time: i64) {
         panic!("no ticket");
     };
     let query = query("local", "", group, time);
+    let query = query.strip_prefix("store=local&").unwrap();
     let body: Bytes = encode(b"it went well").unwrap();
     let request = Request::builder()
         .method(Method::POST)
