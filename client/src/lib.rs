@@ -8,9 +8,12 @@
 //! | [`session`] | backup and reader sessions: chunks, indexes, blobs, manifest |
 //! | [`backup`] | a whole backup |
 //! | [`restore`] | a whole restore |
-//! | [`cli`] | the command line |
+//! | `cli` | the command line |
+//!
+//! The feature `cli` brings the last, and whatever asks at a terminal, mounts or prints for it.
 
 pub mod backup;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod keys;
 pub mod remote;

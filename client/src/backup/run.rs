@@ -15,6 +15,7 @@ use super::spec::{Kind, Spec, check_all};
 use super::text;
 use crate::remote::Remote;
 use crate::session::upload::both;
+use crate::session::workers::Workers;
 use crate::session::{
     BackupRequest, BackupSession, IndexKind, Limiter, Progress, Report, Uploaded,
 };
@@ -121,6 +122,7 @@ async fn back_up(
         limiter: options
             .rate
             .map(|rate| Limiter::new(env, rate, options.burst)),
+        workers: Workers::new(env),
     };
     let session = BackupSession::open(remote, request, env).await?;
     tell_protection(options, &**report);

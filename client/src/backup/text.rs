@@ -107,6 +107,7 @@ mod tests {
             encoded: 501_206,
             duration: Duration::from_millis(90),
             chunks: 8,
+            sent_chunks: 5,
         };
         assert_eq!(percent(10_514, 23_078), "45.6%");
         assert_eq!(

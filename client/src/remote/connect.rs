@@ -1,6 +1,8 @@
 //! Opens connections: every address of the server in turn, TLS, trust; again if nobody answered.
 
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -11,6 +13,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use s3_client::transport::{HttpProxy, open_tunnel};
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::dirs::Dirs;
@@ -42,8 +45,21 @@ pub struct ConnectOptions {
     pub proxy: ProxySettings,
     /// How often it is tried to connect, while nobody answers.
     pub attempts: u32,
+    /// Puts limits on each connection.
+    pub shape: Option<Arc<dyn Shape>>,
     /// Clock and pauses.
     pub env: Env,
+}
+
+/// What a connection is made of.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Keeps connections to limits.
+pub trait Shape: fmt::Debug + Send + Sync {
+    /// A new connection, as it is to be used.
+    fn shape(&self, tcp: TcpStream) -> Box<dyn Stream>;
 }
 
 /// Where a password comes from.
@@ -82,6 +98,7 @@ impl ConnectOptions {
             fresh_login: false,
             proxy: ProxySettings::default(),
             attempts: 3,
+            shape: None,
             env: Env::system(),
         }
     }
@@ -163,7 +180,11 @@ impl Connector {
     }
 
     async fn secure(&self, tcp: TcpStream) -> Result<Sender> {
-        let handshake = trust::handshake(self.repository.host(), tcp);
+        let stream = match &self.options.shape {
+            Some(shape) => shape.shape(tcp),
+            None => Box::new(tcp),
+        };
+        let handshake = trust::handshake(self.repository.host(), stream);
         let (tls, seen) = self.in_time(handshake).await??;
         let given = self.options.fingerprint.as_ref();
         let known = self.known.get(&self.repository);

@@ -29,7 +29,7 @@ use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 pub use answer::Refused;
-pub use connect::{ConnectOptions, PasswordSource};
+pub use connect::{ConnectOptions, PasswordSource, Shape, Stream};
 pub use proxy::ProxySettings;
 pub use repository::Repository;
 pub use secret::Secret;

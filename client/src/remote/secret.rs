@@ -54,9 +54,16 @@ impl Secret {
     }
 
     /// Asks at the terminal; nothing of the answer is shown.
+    #[cfg(feature = "cli")]
     pub fn ask(question: &str) -> Result<Self> {
         let answer = rpassword::prompt_password(format!("{question}: "));
         Ok(Self(answer.context("failed to ask for a password")?))
+    }
+
+    /// There is nobody to ask.
+    #[cfg(not(feature = "cli"))]
+    pub fn ask(question: &str) -> Result<Self> {
+        bail!("{question}: nobody can be asked, since this program has no terminal")
     }
 }
 

@@ -57,6 +57,8 @@ pub struct BackupRequest<'a> {
     pub no_cache: bool,
     /// Most bytes a second.
     pub limiter: Option<Limiter>,
+    /// What it may take of the machine.
+    pub workers: Workers,
 }
 
 /// Which kind of index an archive has.
@@ -96,7 +98,7 @@ impl BackupSession {
             connection,
             crypt: request.crypt,
             known: Arc::default(),
-            workers: Workers::new(env),
+            workers: request.workers,
             limiter: request.limiter,
             env: env.clone(),
         })))

@@ -51,6 +51,12 @@ impl Known {
         }
     }
 
+    /// Whether nothing is to be done about a chunk.
+    #[must_use]
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.chunks().stored.contains(digest)
+    }
+
     /// Asks for a chunk.
     #[must_use]
     pub fn claim(self: &Arc<Self>, digest: Digest) -> Claim {

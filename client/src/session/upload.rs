@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use api_types::digest::Digest;
 use api_types::names::ArchiveName;
 use bytes::Bytes;
@@ -44,8 +44,8 @@ pub struct Upload {
     pub done: Task<Result<Uploaded>>,
 }
 
-/// Takes the chunks of an archive in their order. Its methods block; without
-/// [`ChunkSink::finish`] the upload fails.
+/// Takes the chunks of an archive in their order. Its methods block, but for [`ChunkSink::relay`]
+/// and [`ChunkSink::end`]; without an end the upload fails.
 #[derive(Debug)]
 pub struct ChunkSink {
     writer: Arc<Writer>,
@@ -76,6 +76,8 @@ pub struct Statistics {
     pub size: u64,
     /// Chunks of the archive.
     pub chunks: u64,
+    /// Chunks of them that were sent.
+    pub sent_chunks: u64,
     /// Bytes in chunks that were sent.
     pub sent: u64,
     /// These bytes, as they were sent.
@@ -166,6 +168,33 @@ impl ChunkSink {
         self.enqueue(Queued::New(Task::spawn(&self.handle, task)))
     }
 
+    /// Takes the next chunk as it is stored elsewhere, unless the server has it: then `read` is
+    /// never run. As the other methods, but for async code.
+    pub async fn relay<R>(&self, digest: Digest, size: u64, read: R) -> Result<()>
+    where
+        R: Future<Output = Result<Bytes>> + Send + 'static,
+    {
+        let session = &self.writer.session;
+        let entry = if session.known.contains(&digest) {
+            Queued::Known { digest, size }
+        } else {
+            let memory = session.workers.memory(size).await?;
+            let task = relay(Arc::clone(&self.writer), digest, size, read, memory);
+            Queued::New(Task::spawn(&self.handle, task))
+        };
+        self.enqueue_async(entry).await
+    }
+
+    /// [`ChunkSink::finish`] for async code.
+    pub async fn end(self) -> Result<()> {
+        self.enqueue_async(Queued::End).await
+    }
+
+    async fn enqueue_async(&self, entry: Queued) -> Result<()> {
+        let sent = self.queue.send(entry).await;
+        sent.map_err(|_| anyhow!("the upload has failed"))
+    }
+
     /// Appends a chunk that the server has, or that was stored here before.
     pub fn append(&self, digest: Digest, size: u64) -> io::Result<()> {
         self.enqueue(Queued::Known { digest, size })
@@ -228,6 +257,46 @@ async fn store(writer: Arc<Writer>, data: Bytes, mut memory: Memory) -> Result<S
     Ok(stored)
 }
 
+/// Uploads a chunk as it is stored elsewhere, unless the server has it meanwhile.
+async fn relay<R>(
+    writer: Arc<Writer>,
+    digest: Digest,
+    size: u64,
+    read: R,
+    mut memory: Memory,
+) -> Result<Stored>
+where
+    R: Future<Output = Result<Bytes>> + Send,
+{
+    let session = &writer.session;
+    let encoded = match session.known.claim(digest) {
+        Claim::Stored => None,
+        Claim::Sending(wait) => {
+            drop(memory);
+            ensure!(wait.stored().await, "failed to upload chunk {digest}");
+            None
+        }
+        Claim::New(sending) => {
+            let raw = read.await?;
+            let encoded = raw.len() as u64;
+            memory.keep(encoded);
+            let plain = usize::try_from(size).context("the chunk is too long")?;
+            let (kind, wid) = (writer.kind, writer.wid);
+            let sent = session.send_chunk(kind, wid, &digest, plain, raw);
+            sent.await?;
+            sending.stored();
+            Some(encoded)
+        }
+    };
+    let stored = Stored {
+        digest,
+        size,
+        encoded,
+    };
+    writer.count(&stored);
+    Ok(stored)
+}
+
 fn prepare(session: &Shared, data: &[u8]) -> Result<(Digest, Prepared)> {
     let digest = session.crypt.digest(data);
     let prepared = match session.known.claim(digest) {
@@ -263,6 +332,7 @@ async fn write_index(
         match queue.recv().await {
             Some(Queued::New(task)) => {
                 let stored = task.await.with_context(uploading)?;
+                index.statistics.sent_chunks += u64::from(stored.encoded.is_some());
                 index.statistics.sent += stored.encoded.map_or(0, |_| stored.size);
                 index.statistics.encoded += stored.encoded.unwrap_or(0);
                 index.add(stored.digest, stored.size).await

@@ -15,8 +15,8 @@ const PIECE: u32 = 1 << 10;
 /// The memory of the process, which its sessions share.
 static SHARED: LazyLock<Arc<Semaphore>> = LazyLock::new(memory);
 
-/// Runs what costs CPU time, and keeps count of memory.
-#[derive(Debug)]
+/// Runs what costs CPU time, and keeps count of memory. Clones share both.
+#[derive(Clone, Debug)]
 pub struct Workers {
     env: Env,
     cores: Arc<Semaphore>,

@@ -7,7 +7,7 @@
 //! | [`extract`] | an archive to a directory, a file of it to anywhere |
 //! | [`unify`](mod@unify) | an archive in two parts as one stream |
 //! | [`diff`] | what differs between two archives |
-//! | [`mount`] | an archive as a file system |
+//! | `mount` | an archive as a file system, with the feature `cli` |
 //! | [`pattern`] | which paths are meant: `--exclude`, `.pxarexclude`, `--pattern` |
 //! | [`observer`] | what is told while work goes on |
 //!
@@ -18,6 +18,7 @@ pub mod create;
 pub mod diff;
 pub mod error;
 pub mod extract;
+#[cfg(feature = "cli")]
 pub mod mount;
 pub mod observer;
 pub mod pattern;

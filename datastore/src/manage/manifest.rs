@@ -97,7 +97,17 @@ impl DataStore {
         let blob = manifest
             .to_blob()
             .map_err(Error::format(format!("manifest of {dir}")))?;
-        let raw = blob.into_raw();
+        self.write_manifest(client, ns, dir, blob.into_raw()).await
+    }
+
+    /// Replaces the manifest of a snapshot, in the bucket and locally. The caller holds its lock.
+    pub(crate) async fn write_manifest(
+        &self,
+        client: Option<&S3Client>,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+        raw: Bytes,
+    ) -> Result<()> {
         let relative = self.relative_file(ns, dir, ArchiveName::MANIFEST);
         let remote = self.remote(client);
         if let Some((backend, client)) = &remote {

@@ -33,7 +33,7 @@ impl DataStore {
     }
 
     /// Writes a metadata file: the object, then the local file by `write`.
-    pub(super) async fn write_mirrored<F>(
+    pub(crate) async fn write_mirrored<F>(
         &self,
         client: Option<&S3Client>,
         relative: &str,

@@ -20,8 +20,11 @@
 //! refused, or on the list, or both. A later session that takes such a snapshot as its base is
 //! refused by the same look, since it knows D from there, until somebody has uploaded D.
 
+use std::collections::HashMap;
+
 use api_types::datastore::SyncLevel;
-use api_types::names::{ArchiveName, SnapshotPath};
+use api_types::digest::Digest;
+use api_types::names::{ArchiveName, BackupDir, SnapshotPath};
 use bytes::Bytes;
 use s3_client::S3Client;
 use tokio_util::sync::CancellationToken;
@@ -29,9 +32,12 @@ use tokio_util::sync::CancellationToken;
 use crate::atomic_file::Durability;
 use crate::backend::s3::S3Backend;
 use crate::error::{Error, Result};
-use crate::format::manifest::Manifest;
+use crate::format::blob::DataBlob;
+use crate::format::manifest::{FileInfo, Manifest};
+use crate::store::DataStore;
 
 use super::WriterSession;
+use super::state::Finish;
 
 impl WriterSession {
     /// Commits the snapshot with this manifest (upload statistics are added to it).
@@ -48,6 +54,29 @@ impl WriterSession {
     /// manifest cannot be stored.
     pub async fn commit(&self, mut manifest: Manifest) -> Result<()> {
         let finish = self.begin_finish()?;
+        let stats = self.state().stats;
+        manifest.set_chunk_upload_stats(&stats);
+        let raw = manifest
+            .to_blob()
+            .map_err(Error::format(format!("manifest of {}", self.dir)))?
+            .into_raw();
+        self.finish(finish, raw).await
+    }
+
+    /// Commits the snapshot with the manifest of another datastore, byte for byte.
+    ///
+    /// # Errors
+    /// As for [`commit`](Self::commit), or if it lists other files than the session has stored.
+    pub async fn commit_copy(&self, blob: DataBlob) -> Result<()> {
+        let manifest = Manifest::from_blob(&blob, None)
+            .map_err(Error::format(format!("manifest of {}", self.dir)))?;
+        self.check_files(&manifest)?;
+        let finish = self.begin_finish()?;
+        self.finish(finish, blob.into_raw()).await
+    }
+
+    /// The rest of a commit: `raw` is the manifest.
+    async fn finish(&self, finish: Finish<'_>, raw: Bytes) -> Result<()> {
         let path = SnapshotPath::new(self.options.ns.clone(), self.dir.clone());
         self.hold.registration.finishing(path);
         // The counter before the look: what is marked between the two is looked for once more.
@@ -55,12 +84,6 @@ impl WriterSession {
         self.hold.may_finish(losses);
         self.check_base()?;
         self.check_chunks()?;
-        let stats = self.state().stats;
-        manifest.set_chunk_upload_stats(&stats);
-        let raw = manifest
-            .to_blob()
-            .map_err(Error::format(format!("manifest of {}", self.dir)))?
-            .into_raw();
         self.put_manifest(raw.clone()).await?;
         if self.store.table.losses() != losses {
             self.check_chunks()?;
@@ -138,6 +161,32 @@ impl WriterSession {
         Ok(())
     }
 
+    /// What the manifest of a copy lists is what was stored.
+    fn check_files(&self, manifest: &Manifest) -> Result<()> {
+        let stored = self.files();
+        let is_stored = |file: &FileInfo| {
+            stored.iter().any(|own| {
+                own.name == file.filename
+                    && own.size == file.size
+                    && own.csum == *file.csum.as_bytes()
+            })
+        };
+        let listed = manifest.files();
+        let missing = listed.iter().find(|file| !is_stored(file));
+        let refused = match missing {
+            Some(file) => format!("{} of its manifest was not stored", file.filename),
+            None if listed.len() < stored.len() => "its manifest lists not all its files".into(),
+            None if manifest.backup_dir() != self.dir => {
+                format!("its manifest is that of {}", manifest.backup_dir())
+            }
+            None => return Ok(()),
+        };
+        Err(Error::Refused(format!(
+            "unable to finish {}: {refused}",
+            self.dir
+        )))
+    }
+
     fn check_base(&self) -> Result<()> {
         match &self.base {
             Some(base) if !base.is_untouched() => Err(Error::Refused(format!(
@@ -150,20 +199,7 @@ impl WriterSession {
 
     /// Nothing that the indexes name may have gone missing meanwhile ◆.
     fn check_chunks(&self) -> Result<()> {
-        let table = &self.store.table;
-        if !table.has_lost() {
-            return Ok(());
-        }
-        let state = self.state();
-        let mut known = state.known.keys();
-        match known.find(|digest| table.with(digest, |slot| slot.is_lost())) {
-            Some(digest) => Err(Error::Refused(format!(
-                "unable to finish {}: chunk {digest} was found missing meanwhile; the next backup \
-                 will upload it",
-                self.dir
-            ))),
-            None => Ok(()),
-        }
+        self.store.check_chunks(&self.dir, &self.state().known)
     }
 
     async fn put_manifest(&self, raw: Bytes) -> Result<()> {
@@ -186,6 +222,23 @@ impl WriterSession {
         self.holding(move || snapshots.remove_file(&ns, &dir, ArchiveName::MANIFEST))
             .await?;
         Ok(())
+    }
+}
+
+impl DataStore {
+    /// Fails if one of these chunks, which the snapshot names, was found missing ◆.
+    pub(super) fn check_chunks(&self, dir: &BackupDir, known: &HashMap<Digest, u32>) -> Result<()> {
+        if !self.table.has_lost() {
+            return Ok(());
+        }
+        let mut known = known.keys();
+        match known.find(|digest| self.table.with(digest, |slot| slot.is_lost())) {
+            Some(digest) => Err(Error::Refused(format!(
+                "unable to finish {dir}: chunk {digest} was found missing meanwhile; the next \
+                 backup will upload it"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

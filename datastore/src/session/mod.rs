@@ -12,16 +12,25 @@
 //! abort    cleanup journal → the local directory → objects, manifest first
 //! ```
 //!
+//! A snapshot that comes whole from another datastore takes the same way: its indexes are stored as
+//! copies ([`add_index`](WriterSession::add_index)), and so is its manifest
+//! ([`commit_copy`](WriterSession::commit_copy)). One that is there already and is to become what
+//! its source has is a [`ResyncSession`]'s.
+//!
 //! A session that is dropped without commit or abort (a cancelled task, a panic) leaves an
 //! unfinished snapshot, which the next [`tend`](DataStore::tend) clears away like an abort; after a
 //! crash its indexes keep their chunks until it is pruned, or the collection finds it abandoned.
 
 mod base;
+mod copy;
 mod finish;
 mod hold;
 mod index;
 pub mod registry;
+mod resync;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,6 +58,7 @@ use state::{Claim, SessionState};
 pub use base::BaseSnapshot;
 pub(crate) use hold::Abandoned;
 pub use index::{ClosedArchive, ExpectedIndex, IndexProgress, WriterId};
+pub use resync::ResyncSession;
 
 /// What a session is to write.
 #[derive(Clone, Debug)]
@@ -213,19 +223,17 @@ impl WriterSession {
         &self,
         digest: Digest,
         plain_size: u32,
-        mut blob: DataBlob,
+        blob: DataBlob,
     ) -> Result<InsertOutcome> {
         let _call = self.begin("store a chunk")?;
-        let check = move || -> Result<DataBlob> {
-            blob.accept(&digest, u64::from(plain_size))
-                .map_err(Error::format(format!("uploaded chunk {digest}")))?;
-            Ok(blob)
-        };
-        let blob = self.store.checks.run(&self.store.env, check).await?;
-        let payload = self.options.payload;
         let outcome = self
             .store
-            .insert_chunk(self.client.as_ref(), digest, &blob, payload)
+            .accept_chunk(
+                self.client.as_ref(),
+                (digest, plain_size),
+                blob,
+                self.options.payload,
+            )
             .await?;
         let mut state = self.state();
         state.known.insert(digest, plain_size);

@@ -293,6 +293,24 @@ impl DataStore {
             .await
     }
 
+    /// Checks a chunk of that digest and plain length, and inserts it. The caller holds a writer's
+    /// lease.
+    pub(crate) async fn accept_chunk(
+        &self,
+        client: Option<&S3Client>,
+        (digest, plain_size): (Digest, u32),
+        mut blob: DataBlob,
+        payload: Payload,
+    ) -> Result<InsertOutcome> {
+        let check = move || -> Result<DataBlob> {
+            blob.accept(&digest, u64::from(plain_size))
+                .map_err(Error::format(format!("uploaded chunk {digest}")))?;
+            Ok(blob)
+        };
+        let blob = self.checks.run(&self.env, check).await?;
+        self.insert_chunk(client, digest, &blob, payload).await
+    }
+
     /// Answers whether a chunk is present, and protects it if it is: a duplicate answer ◆.
     pub(crate) async fn touch_known(
         &self,

@@ -10,6 +10,7 @@
 //! | [`admin`] | `/admin`: contents of datastores, jobs |
 //! | [`config`] | `/config`: datastores, S3 endpoints, jobs |
 //! | [`nodes`] | `/nodes`: tasks, the machine |
+//! | [`pull`] | `/pull`: syncs without a job |
 //! | [`status`], [`charts`] | `/status`, and `rrd` of the node and of datastores |
 
 pub mod access;
@@ -21,6 +22,7 @@ mod entry;
 pub mod fields;
 pub mod nodes;
 pub mod ping;
+pub mod pull;
 pub mod rights;
 pub mod status;
 pub mod stream;

@@ -98,7 +98,7 @@ pub enum Command {
     /// Snapshots.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
-    /// Copying from and to other datastores; nothing runs these jobs yet.
+    /// Copying from and to other datastores.
     #[command(subcommand)]
     SyncJob(entries::EntriesCommand<SyncJob>),
     /// Worker tasks.

@@ -1,6 +1,4 @@
 //! `sync.cfg`: what is copied from and to other datastores (`jobs-and-sync.md` §7).
-//!
-//! The entries are kept and checked; nothing runs them yet.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +13,8 @@ use api_types::property::{PropertyReader, PropertyWriter};
 use serde::{Serialize, Serializer};
 
 use super::Entity;
-use super::jobs::{check_id, check_schedule};
+use super::jobs::{Job, check_id, check_schedule};
+use crate::jobs::state::JobType;
 
 const MAX_THREADS: u32 = 32;
 
@@ -221,12 +220,6 @@ impl SyncJob {
         self.owner.clone().unwrap_or_else(Authid::root)
     }
 
-    /// The namespace here.
-    #[must_use]
-    pub fn ns(&self) -> BackupNamespace {
-        self.ns.clone().unwrap_or_default()
-    }
-
     /// The namespace there.
     #[must_use]
     pub fn remote_ns(&self) -> BackupNamespace {
@@ -351,6 +344,22 @@ impl Entity for SyncJob {
 
     fn nothing_to_remove(id: &str) -> String {
         format!("job '{id}' does not exist.")
+    }
+}
+
+impl Job for SyncJob {
+    const TYPE: JobType = JobType::Sync;
+
+    fn store(&self) -> &DatastoreName {
+        &self.store
+    }
+
+    fn ns(&self) -> BackupNamespace {
+        self.ns.clone().unwrap_or_default()
+    }
+
+    fn schedule(&self) -> Option<&str> {
+        self.schedule.as_deref()
     }
 }
 

@@ -24,13 +24,13 @@ const DATASTORE: &[&str] = &[
     "notify-user",
 ];
 
+/// Of sync jobs.
+const SYNC: &[&str] = &["associated-key", "run-on-mount", "unmount-on-done"];
+
 /// Says at the start what is set and does nothing.
 pub fn log_ignored(config: &Config) {
     for line in ignored(config) {
         tracing::warn!("{line}");
-    }
-    for job in unscheduled(config) {
-        tracing::error!("sync job '{job}' is not run: this server does not run sync jobs yet");
     }
 }
 
@@ -52,15 +52,15 @@ fn ignored(config: &Config) -> Vec<String> {
             }));
         }
     }
+    if let Ok(jobs) = config.sync_jobs().load() {
+        for job in jobs.entries {
+            let keys = job.to_section().into_iter().map(|(key, _)| key);
+            let set = keys.filter(|key| SYNC.contains(&key.as_str()));
+            let line = |key| format!("the setting '{key}' of sync job '{}' has no effect", job.id);
+            lines.extend(set.map(line));
+        }
+    }
     lines
-}
-
-/// Sync jobs that somebody expects to be run.
-fn unscheduled(config: &Config) -> Vec<String> {
-    let jobs = config.sync_jobs().load();
-    let jobs = jobs.map(|content| content.entries).unwrap_or_default();
-    let scheduled = jobs.into_iter().filter(|job| job.schedule.is_some());
-    scheduled.map(|job| job.id).collect()
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
         let paths = Paths::below(dir.path());
         paths.create().unwrap();
         let config = Config::new(&paths, &Env::system());
-        assert!(ignored(&config).is_empty() && unscheduled(&config).is_empty());
+        assert!(ignored(&config).is_empty());
         let write = |name: &str, text: &str| std::fs::write(paths.config.join(name), text).unwrap();
         write("node.cfg", "http-proxy: http://proxy\nlocation: here\n");
         write(
@@ -85,15 +85,15 @@ mod tests {
         );
         write(
             "sync.cfg",
-            "sync: job1\n\tstore store1\n\tremote-store store2\n\tschedule daily\n",
+            "sync: job1\n\tstore store1\n\tremote-store store2\n\trun-on-mount true\n",
         );
         assert_eq!(
             ignored(&config),
             [
                 "the setting 'http-proxy' of the node has no effect",
-                "the setting 'notify-user' of datastore 'store1' has no effect"
+                "the setting 'notify-user' of datastore 'store1' has no effect",
+                "the setting 'run-on-mount' of sync job 'job1' has no effect"
             ]
         );
-        assert_eq!(unscheduled(&config), ["job1"]);
     }
 }

@@ -25,8 +25,8 @@ use super::tls::{Secure, Tls};
 use crate::quota::{Quota, Share};
 use crate::rest::answer::AnswerBody;
 use crate::rest::dispatch::respond;
-use crate::traffic::Connection;
 use crate::traffic::stream::LimitedStream;
+use crate::traffic::{self, Connection};
 
 /// Connections at the same time; more wait until others end.
 const MAX_CONNECTIONS: u32 = 2048;
@@ -292,7 +292,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const MAX_HEAD_U32: u32 = 64 * 1024;
 
 /// A connection that keeps to its rate, encrypted.
-type Encrypted = Secure<LimitedStream<TcpStream>>;
+type Encrypted = Secure<LimitedStream<TcpStream, traffic::Connection>>;
 
 /// How a connection begins.
 enum Beginning {

@@ -15,11 +15,14 @@ use datastore::verify::VerifyOptions;
 use super::state::{JobLock, JobStates};
 use crate::api::rights::may_touch;
 use crate::config::jobs::{Job, PruneJob, VerifyJob};
+use crate::config::sync::{SyncDirection, SyncJob};
 use crate::daemon::Server;
 use crate::operations::background::start;
 use crate::operations::prune::Prune;
 use crate::operations::verify::Verification;
 use crate::operations::{gc, job};
+use crate::sync::options::SyncOptions;
+use crate::sync::pull::pull;
 use crate::task::TaskSpec;
 
 /// Collects garbage. `schedule` is what triggered it, if that was the clock.
@@ -132,6 +135,39 @@ pub async fn verify(
             Ok(())
         };
         job::run(run, &task, work).await
+    })
+}
+
+/// Runs a sync job.
+pub async fn sync(
+    server: &Arc<Server>,
+    config: &SyncJob,
+    auth_id: Authid,
+    schedule: Option<&str>,
+) -> Result<Upid> {
+    if config.direction() == SyncDirection::Push {
+        bail!(
+            "sync job '{}' cannot be run: this server does not push yet",
+            config.id
+        );
+    }
+    let options = SyncOptions::of(config)?;
+    let store = server.stores.open(&config.store, Operation::Write).await?;
+    let run = lock(server, config)?;
+    let worker_id = SyncOptions::job_worker_id(config);
+    let spec = TaskSpec::new(SyncJob::TYPE.as_str(), Some(worker_id.clone()), auth_id);
+    let trigger = trigger(schedule);
+    let server_of_task = Arc::clone(server);
+    start(server, spec, store, |task, store| async move {
+        task.log(&format!("Starting datastore sync job '{worker_id}'"));
+        log_trigger(&*task, trigger.as_deref());
+        let context = Arc::clone(&task);
+        job::run(run, &task, async move {
+            pull(&server_of_task, &context, store, options, true).await?;
+            context.log(&format!("sync job '{worker_id}' end"));
+            Ok(())
+        })
+        .await
     })
 }
 

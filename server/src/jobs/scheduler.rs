@@ -46,6 +46,7 @@ pub async fn tick(server: &Arc<Server>) -> Vec<Upid> {
     };
     clock.collect_garbage().await;
     clock.prune().await;
+    clock.sync().await;
     clock.verify().await;
     clock.started
 }
@@ -90,6 +91,22 @@ impl Clock<'_> {
             if self.is_due(JobType::Prune, job.id(), &schedule) {
                 let started = run::prune(self.server, &job, root(), Some(&schedule)).await;
                 self.note(JobType::Prune, job.id(), started);
+            }
+        }
+    }
+
+    async fn sync(&mut self) {
+        let jobs = match self.server.config.sync_jobs().load() {
+            Ok(content) => content.entries,
+            Err(error) => return tracing::error!("nothing is synced: {error}"),
+        };
+        for job in jobs {
+            let Some(schedule) = job.schedule().map(str::to_owned) else {
+                continue;
+            };
+            if self.is_due(JobType::Sync, job.id(), &schedule) {
+                let started = run::sync(self.server, &job, root(), Some(&schedule)).await;
+                self.note(JobType::Sync, job.id(), started);
             }
         }
     }
@@ -161,6 +178,7 @@ mod tests {
     use super::*;
     use crate::config::ConfigError;
     use crate::config::jobs::PruneJob;
+    use crate::config::sync::SyncJob;
     use crate::datastores::create::CreateRequest;
     use crate::jobs::state::JobState;
     use crate::paths::Paths;
@@ -275,16 +293,41 @@ mod tests {
             })
             .await
             .unwrap();
+        let copy = [
+            ("store", "store1"),
+            ("remote-store", "store2"),
+            ("schedule", "minutely"),
+        ];
+        let copy = copy.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let copy = SyncJob::from_section("sync", "copy", &copy).unwrap();
+        world
+            .server
+            .config
+            .sync_jobs()
+            .update::<_, ConfigError>(None, |content| content.insert(copy))
+            .await
+            .unwrap();
         let now = world.server.env.unix_secs();
         for id in ["resting", "running", "due"] {
             world.ran_at(JobType::Prune, id, now - 120);
         }
+        world.ran_at(JobType::Sync, "copy", now - 120);
         let states = JobStates::of(&world.server);
         let _running = states.try_lock(JobType::Prune, "running").unwrap().unwrap();
         let started = tick(&world.server).await;
         let types: Vec<&str> = started.iter().map(Upid::worker_type).collect();
-        assert_eq!(types, ["prunejob"]);
+        assert_eq!(types, ["prunejob", "syncjob"]);
         assert_eq!(started[0].worker_id(), Some("store1"));
+        assert_eq!(started[1].worker_id(), Some("-:store2:store1::copy"));
+        // There is no such datastore: that is the end of the run, not of the job.
+        let TaskStatus::Error(why) = world.wait(&started[1]).await else {
+            panic!();
+        };
+        assert!(why.contains("store2"), "{why}");
+        let JobState::Finished { end, .. } = states.get(JobType::Sync, "copy") else {
+            panic!();
+        };
+        assert!(matches!(end.status, TaskStatus::Error(_)));
         assert_eq!(world.wait(&started[0]).await, TaskStatus::Ok);
         let log = world.server.tasks.log(&started[0], 0, 0).unwrap();
         assert!(log.lines[0].t.ends_with(": prune job 'due'"), "{log:?}");

@@ -32,6 +32,8 @@ pub enum JobType {
     Prune,
     /// A verify job.
     Verify,
+    /// A sync job.
+    Sync,
 }
 
 impl JobType {
@@ -42,6 +44,7 @@ impl JobType {
             Self::GarbageCollection => "garbage_collection",
             Self::Prune => "prunejob",
             Self::Verify => "verificationjob",
+            Self::Sync => "syncjob",
         }
     }
 }

@@ -92,6 +92,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::config::jobs::VERIFY_ENDPOINTS,
     crate::api::config::remotes::ENDPOINTS,
     crate::api::config::s3::ENDPOINTS,
+    crate::api::config::scan::ENDPOINTS,
     crate::api::config::sync::ENDPOINTS,
     crate::api::config::traffic::ENDPOINTS,
     crate::api::nodes::config::ENDPOINTS,
@@ -100,6 +101,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::nodes::tasks::ENDPOINTS,
     crate::api::status::ENDPOINTS,
     crate::api::ping::ENDPOINTS,
+    crate::api::pull::ENDPOINTS,
     crate::api::version::ENDPOINTS,
     crate::protocol::upgrade::ENDPOINTS,
 ];

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`bucket`] | so many bytes per second, shared by all connections of a rule |
 //! | [`choice`] | which rule counts for a connection; pure |
-//! | [`stream`] | a connection that keeps to it |
+//! | [`stream`] | a connection that keeps to it, or to any other limit |
 //!
 //! Rules are read again when their file changes; which one counts is decided for each connection
 //! when it begins, when its user is known, and every minute. Without rules a connection costs one
@@ -32,6 +32,7 @@ use crate::config::ConfigFile;
 use crate::config::traffic::TrafficRule;
 use crate::daemon::Server;
 use bucket::Bucket;
+use stream::Limits;
 
 /// Between two looks at the file and at the rates.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,13 +44,20 @@ const AGAIN: u64 = 60;
 pub struct Shaped {
     /// The rule.
     pub rule: TrafficRule,
+    /// What may pass, and did.
+    pub flows: Arc<Flows>,
+}
+
+/// Both directions of connections that share a limit.
+#[derive(Debug)]
+pub struct Flows {
     /// What is received.
     pub incoming: Flow,
     /// What is sent.
     pub outgoing: Flow,
 }
 
-/// One direction of a rule.
+/// One direction.
 #[derive(Debug)]
 pub struct Flow {
     bucket: Option<Bucket>,
@@ -58,7 +66,9 @@ pub struct Flow {
 }
 
 impl Flow {
-    fn new(env: &Env, rate: Option<ByteSize>, burst: Option<ByteSize>) -> Self {
+    /// So many bytes per second, and so many at once: a second's worth, if that is not said.
+    #[must_use]
+    pub fn new(env: &Env, rate: Option<ByteSize>, burst: Option<ByteSize>) -> Self {
         Self {
             bucket: rate.map(|rate| {
                 let burst = burst.unwrap_or(rate);
@@ -165,8 +175,10 @@ impl TrafficControl {
             .map(|rule| match old.remove(&rule.name) {
                 Some(shaped) if shaped.rule == rule => shaped,
                 _ => Arc::new(Shaped {
-                    incoming: Flow::new(&self.env, rule.rate_in, rule.burst_in),
-                    outgoing: Flow::new(&self.env, rule.rate_out, rule.burst_out),
+                    flows: Arc::new(Flows {
+                        incoming: Flow::new(&self.env, rule.rate_in, rule.burst_in),
+                        outgoing: Flow::new(&self.env, rule.rate_out, rule.burst_out),
+                    }),
                     rule,
                 }),
             });
@@ -181,12 +193,16 @@ impl TrafficControl {
         let mut now = BTreeMap::new();
         for shaped in self.shaped() {
             let bytes = |flow: &Flow| flow.bytes.load(Ordering::Relaxed);
-            let (incoming, outgoing) = (bytes(&shaped.incoming), bytes(&shaped.outgoing));
+            let Flows {
+                incoming: flow_in,
+                outgoing: flow_out,
+            } = &*shaped.flows;
+            let (incoming, outgoing) = (bytes(flow_in), bytes(flow_out));
             let name = shaped.rule.name.clone();
             let (old_in, old_out) = before.get(&name).copied().unwrap_or_default();
             let note = |flow: &Flow, rate: u64| flow.rate.store(rate, Ordering::Relaxed);
-            note(&shaped.incoming, incoming.saturating_sub(old_in));
-            note(&shaped.outgoing, outgoing.saturating_sub(old_out));
+            note(flow_in, incoming.saturating_sub(old_in));
+            note(flow_out, outgoing.saturating_sub(old_out));
             now.insert(name, (incoming, outgoing));
         }
         *before = now;
@@ -278,18 +294,23 @@ impl Connection {
             self.edition.store(u64::MAX, Ordering::Release);
         }
     }
+}
 
-    /// The rule that counts for it.
-    fn shaped(&self) -> Option<Arc<Shaped>> {
+impl Limits for Connection {
+    fn env(&self) -> &Env {
+        &self.control.env
+    }
+
+    fn flows(&self) -> Option<Arc<Flows>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let edition = self.control.edition.load(Ordering::Acquire);
         if self.edition.swap(edition, Ordering::AcqRel) != edition {
             state.chosen = self.control.choose(state.peer, state.user.as_ref());
         }
-        state.chosen.clone()
+        let chosen = state.chosen.as_ref()?;
+        Some(Arc::clone(&chosen.flows))
     }
 
-    /// Whether the choice has to be made anew.
     fn is_outdated(&self) -> bool {
         self.edition.load(Ordering::Acquire) != self.control.edition.load(Ordering::Acquire)
     }

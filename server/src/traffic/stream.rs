@@ -1,4 +1,4 @@
-//! A connection that keeps to the rule that counts for it.
+//! A connection that keeps to what counts for it.
 
 use std::future::Future;
 use std::io;
@@ -6,36 +6,49 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use s3_client::env::Env;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Connection, Flow, Shaped};
+use super::{Flow, Flows};
+
+/// What counts for a connection.
+pub trait Limits {
+    /// Clock and pauses.
+    fn env(&self) -> &Env;
+
+    /// What is shared with other connections; nothing if there is no limit.
+    fn flows(&self) -> Option<Arc<Flows>>;
+
+    /// Whether [`Limits::flows`] has to be asked anew.
+    fn is_outdated(&self) -> bool;
+}
 
 type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The connection, and what keeps it from going on.
-pub struct LimitedStream<S> {
+pub struct LimitedStream<S, L> {
     inner: S,
-    connection: Arc<Connection>,
-    chosen: Option<Arc<Shaped>>,
+    limits: Arc<L>,
+    chosen: Option<Arc<Flows>>,
     reading: Option<Pause>,
     writing: Option<Pause>,
 }
 
-impl<S> LimitedStream<S> {
-    /// `inner`, kept to what counts for `connection`.
-    pub fn new(inner: S, connection: Arc<Connection>) -> Self {
+impl<S, L: Limits> LimitedStream<S, L> {
+    /// `inner`, kept to these limits.
+    pub fn new(inner: S, limits: Arc<L>) -> Self {
         Self {
-            chosen: connection.shaped(),
+            chosen: limits.flows(),
             inner,
-            connection,
+            limits,
             reading: None,
             writing: None,
         }
     }
 
-    fn chosen(&mut self) -> Option<Arc<Shaped>> {
-        if self.connection.is_outdated() {
-            self.chosen = self.connection.shaped();
+    fn chosen(&mut self) -> Option<Arc<Flows>> {
+        if self.limits.is_outdated() {
+            self.chosen = self.limits.flows();
         }
         self.chosen.clone()
     }
@@ -44,20 +57,20 @@ impl<S> LimitedStream<S> {
     fn poll_turn(
         &mut self,
         context: &mut Context<'_>,
-        flow: impl Fn(&Shaped) -> &Flow,
+        flow: impl Fn(&Flows) -> &Flow,
         pause: impl Fn(&mut Self) -> &mut Option<Pause>,
-    ) -> Poll<Option<Arc<Shaped>>> {
+    ) -> Poll<Option<Arc<Flows>>> {
         loop {
             if let Some(waiting) = pause(self) {
                 ready!(waiting.as_mut().poll(context));
                 *pause(self) = None;
             }
-            let Some(shaped) = self.chosen() else {
+            let Some(flows) = self.chosen() else {
                 return Poll::Ready(None);
             };
-            let env = &self.connection.control.env;
-            let Some(wait) = flow(&shaped).wait(env) else {
-                return Poll::Ready(Some(shaped));
+            let env = self.limits.env();
+            let Some(wait) = flow(&flows).wait(env) else {
+                return Poll::Ready(Some(flows));
             };
             let env = env.clone();
             *pause(self) = Some(Box::pin(async move { env.sleep(wait).await }));
@@ -65,45 +78,43 @@ impl<S> LimitedStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
+impl<S: AsyncRead + Unpin, L: Limits> AsyncRead for LimitedStream<S, L> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let turn = this.poll_turn(context, |rule| &rule.incoming, |this| &mut this.reading);
-        let Some(shaped) = ready!(turn) else {
+        let turn = this.poll_turn(context, |flows| &flows.incoming, |this| &mut this.reading);
+        let Some(flows) = ready!(turn) else {
             return Pin::new(&mut this.inner).poll_read(context, buffer);
         };
         // However large the buffer is: what is read is owed.
-        let most = buffer.remaining().min(shaped.incoming.piece());
+        let most = buffer.remaining().min(flows.incoming.piece());
         let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
         ready!(Pin::new(&mut this.inner).poll_read(context, &mut piece))?;
         let count = piece.filled().len();
         buffer.advance(count);
-        let env = &this.connection.control.env;
-        shaped.incoming.transferred(env, count);
+        flows.incoming.transferred(this.limits.env(), count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
+impl<S: AsyncWrite + Unpin, L: Limits> AsyncWrite for LimitedStream<S, L> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let turn = this.poll_turn(context, |rule| &rule.outgoing, |this| &mut this.writing);
-        let Some(shaped) = ready!(turn) else {
+        let turn = this.poll_turn(context, |flows| &flows.outgoing, |this| &mut this.writing);
+        let Some(flows) = ready!(turn) else {
             return Pin::new(&mut this.inner).poll_write(context, data);
         };
-        let most = data.len().min(shaped.outgoing.piece());
+        let most = data.len().min(flows.outgoing.piece());
         let data = data.get(..most).unwrap_or(data);
         let count = ready!(Pin::new(&mut this.inner).poll_write(context, data))?;
-        let env = &this.connection.control.env;
-        shaped.outgoing.transferred(env, count);
+        flows.outgoing.transferred(this.limits.env(), count);
         Poll::Ready(Ok(count))
     }
 
@@ -121,12 +132,11 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use s3_client::env::Env;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
     use crate::config::ConfigFile;
-    use crate::traffic::TrafficControl;
+    use crate::traffic::{Connection, TrafficControl};
 
     fn control(dir: &Path, env: &Env) -> Arc<TrafficControl> {
         let file = ConfigFile::new(dir, env.clone());
@@ -203,7 +213,7 @@ mod tests {
         let connection = Connection::new(&control, "10.0.0.1".parse().unwrap());
         let (here, _there) = tokio::io::duplex(1 << 20);
         let mut stream = LimitedStream::new(here, Arc::clone(&connection));
-        let write = async |stream: &mut LimitedStream<_>| {
+        let write = async |stream: &mut LimitedStream<_, _>| {
             let begun = env.now();
             for _ in 0..2 {
                 stream.write_all(&[0; 5000]).await.unwrap();

@@ -14,6 +14,7 @@ mod interrupted;
 mod kinds;
 mod life;
 mod memory;
+mod pull;
 mod recordings;
 mod revoked;
 mod support;

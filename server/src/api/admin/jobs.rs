@@ -10,11 +10,14 @@ use hyper::Method;
 use serde::Serialize;
 
 use super::datastore::sight;
+use crate::api::config::entries::ApiEntity as _;
 use crate::api::config::jobs::{ApiJob, may_see, require};
+use crate::api::config::sync::ANY_DIRECTION;
 use crate::api::entry;
 use crate::api::fields::{ANY_STORE, SAFE_ID, STORE};
 use crate::api::target::{open, refused};
-use crate::config::jobs::{PruneJob, VerifyJob};
+use crate::config::jobs::{Job, PruneJob, VerifyJob};
+use crate::config::sync::SyncJob;
 use crate::daemon::Server;
 use crate::jobs::run;
 use crate::jobs::state::JobStates;
@@ -64,6 +67,22 @@ pub const ENDPOINTS: &[Endpoint] = &[
     ),
     entry(
         Method::GET,
+        "/admin/sync",
+        "List the sync jobs with their last and next runs.",
+        &[ANY_STORE, ANY_DIRECTION],
+        Access::Anybody,
+        |call| Box::pin(list_sync(call)),
+    ),
+    entry(
+        Method::POST,
+        "/admin/sync/{id}/run",
+        "Run a sync job.",
+        &[ID],
+        Access::ByHandler,
+        |call| Box::pin(run_sync(call)),
+    ),
+    entry(
+        Method::GET,
         "/admin/verify",
         "List the verify jobs with their last and next runs.",
         &[ANY_STORE],
@@ -87,6 +106,16 @@ struct Item<'a, T> {
     job: &'a T,
     #[serde(flatten)]
     status: JobScheduleStatus,
+}
+
+impl<'a, T: Job> Item<'a, T> {
+    fn of(job: &'a T, states: &JobStates) -> Self {
+        let state = states.get(T::TYPE, job.id());
+        Self {
+            status: JobScheduleStatus::of(&state, job.schedule()),
+            job,
+        }
+    }
 }
 
 async fn list_gc(call: Call) -> Result<Answer, RestError> {
@@ -120,10 +149,23 @@ async fn list<T: ApiJob>(call: Call) -> Result<Answer, RestError> {
         .iter()
         .filter(|job| asked.as_ref().is_none_or(|store| store == job.store()))
         .filter(|job| may_see(&call, *job))
-        .map(|job| Item {
-            status: JobScheduleStatus::of(&states.get(T::TYPE, job.id()), job.schedule()),
-            job,
-        })
+        .map(|job| Item::of(job, &states))
+        .collect();
+    Answer::of(items)?.with("digest", &content.digest)
+}
+
+async fn list_sync(call: Call) -> Result<Answer, RestError> {
+    let asked: Option<DatastoreName> = call.optional(STORE.name)?;
+    let direction = call.params.text(ANY_DIRECTION.name).unwrap_or("all");
+    let content = SyncJob::file(&call.server).load().map_err(refused)?;
+    let states = JobStates::of(&call.server);
+    let items: Vec<Item<'_, SyncJob>> = content
+        .entries
+        .iter()
+        .filter(|job| asked.as_ref().is_none_or(|store| *store == job.store))
+        .filter(|job| direction == "all" || direction == job.direction().to_string())
+        .filter(|job| job.is_listed(&call))
+        .map(|job| Item::of(job, &states))
         .collect();
     Answer::of(items)?.with("digest", &content.digest)
 }
@@ -148,5 +190,14 @@ async fn run_verify(call: Call) -> Result<Answer, RestError> {
     let job: VerifyJob = to_run(&call, VerifyJob::CHANGE)?;
     let server: &Arc<Server> = &call.server;
     let upid: Upid = run::verify(server, &job, call.auth_id.clone(), None).await?;
+    Answer::of(upid)
+}
+
+async fn run_sync(call: Call) -> Result<Answer, RestError> {
+    let content = SyncJob::file(&call.server).load().map_err(refused)?;
+    let id = call.params.text(ID.name).unwrap_or_default();
+    let job = content.get(id).map_err(refused)?;
+    job.check_change(&call)?;
+    let upid: Upid = run::sync(&call.server, job, call.auth_id.clone(), None).await?;
     Answer::of(upid)
 }

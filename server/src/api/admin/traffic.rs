@@ -54,8 +54,8 @@ async fn list(call: Call) -> Result<Answer, RestError> {
         .iter()
         .map(|shaped| Item {
             rule: &shaped.rule,
-            cur_rate_in: shaped.incoming.rate(),
-            cur_rate_out: shaped.outgoing.rate(),
+            cur_rate_in: shaped.flows.incoming.rate(),
+            cur_rate_out: shaped.flows.outgoing.rate(),
         })
         .collect();
     Answer::of(items)?.with("digest", &content.digest)

@@ -5,5 +5,6 @@ pub mod entries;
 pub mod jobs;
 pub mod remotes;
 pub mod s3;
+pub mod scan;
 pub mod sync;
 pub mod traffic;

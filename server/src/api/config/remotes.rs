@@ -20,7 +20,8 @@ use crate::rest::error::RestError;
 use crate::rest::schema::{Schema, Text};
 use crate::rest::table::{Access, Endpoint};
 
-const NAME: Param = Param::required("name", "Name of the remote.", SAFE_ID);
+/// The remote.
+pub const NAME: Param = Param::required("name", "Name of the remote.", SAFE_ID);
 const HOST: Schema = Schema::text::<RemoteHost>("host name or address");
 const AUTH_ID: Schema = Schema::text::<Authid>("auth id");
 const PASSWORD: Schema = Schema::Text(Text {

@@ -1,6 +1,6 @@
-//! `/config/sync` and `/admin/sync`: what is to be copied from and to other datastores.
-//!
-//! Jobs can be configured; this server does not run them yet, which is what a call to run one says.
+//! `/config/sync`: what is to be copied from and to other datastores.
+
+use std::sync::Arc;
 
 use api_types::access::{Privilege, Privileges};
 use api_types::auth::Authid;
@@ -10,14 +10,14 @@ use hyper::{Method, StatusCode};
 
 use super::entries::{ApiEntity, create, listed, remove, show, update};
 use crate::api::entry;
-use crate::api::fields::{
-    ANY_STORE, COMMENT, DEPTH, DIGEST, NAMESPACE, SAFE_ID, SCHEDULE, STORE, THREADS,
-};
+use crate::api::fields::{COMMENT, DEPTH, DIGEST, NAMESPACE, SAFE_ID, SCHEDULE, STORE, THREADS};
 use crate::api::rights::{on_namespace, require_any_in};
 use crate::api::target::refused;
 use crate::config::ConfigFile;
+use crate::config::jobs::Job as _;
 use crate::config::sync::{GroupFilter, SyncDirection, SyncJob};
 use crate::daemon::Server;
+use crate::jobs::state::JobStates;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
 use crate::rest::endpoint::{Param, joined};
@@ -28,11 +28,9 @@ use crate::rest::table::{Access, Endpoint};
 const ID: Param = Param::required("id", "Name of the job.", SAFE_ID);
 const BYTES: Schema = Schema::text::<ByteSize>("byte size");
 const FILTERS: Schema = Schema::Array(&Schema::text::<GroupFilter>("group filter"));
-const REMOTE_STORE: &str = "The datastore at the other end.";
-const OPTIONS: [Param; 23] = [
+/// What jobs, pulls and pushes have in common.
+pub const COMMON: [Param; 13] = [
     Param::optional("ns", "Namespace here; the root if absent.", NAMESPACE),
-    Param::optional("owner", "Whose groups.", Schema::text::<Authid>("auth id")),
-    Param::optional("remote", "The other server; this one if absent.", SAFE_ID),
     Param::optional(
         "remote-ns",
         "Namespace there; the root if absent.",
@@ -44,8 +42,6 @@ const OPTIONS: [Param; 23] = [
         Schema::Boolean,
     ),
     Param::optional("max-depth", "Levels of namespaces below.", DEPTH),
-    COMMENT,
-    Param::optional("schedule", "When it is to run.", SCHEDULE),
     Param::optional("group-filter", "Which groups.", FILTERS),
     Param::optional("rate-in", "Bytes to receive per second.", BYTES),
     Param::optional("burst-in", "Bytes to receive at once.", BYTES),
@@ -57,16 +53,33 @@ const OPTIONS: [Param; 23] = [
         Schema::integer(1, i64::MAX),
     ),
     Param::optional(
-        "resync-corrupt",
-        "Fetch anew what a verification found damaged.",
-        Schema::Boolean,
-    ),
-    Param::optional(
         "encrypted-only",
         "Only encrypted snapshots.",
         Schema::Boolean,
     ),
     Param::optional("verified-only", "Only verified snapshots.", Schema::Boolean),
+    Param::optional("worker-threads", "Groups at once.", THREADS),
+];
+/// The other server, where it may be this one.
+pub const ANY_REMOTE: Param =
+    Param::optional("remote", "The other server; this one if absent.", SAFE_ID);
+/// The datastore at the other end.
+pub const REMOTE_STORE: Param = Param::required(
+    "remote-store",
+    "The datastore at the other end.",
+    Schema::text::<DatastoreName>("datastore name"),
+);
+/// Only of pulls.
+pub const RESYNC_CORRUPT: Param = Param::optional(
+    "resync-corrupt",
+    "Fetch anew what a verification found damaged.",
+    Schema::Boolean,
+);
+/// What only jobs have.
+const OF_JOBS: [Param; 8] = [
+    Param::optional("owner", "Whose groups.", Schema::text::<Authid>("auth id")),
+    COMMENT,
+    Param::optional("schedule", "When it is to run.", SCHEDULE),
     Param::optional(
         "run-on-mount",
         "Run when the datastore's device appears.",
@@ -82,7 +95,6 @@ const OPTIONS: [Param; 23] = [
         "Which way; here if absent.",
         Schema::Choice(&["pull", "push"]),
     ),
-    Param::optional("worker-threads", "Groups at once.", THREADS),
     Param::optional("active-encryption-key", "Key to encrypt with.", SAFE_ID),
     Param::optional(
         "associated-key",
@@ -90,25 +102,15 @@ const OPTIONS: [Param; 23] = [
         Schema::Array(&SAFE_ID),
     ),
 ];
+const OPTIONS: [Param; 23] = joined(&[&[ANY_REMOTE, RESYNC_CORRUPT], &COMMON, &OF_JOBS]);
 /// The parameters of a new one.
-pub const CREATE: [Param; 26] = joined(&[
-    &[
-        ID,
-        STORE,
-        Param::required(
-            "remote-store",
-            REMOTE_STORE,
-            Schema::text::<DatastoreName>("datastore name"),
-        ),
-    ],
-    &OPTIONS,
-]);
+pub const CREATE: [Param; 26] = joined(&[&[ID, STORE, REMOTE_STORE], &OPTIONS]);
 /// The parameters of a change.
 pub const UPDATE: [Param; 28] = joined(&[
     &[
         ID,
         Param::optional("store", "Name of the datastore.", SAFE_ID),
-        Param::optional("remote-store", REMOTE_STORE, SAFE_ID),
+        Param::optional("remote-store", REMOTE_STORE.about, SAFE_ID),
         Param::optional(
             "delete",
             "Properties to unset.",
@@ -141,7 +143,8 @@ pub const UPDATE: [Param; 28] = joined(&[
     ],
     &OPTIONS,
 ]);
-const ANY_DIRECTION: Param = Param::optional(
+/// Which jobs to list.
+pub const ANY_DIRECTION: Param = Param::optional(
     "sync-direction",
     "Only jobs of this direction.",
     Schema::Choice(&["all", "push", "pull"]),
@@ -161,7 +164,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     entry(
         Method::POST,
         "/config/sync",
-        "Add a sync job. Nothing runs it yet.",
+        "Add a sync job.",
         &CREATE,
         Access::ByHandler,
         |call| Box::pin(add(call)),
@@ -180,7 +183,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "Change a sync job.",
         &UPDATE,
         Access::ByHandler,
-        |call| Box::pin(update::<SyncJob>(call)),
+        |call| Box::pin(change(call)),
     ),
     entry(
         Method::DELETE,
@@ -188,23 +191,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "Remove a sync job.",
         &[ID, DIGEST],
         Access::ByHandler,
-        |call| Box::pin(remove::<SyncJob>(call)),
-    ),
-    entry(
-        Method::GET,
-        "/admin/sync",
-        "List the sync jobs; none of them has run or will by itself.",
-        &[ANY_STORE, ANY_DIRECTION],
-        Access::Anybody,
-        |call| Box::pin(list(call)),
-    ),
-    entry(
-        Method::POST,
-        "/admin/sync/{id}/run",
-        "Says that sync jobs are not run yet.",
-        &[ID],
-        Access::ByHandler,
-        |call| Box::pin(run(call)),
+        |call| Box::pin(forget(call)),
     ),
 ];
 
@@ -219,7 +206,7 @@ fn there(call: &Call, job: &SyncJob, ns: &BackupNamespace) -> Privileges {
 }
 
 /// Refuses a caller who lacks one of these at the other end.
-fn require_there(call: &Call, job: &SyncJob, all: &[Privilege]) -> Result<(), RestError> {
+pub fn require_there(call: &Call, job: &SyncJob, all: &[Privilege]) -> Result<(), RestError> {
     let ns = match job.direction() {
         SyncDirection::Push => job.remote_ns(),
         SyncDirection::Pull => BackupNamespace::root(),
@@ -314,33 +301,44 @@ impl ApiEntity for SyncJob {
 }
 
 async fn list(call: Call) -> Result<Answer, RestError> {
-    let store: Option<DatastoreName> = call.optional(STORE.name)?;
-    let direction = call.params.text(ANY_DIRECTION.name).map(str::to_owned);
-    listed::<SyncJob>(&call, |job| {
-        let of_store = store.as_ref().is_none_or(|store| *store == job.store);
-        let of_direction = direction
-            .as_ref()
-            .is_none_or(|wanted| wanted == "all" || *wanted == job.direction().to_string());
-        of_store && of_direction
-    })
+    let direction = call.params.text(ANY_DIRECTION.name).unwrap_or("all");
+    let wanted = |job: &SyncJob| direction == "all" || direction == job.direction().to_string();
+    listed::<SyncJob>(&call, wanted)
 }
 
 async fn add(call: Call) -> Result<Answer, RestError> {
-    let scheduled = call.params.text("schedule").is_some();
-    let id = call.params.text(ID.name).unwrap_or_default().to_owned();
+    let (states, id) = (JobStates::of(&call.server), id_of(&call));
     let answer = create::<SyncJob>(call).await?;
-    if scheduled {
-        tracing::error!("sync job '{id}' is not run: this server does not run sync jobs yet");
+    states.touch(SyncJob::TYPE, &id)?;
+    Ok(answer)
+}
+
+async fn change(call: Call) -> Result<Answer, RestError> {
+    let (states, id, server) = (
+        JobStates::of(&call.server),
+        id_of(&call),
+        Arc::clone(&call.server),
+    );
+    let schedule = || -> Result<Option<String>, RestError> {
+        let content = server.config.sync_jobs().load().map_err(refused)?;
+        let job = content.get(&id).ok();
+        Ok(job.and_then(|job| job.schedule.clone()))
+    };
+    let before = schedule()?;
+    let answer = update::<SyncJob>(call).await?;
+    if schedule()? != before {
+        states.touch(SyncJob::TYPE, &id)?;
     }
     Ok(answer)
 }
 
-async fn run(call: Call) -> Result<Answer, RestError> {
-    let content = call.server.config.sync_jobs().load().map_err(refused)?;
-    let id = call.params.text(ID.name).unwrap_or_default();
-    content.get(id).map_err(refused)?.check_change(&call)?;
-    Err(RestError::new(
-        StatusCode::NOT_IMPLEMENTED,
-        format!("sync job '{id}' cannot be run: this server does not run sync jobs yet"),
-    ))
+async fn forget(call: Call) -> Result<Answer, RestError> {
+    let (states, id) = (JobStates::of(&call.server), id_of(&call));
+    let answer = remove::<SyncJob>(call).await?;
+    states.remove(SyncJob::TYPE, &id)?;
+    Ok(answer)
+}
+
+fn id_of(call: &Call) -> String {
+    call.params.text(ID.name).unwrap_or_default().to_owned()
 }

@@ -81,7 +81,7 @@ async fn remotes_come_and_go_and_keep_their_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sync_jobs_are_configured_and_say_that_they_do_not_run() {
+async fn sync_jobs_are_configured_listed_and_run() {
     let world = World::empty();
     world.configure(&["store1", "store2"]);
     let form = "id=local&store=store1&remote-store=store2&schedule=daily&group-filter=type:vm\
@@ -104,16 +104,14 @@ async fn sync_jobs_are_configured_and_say_that_they_do_not_run() {
         assert_eq!(list.as_array().unwrap().len(), count, "{path} {form}");
     }
     let listed = world.get("/admin/sync", "").await;
-    assert_eq!(listed, json!([job]), "no run is announced");
-    let refusal = world
+    assert!(listed[0]["next-run"].is_i64(), "{listed}");
+    assert_eq!(listed[0].get("last-run-upid"), None, "{listed}");
+    // There is nothing below this configuration, but that is for the task to say.
+    let (status, text) = world
         .refusal("root@pam", Method::POST, "/admin/sync/local/run", "")
         .await;
-    assert_eq!(refusal.0, 501);
-    assert!(
-        refusal.1.contains("does not run sync jobs yet"),
-        "{}",
-        refusal.1
-    );
+    assert_eq!(status, 400);
+    assert!(text.contains("unable to open datastore"), "{text}");
 
     world.put(&item, "delete=group-filter&max-depth=1").await;
     assert_eq!(world.get(&item, "").await.get("group-filter"), None);
@@ -247,4 +245,34 @@ async fn the_machine_has_a_configuration() {
         )
         .await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_pull() {
+    let world = World::empty();
+    world.configure(&["store1", "store2"]);
+    let remote = "name=other&host=pbs.example.org&auth-id=sync@pbs&password=geheim";
+    world.post("/config/remote", remote).await;
+    let here = "store=store1&remote-store=store2";
+    let vanished = "store=store1&remote-store=store2&remove-vanished=1";
+    let there = "store=store1&remote-store=far&remote=other";
+    let refused = async |form: &str| {
+        let (status, text) = world.refusal("test@pbs", Method::POST, "/pull", form).await;
+        assert_eq!(status, 400, "{form}: {text}");
+        text
+    };
+    let missing = async |form: &str| refused(form).await.contains("missing permissions");
+    assert!(missing(here).await && missing(there).await);
+    let grant = async |path: &str, role| world.grant("test@pbs", path, role).await;
+    grant("/datastore/store1", Role::DatastoreBackup).await;
+    assert!(missing(here).await && missing(there).await && missing(vanished).await);
+    grant("/datastore/store2", Role::DatastoreBackup).await;
+    grant("/remote/other/far", Role::RemoteSyncOperator).await;
+    // Now it is the datastores that are not there.
+    for form in [here, there] {
+        assert!(!missing(form).await, "{form}");
+    }
+    assert!(missing(vanished).await);
+    let keys = refused("store=store1&remote-store=store2&decryption-keys=key1").await;
+    assert!(keys.contains("not supported"), "{keys}");
 }

@@ -300,7 +300,7 @@ const SPECIFIED: &[(&str, &str, &str)] = &[
     ("PUT", "/config/traffic-control/r", RULE),
     ("DELETE", "/config/traffic-control/r", "digest"),
     // §6
-    ("POST", "/pull", ""),
+    ("POST", "/pull", PULL),
     ("POST", "/push", ""),
     // §7
     ("GET", "/status/datastore-usage", ""),
@@ -344,6 +344,9 @@ const SYNC: &str = "store ns owner remote remote-store remote-ns remove-vanished
                     schedule group-filter rate-in burst-in rate-out burst-out transfer-last \
                     resync-corrupt encrypted-only verified-only run-on-mount unmount-on-done \
                     sync-direction worker-threads active-encryption-key associated-key";
+const PULL: &str = "store ns remote remote-store remote-ns remove-vanished max-depth group-filter rate-in \
+                    burst-in rate-out burst-out transfer-last encrypted-only verified-only \
+                    resync-corrupt worker-threads decryption-keys";
 const RULE: &str = "name network comment rate-in burst-in rate-out burst-out timeframe users";
 
 /// What `delete` can unset.
@@ -399,23 +402,7 @@ const ABSENT: &[(&str, &str, &str)] = &[
         "/access/domains/r/sync",
         "there are no LDAP and AD realms",
     ),
-    ("POST", "/pull", "sync comes with an issue of its own"),
     ("POST", "/push", "sync comes with an issue of its own"),
-    (
-        "GET",
-        "/config/remote/r/scan",
-        "needs the client side of sync",
-    ),
-    (
-        "GET",
-        "/config/remote/r/scan/s/namespaces",
-        "needs the client side of sync",
-    ),
-    (
-        "GET",
-        "/config/remote/r/scan/s/groups",
-        "needs the client side of sync",
-    ),
 ];
 
 fn missing(method: &str, path: &str, parameters: &str) -> Option<String> {

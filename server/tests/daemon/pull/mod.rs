@@ -1,0 +1,6 @@
+//! Pulls from another daemon, and from a datastore beside (`jobs-and-sync.md` §7.2).
+
+mod choice;
+mod story;
+mod trouble;
+mod world;
