@@ -94,7 +94,7 @@ mod tests {
             let parsed: Vec<GroupFilter> = filters.iter().map(|f| f.parse().unwrap()).collect();
             let all = GroupFilters::parse(&parsed).unwrap();
             let pass = |group: &&str| all.pass(&group.parse().unwrap());
-            let passed: Vec<&str> = groups.iter().copied().filter(|g| pass(&g)).collect();
+            let passed: Vec<&str> = groups.iter().copied().filter(|g| pass(g)).collect();
             assert_eq!(passed, passing, "{filters:?}");
         }
     }
