@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::datastore::SyncLevel;
 use api_types::digest::Digest;
-use api_types::names::{ArchiveName, SnapshotPath};
+use api_types::names::{ArchiveName, ArchiveType, SnapshotPath};
 use bytes::Bytes;
 use s3_client::{S3Client, TaskKind};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +22,7 @@ use crate::atomic_file::Durability;
 use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
-use crate::format::index::AnyIndexReader;
-use crate::format::index::IndexFile as _;
+use crate::format::index::{AnyIndexReader, IndexFile as _};
 use crate::format::manifest::{FileInfo, Manifest};
 use crate::locks::LockFile;
 use crate::store::DataStore;
@@ -98,7 +97,7 @@ impl ResyncSession {
                     return Ok(false);
                 }
                 let is = match kind {
-                    Some(kind) if file_is_index(kind) => AnyIndexReader::open(&path, kind)
+                    Some(kind) if kind != ArchiveType::Blob => AnyIndexReader::open(&path, kind)
                         .and_then(|index| index.verify_csum())
                         .map(|found| found.size == size && found.csum == *csum.as_bytes()),
                     _ => {
@@ -256,8 +255,4 @@ impl ResyncSession {
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, u32>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn file_is_index(kind: api_types::names::ArchiveType) -> bool {
-    kind != api_types::names::ArchiveType::Blob
 }

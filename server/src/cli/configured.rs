@@ -1,7 +1,9 @@
 //! `remote`, `sync-job`, `traffic-control`: what the entries are.
 
+use super::Session;
 use super::entries::CliEntity;
 use crate::api::config::{remotes, sync, traffic};
+use crate::config::jobs::Job as _;
 use crate::config::remotes::{Remote, RemotePassword};
 use crate::config::sync::SyncJob;
 use crate::config::traffic::TrafficRule;
@@ -47,6 +49,14 @@ impl CliEntity for SyncJob {
 
     fn file(config: &Config) -> &ConfigFile<Self> {
         config.sync_jobs()
+    }
+
+    fn scheduled(session: &Session, id: &str) -> anyhow::Result<()> {
+        session.jobs().touch(Self::TYPE, id)
+    }
+
+    fn forget(session: &Session, id: &str) -> anyhow::Result<()> {
+        session.jobs().remove(Self::TYPE, id)
     }
 
     fn check(&self, config: &Config) -> Result<(), ConfigError> {

@@ -56,6 +56,16 @@ pub trait CliEntity: Entity + Serialize + Send + Sync + 'static {
         }
     }
 
+    /// What else is to be done when an entry is there, or is to run at other times.
+    fn scheduled(_session: &Session, _id: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// What else is to be done when an entry is gone.
+    fn forget(_session: &Session, _id: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Refuses an entry that names what is not there.
     fn check(&self, _config: &Config) -> Result<(), ConfigError> {
         Ok(())
@@ -175,27 +185,43 @@ impl<T: CliEntity> EntriesCommand<T> {
                 let new =
                     T::from_section(section_type, &id, &properties).map_err(anyhow::Error::msg)?;
                 new.check(&session.config)?;
-                Ok(file
-                    .update::<_, ConfigError>(None, |content| content.insert(new))
-                    .await?)
+                file.update::<_, ConfigError>(None, |content| content.insert(new))
+                    .await?;
+                T::scheduled(session, &id)
             }
             Action::Update => {
                 let given = self.given(T::CHANGED)?;
                 let delete = texts(&self.matches, DELETE);
-                file.update(digest.as_deref(), |content| {
-                    let entry = content.get_mut(&id)?;
-                    let properties = given.merge_into(entry.to_section(), &delete)?;
-                    let changed = T::from_section(entry.section_type(), &id, &properties)
-                        .map_err(anyhow::Error::msg)?;
-                    changed.check(&session.config)?;
-                    *entry = changed;
-                    Ok(())
-                })
-                .await
+                let rescheduled = file
+                    .update(digest.as_deref(), |content| {
+                        let entry = content.get_mut(&id)?;
+                        let properties = given.merge_into(entry.to_section(), &delete)?;
+                        let changed = T::from_section(entry.section_type(), &id, &properties)
+                            .map_err(anyhow::Error::msg)?;
+                        changed.check(&session.config)?;
+                        let rescheduled = schedule_of(&changed) != schedule_of(entry);
+                        *entry = changed;
+                        anyhow::Ok(rescheduled)
+                    })
+                    .await?;
+                if rescheduled {
+                    T::scheduled(session, &id)?;
+                }
+                Ok(())
             }
-            Action::Remove => T::remove(&session.config, &id, digest.as_deref()).await,
+            Action::Remove => {
+                T::remove(&session.config, &id, digest.as_deref()).await?;
+                T::forget(session, &id)
+            }
         }
     }
+}
+
+/// When an entry runs, if it is one that does.
+fn schedule_of<T: Entity>(entry: &T) -> Option<String> {
+    let mut properties = entry.to_section().into_iter();
+    let schedule = properties.find(|(key, _)| key == "schedule");
+    schedule.map(|(_, value)| value)
 }
 
 fn read_secret(path: &Path) -> Result<String> {

@@ -72,7 +72,22 @@ fn remotes_and_the_jobs_that_use_them() {
     assert_eq!(shown["group-filter"], json!(["type:vm", "type:ct"]));
     let refused = installation.fails(&["remote", "remove", "other"]);
     assert!(refused.contains("used by sync job 'nightly'"), "{refused}");
+    // Its next run is counted from when it was made, or runs at other times.
+    let state = installation
+        .path()
+        .join("state/jobstates/syncjob-nightly.json");
+    let created = |text: &str| text.starts_with("{\"created\"");
+    assert!(created(&std::fs::read_to_string(&state).unwrap()));
+    std::fs::remove_file(&state).unwrap();
+    let update = |option: &str, value: &str| {
+        installation.ok(&["sync-job", "update", "nightly", option, value]);
+    };
+    update("--comment", "every night");
+    assert!(!state.exists());
+    update("--schedule", "daily");
+    assert!(created(&std::fs::read_to_string(&state).unwrap()));
     installation.ok(&["sync-job", "remove", "nightly"]);
+    assert!(!state.exists());
     installation.ok(&["remote", "remove", "other"]);
     assert_eq!(installation.json(&["remote", "list"]), json!([]));
 }
