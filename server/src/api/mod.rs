@@ -11,6 +11,7 @@
 //! | [`config`] | `/config`: datastores, S3 endpoints, jobs |
 //! | [`nodes`] | `/nodes`: tasks, the machine |
 //! | [`pull`] | `/pull`: syncs without a job |
+//! | [`push`] | `/push`: snapshots to other servers |
 //! | [`status`], [`charts`] | `/status`, and `rrd` of the node and of datastores |
 
 pub mod access;
@@ -23,6 +24,7 @@ pub mod fields;
 pub mod nodes;
 pub mod ping;
 pub mod pull;
+pub mod push;
 pub mod rights;
 pub mod status;
 pub mod stream;

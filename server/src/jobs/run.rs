@@ -23,6 +23,7 @@ use crate::operations::verify::Verification;
 use crate::operations::{gc, job};
 use crate::sync::options::SyncOptions;
 use crate::sync::pull::pull;
+use crate::sync::push::push;
 use crate::task::TaskSpec;
 
 /// Collects garbage. `schedule` is what triggered it, if that was the clock.
@@ -138,32 +139,36 @@ pub async fn verify(
     })
 }
 
-/// Runs a sync job.
+/// Runs a sync job, whichever way it goes.
 pub async fn sync(
     server: &Arc<Server>,
     config: &SyncJob,
     auth_id: Authid,
     schedule: Option<&str>,
 ) -> Result<Upid> {
-    if config.direction() == SyncDirection::Push {
-        bail!(
-            "sync job '{}' cannot be run: this server does not push yet",
-            config.id
-        );
-    }
     let options = SyncOptions::of(config)?;
-    let store = server.stores.open(&config.store, Operation::Write).await?;
+    let direction = config.direction();
+    let operation = match direction {
+        SyncDirection::Pull => Operation::Write,
+        SyncDirection::Push => Operation::Read,
+    };
+    let store = server.stores.open(&config.store, operation).await?;
     let run = lock(server, config)?;
     let worker_id = SyncOptions::job_worker_id(config);
     let spec = TaskSpec::new(SyncJob::TYPE.as_str(), Some(worker_id.clone()), auth_id);
     let trigger = trigger(schedule);
     let server_of_task = Arc::clone(server);
-    start(server, spec, store, |task, store| async move {
+    start(server, spec, store, move |task, store| async move {
         task.log(&format!("Starting datastore sync job '{worker_id}'"));
         log_trigger(&*task, trigger.as_deref());
         let context = Arc::clone(&task);
         job::run(run, &task, async move {
-            pull(&server_of_task, &context, store, options, true).await?;
+            match direction {
+                SyncDirection::Pull => {
+                    pull(&server_of_task, &context, store, options, true).await?;
+                }
+                SyncDirection::Push => push(&server_of_task, &context, store, options).await?,
+            }
             context.log(&format!("sync job '{worker_id}' end"));
             Ok(())
         })

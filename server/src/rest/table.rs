@@ -100,6 +100,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::nodes::node::ENDPOINTS,
     crate::api::nodes::tasks::ENDPOINTS,
     crate::api::status::ENDPOINTS,
+    crate::api::push::ENDPOINTS,
     crate::api::ping::ENDPOINTS,
     crate::api::pull::ENDPOINTS,
     crate::api::version::ENDPOINTS,

@@ -8,6 +8,7 @@
 //! | [`candidates`] | which snapshots: pure |
 //! | [`summary`] | what the log says |
 //! | [`pull`] | from there to here |
+//! | [`push`] | to a datastore of another server |
 //! | [`remote`] | a datastore of another server, as `remote.cfg` describes it |
 
 pub mod candidates;
@@ -15,5 +16,6 @@ pub mod filter;
 pub mod namespaces;
 pub mod options;
 pub mod pull;
+pub mod push;
 pub mod remote;
 pub mod summary;

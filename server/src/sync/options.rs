@@ -51,8 +51,15 @@ impl SyncOptions {
     /// Those of a job.
     ///
     /// # Errors
-    /// If a filter is no regular expression, or the namespaces are too deep.
+    /// If a filter is no regular expression, or the namespaces are too deep; or if there is a key to
+    /// encrypt with, since nothing that should be encrypted must leave in the clear.
     pub fn of(job: &SyncJob) -> anyhow::Result<Self> {
+        if let Some(key) = &job.active_encryption_key {
+            anyhow::bail!(
+                "snapshots are pushed as they are, not encrypted with the key '{key}'; unset \
+                 'active-encryption-key', or use 'encrypted-only'"
+            );
+        }
         let (here, there) = (job.ns(), job.remote_ns());
         let (source, target) = match job.direction() {
             SyncDirection::Pull => (there, here),
@@ -138,6 +145,17 @@ mod tests {
         let [remote, here, there] = ns;
         let push = job(&[remote, here, there, ("sync-direction", "push")]);
         assert_eq!(target(&SyncOptions::of(&push).unwrap(), "a/x"), "b/x");
+    }
+
+    #[test]
+    fn a_key_to_encrypt_with_is_refused_rather_than_ignored() {
+        let push = job(&[
+            ("remote", "other"),
+            ("sync-direction", "push"),
+            ("active-encryption-key", "key1"),
+        ]);
+        let error = SyncOptions::of(&push).unwrap_err().to_string();
+        assert!(error.contains("key1"), "{error}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::backup::{MIB, by_password, call, done, timestamp};
 use crate::support::{Daemon, noise, scratch};
 
-const START: i64 = 1_790_000_000;
+pub const START: i64 = 1_790_000_000;
 const DISK: &str = "drive-scsi0.img.fidx";
 const PIPE: &str = "pipe.img.fidx";
 const PAYLOAD: &str = "root.ppxar.didx";
@@ -21,7 +21,7 @@ const CONFIG: &str = "qemu-server.conf.blob";
 
 /// What is backed up.
 #[derive(Clone)]
-struct Machine {
+pub struct Machine {
     disk: Vec<u8>,
     pipe: Vec<u8>,
     /// The streams of a split archive, in their chunks.
@@ -31,7 +31,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             disk: [noise(1, 9 * MIB), vec![0; 8 * MIB], noise(2, 512)].concat(),
             // No more than one block, and not a whole one.
@@ -43,7 +43,7 @@ impl Machine {
     }
 
     /// Some time later: a block of the disk, a chunk in the middle, and all that is small.
-    fn changed(&self) -> Self {
+    pub fn changed(&self) -> Self {
         let mut later = self.clone();
         later.disk[5 * MIB..5 * MIB + 100].fill(7);
         later.payload[3] = noise(30, 123_456);
@@ -131,7 +131,7 @@ async fn finish(session: &Backup, time: i64, archives: &[Archive]) {
     session.finish().await.unwrap().data().unwrap();
 }
 
-async fn full(rest: &Rest, store: &str, key: Option<&CryptConfig>, machine: &Machine) {
+pub async fn full(rest: &Rest, store: &str, key: Option<&CryptConfig>, machine: &Machine) {
     let session = open(rest, store, START, key).await;
     assert_eq!(session.previous_backup_time().await.unwrap(), Value::Null);
     let mut archives = split_archive(&session, machine).await;
@@ -141,7 +141,7 @@ async fn full(rest: &Rest, store: &str, key: Option<&CryptConfig>, machine: &Mac
     finish(&session, START, &archives).await;
 }
 
-async fn incremental(
+pub async fn incremental(
     rest: &Rest,
     store: &str,
     key: Option<&CryptConfig>,
@@ -160,7 +160,7 @@ async fn incremental(
     finish(&session, time, &archives).await;
 }
 
-async fn restore(
+pub async fn restore(
     rest: &Rest,
     store: &str,
     time: i64,
@@ -242,7 +242,7 @@ async fn all_kinds(store: &str, key: Option<CryptConfig>) {
     listed(&rest, store, key).await;
 }
 
-fn key() -> Option<CryptConfig> {
+pub fn key() -> Option<CryptConfig> {
     Some(CryptConfig::new(*b"a key that is used for this only").unwrap())
 }
 

@@ -15,6 +15,8 @@ mod kinds;
 mod life;
 mod memory;
 mod pull;
+mod push;
 mod recordings;
 mod revoked;
+mod scan;
 mod support;

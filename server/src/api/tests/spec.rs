@@ -301,7 +301,12 @@ const SPECIFIED: &[(&str, &str, &str)] = &[
     ("DELETE", "/config/traffic-control/r", "digest"),
     // §6
     ("POST", "/pull", PULL),
-    ("POST", "/push", ""),
+    (
+        "POST",
+        "/push",
+        "store ns remote remote-store remote-ns remove-vanished max-depth group-filter rate-in \
+         burst-in rate-out burst-out transfer-last encrypted-only verified-only worker-threads",
+    ),
     // §7
     ("GET", "/status/datastore-usage", ""),
     ("GET", "/status/metrics", "start-time history"),
@@ -396,14 +401,11 @@ const DELETABLE: &[(&str, &str)] = &[
 ];
 
 /// What is not here, and why.
-const ABSENT: &[(&str, &str, &str)] = &[
-    (
-        "POST",
-        "/access/domains/r/sync",
-        "there are no LDAP and AD realms",
-    ),
-    ("POST", "/push", "sync comes with an issue of its own"),
-];
+const ABSENT: &[(&str, &str, &str)] = &[(
+    "POST",
+    "/access/domains/r/sync",
+    "there are no LDAP and AD realms",
+)];
 
 fn missing(method: &str, path: &str, parameters: &str) -> Option<String> {
     let method = method.parse().unwrap();

@@ -54,7 +54,7 @@ impl Ended {
 
 impl Two {
     pub async fn new() -> Self {
-        let (source_dir, target_dir) = (scratch().unwrap(), scratch());
+        let (source_dir, target_dir) = (scratch().unwrap(), scratch().unwrap());
         let source = Daemon::start(source_dir.path());
         let target = Daemon::start(target_dir.path());
         let two = Self {
