@@ -1,4 +1,4 @@
-//! The HTTP proxy that the environment names, and which servers are reached past it.
+//! The HTTP proxy that the environment or the caller names, and which servers are reached past it.
 
 use std::fmt;
 
@@ -14,10 +14,12 @@ const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// The port of a proxy that is named without one, as upstream's client has it.
 const USUAL_PORT: u16 = 1080;
 
-/// What the environment says of proxies. It is looked at when it matters: what is there for other
-/// programs, and no proxy of ours, hinders nobody whose server is reached past it.
+/// What the environment or the caller says of proxies. It is looked at when it matters: what is there
+/// for other programs, and no proxy of ours, hinders nobody whose server is reached past it.
 #[derive(Clone, Default)]
 pub struct ProxySettings {
+    /// For every server, whatever the environment says.
+    given: Option<HttpProxy>,
     /// By which variable, and what it says: it may have a password.
     named: Option<(&'static str, String)>,
     exceptions: Option<(&'static str, String)>,
@@ -26,7 +28,10 @@ pub struct ProxySettings {
 impl fmt::Debug for ProxySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variable = self.named.as_ref().map(|(variable, _)| variable);
-        f.debug_tuple("ProxySettings").field(&variable).finish()
+        f.debug_struct("ProxySettings")
+            .field("given", &self.given)
+            .field("variable", &variable)
+            .finish()
     }
 }
 
@@ -37,6 +42,15 @@ impl ProxySettings {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
+    /// This one for every server, or none.
+    #[must_use]
+    pub fn given(given: Option<HttpProxy>) -> Self {
+        Self {
+            given,
+            ..Self::default()
+        }
+    }
+
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|name| {
@@ -45,6 +59,7 @@ impl ProxySettings {
             })
         };
         Self {
+            given: None,
             named: first(&VARIABLES),
             exceptions: first(&EXCEPTIONS),
         }
@@ -52,6 +67,9 @@ impl ProxySettings {
 
     /// The proxy to this server, if there is one on the way.
     pub(super) fn on_the_way_to(&self, repository: &Repository) -> Result<Option<HttpProxy>> {
+        if let Some(given) = &self.given {
+            return Ok(Some(given.clone()));
+        }
         let Some((variable, text)) = &self.named else {
             return Ok(None);
         };

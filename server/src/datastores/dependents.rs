@@ -7,6 +7,7 @@ use api_types::names::DatastoreName;
 
 use crate::access::acl_file::AclFile;
 use crate::config::jobs::{Job, PruneJob, VerifyJob};
+use crate::config::sync::SyncJob;
 use crate::config::{Config, ConfigError, ConfigFile};
 use crate::jobs::state::{JobStates, JobType};
 
@@ -31,14 +32,8 @@ impl Dependents<'_> {
             .await?;
         self.remove_jobs::<VerifyJob>(config.verify_jobs(), name)
             .await?;
-        config
-            .sync_jobs()
-            .update::<_, ConfigError>(None, |content| {
-                content.entries.retain(|job| job.store != *name);
-                Ok(())
-            })
-            .await
-            .context("unable to remove the sync jobs of the datastore")?;
+        self.remove_jobs::<SyncJob>(config.sync_jobs(), name)
+            .await?;
         self.remove_rights(name)
             .await
             .context("unable to remove the access rights on the datastore")

@@ -13,13 +13,12 @@ pub mod calls;
 pub mod rates;
 pub mod version;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use api_types::names::DatastoreName;
-use client::remote::{ConnectOptions, PasswordSource, Repository, Secret};
+use client::remote::{ConnectOptions, PasswordSource, ProxySettings, Repository, Secret};
 use s3_client::env::Env;
 
 use crate::config::Config;
-use crate::config::remotes::Remote;
 use rates::Rates;
 
 pub use calls::RemoteStore;
@@ -34,7 +33,10 @@ pub async fn connect(
     env: &Env,
 ) -> Result<RemoteStore> {
     let remote = config.remotes().load()?.get(name)?.clone();
-    check_proxy(config, &remote)?;
+    let proxy = match remote.use_node_proxy {
+        Some(true) => config.node().http_proxy()?,
+        _ => None,
+    };
     let repository = Repository::new(
         Some(remote.auth_id.clone()),
         Some(remote.host.to_string()),
@@ -44,6 +46,7 @@ pub async fn connect(
     let password = Secret::new(remote.password.expose().to_owned());
     let options = ConnectOptions {
         fingerprint: remote.fingerprint,
+        proxy: ProxySettings::given(proxy),
         // A job comes again, and whoever looks at a remote wants to know at once.
         attempts: 1,
         shape: rates.shape(env),
@@ -53,20 +56,4 @@ pub async fn connect(
     let connected = client::remote::Remote::connect(&repository, &options).await;
     let connected = connected.with_context(|| format!("failed to connect to remote '{name}'"))?;
     Ok(RemoteStore::new(connected, store.clone()))
-}
-
-/// Refuses a remote that only a proxy reaches, rather than to go past it.
-fn check_proxy(config: &Config, remote: &Remote) -> Result<()> {
-    if remote.use_node_proxy != Some(true) {
-        return Ok(());
-    }
-    let (node, _) = config.node().load()?;
-    if node.get("http-proxy").is_some() {
-        bail!(
-            "remote '{}' is to be reached through the node's HTTP proxy, which this server does \
-             not support; unset 'use-node-proxy' to connect directly",
-            remote.name
-        );
-    }
-    Ok(())
 }
