@@ -25,6 +25,7 @@ use crate::format::blob::DataBlob;
 use crate::format::index::{AnyIndexReader, IndexFile as _};
 use crate::format::manifest::{FileInfo, Manifest};
 use crate::locks::LockFile;
+use crate::snapshot::SnapshotStore;
 use crate::store::DataStore;
 use crate::store::lease::WriterLease;
 
@@ -39,6 +40,13 @@ pub struct ResyncSession {
     path: SnapshotPath,
     /// Chunks that an index may name, with their plaintext length.
     known: Mutex<HashMap<Digest, u32>>,
+    hold: Arc<Hold>,
+}
+
+/// What the session holds of the datastore, shared with its work on files, which a dropped call does not
+/// stop: no file of the snapshot is written after its locks are free.
+#[derive(Debug)]
+struct Hold {
     // Dropped in this order: first the register, last the process lock.
     registration: Registration,
     _snapshot_lock: LockFile,
@@ -72,10 +80,12 @@ impl ResyncSession {
             store: Arc::clone(store),
             path,
             known: Mutex::default(),
-            registration,
-            _snapshot_lock: snapshot_lock,
-            _group_lock: group_lock,
-            _lease: lease,
+            hold: Arc::new(Hold {
+                registration,
+                _snapshot_lock: snapshot_lock,
+                _group_lock: group_lock,
+                _lease: lease,
+            }),
         })
     }
 
@@ -156,6 +166,8 @@ impl ResyncSession {
             let known = self.known();
             refuse_unknown(name, &chunks, |digest| known.get(digest).copied())?;
         }
+        // Its chunks before it: the index in its place may be a good one.
+        self.sync().await?;
         self.replace(name, raw).await
     }
 
@@ -174,15 +186,45 @@ impl ResyncSession {
         self.replace(name, raw).await
     }
 
+    /// To its end even if the call is dropped: otherwise the object might be the new one and the file,
+    /// whose chunks the mark keeps, the old one.
     async fn replace(&self, name: &ArchiveName, raw: Bytes) -> Result<()> {
         let SnapshotPath { ns, dir } = self.path.clone();
         let relative = self.store.relative_file(&ns, &dir, name.as_str());
         let (name, body) = (name.clone(), raw.clone());
-        self.store
-            .write_mirrored(self.client.as_ref(), &relative, body, move |snapshots| {
-                snapshots.write_file(&ns, &dir, name.as_str(), &raw, Durability::Lazy)
-            })
-            .await
+        let (store, client) = (Arc::clone(&self.store), self.client.clone());
+        let hold = Arc::clone(&self.hold);
+        let work = tokio::spawn(async move {
+            let writer = Arc::clone(&hold);
+            let write = move |snapshots: &SnapshotStore| {
+                let written =
+                    snapshots.write_file(&ns, &dir, name.as_str(), &raw, Durability::Lazy);
+                drop(writer);
+                written
+            };
+            let client = client.as_ref();
+            let replaced = store.write_mirrored(client, &relative, body, write).await;
+            drop(hold);
+            replaced
+        });
+        match work.await {
+            Ok(replaced) => replaced,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down.
+                Err(_) => Err(Error::Aborted),
+            },
+        }
+    }
+
+    /// What was inserted is on the disk.
+    async fn sync(&self) -> Result<()> {
+        let store = &self.store;
+        if store.tuning().sync_level() == SyncLevel::Filesystem {
+            let chunks = Arc::clone(&store.chunks);
+            store.env.blocking(move || chunks.sync_filesystem()).await?;
+        }
+        Ok(())
     }
 
     /// Puts the source's manifest in the place of the one that is there, byte for byte: the last
@@ -202,15 +244,12 @@ impl ResyncSession {
             )));
         }
         let store = &self.store;
-        self.registration.finishing(self.path.clone());
+        self.hold.registration.finishing(self.path.clone());
         // The counter before the look, as in any finish: what is marked as lost between the two is
         // looked for once more, and what is marked later is failed by the collection.
         let losses = store.table.losses();
         store.check_chunks(dir, &self.known())?;
-        if store.tuning().sync_level() == SyncLevel::Filesystem {
-            let chunks = Arc::clone(&store.chunks);
-            store.env.blocking(move || chunks.sync_filesystem()).await?;
-        }
+        self.sync().await?;
         let _manifest_lock = store.locks.manifest(ns, dir, cancel).await?;
         store
             .write_manifest(self.client.as_ref(), ns, dir, blob.into_raw())

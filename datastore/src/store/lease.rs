@@ -1,5 +1,5 @@
 //! Leases: the process lock, once this process has found out that it may use the store
-//! ([`activation`](super::activation), `gc.md` §6.6).
+//! (`activation`, `gc.md` §6.6).
 //!
 //! Writers share the lock for their whole life; whatever deletes chunks holds it exclusively.
 //! Within this process both coexist, ordered by the digest table. Who only reads needs no lease:

@@ -1,7 +1,7 @@
 //! `/readyz`: whether the server can do its work.
 //!
 //! Everybody may ask, as often as they like, so the answer is found out by one for all: it is good for
-//! [`FRESH`], a look that is under way is waited for, not longer than [`PATIENCE`], and a disk that
+//! `FRESH`, a look that is under way is waited for, not longer than `PATIENCE`, and a disk that
 //! hangs costs one thread however many ask. Buckets are not asked: a server whose bucket is out of
 //! reach still answers, and restores what is cached, so nothing is won by taking it out of service;
 //! `coffer_datastore_up` and the task logs tell about them.

@@ -2,9 +2,13 @@
 
 use hyper::Method;
 use serde_json::{Value, json};
+use support::ConnectProxy;
 
 use crate::backup::{address, back_up, by_password, call};
 use crate::support::{Daemon, scratch};
+
+/// A name that nobody but the proxy knows.
+const HIDDEN: &str = "backup.example.org";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn remotes_are_scanned() {
@@ -37,6 +41,7 @@ async fn remotes_are_scanned() {
         ("print", json!({ "fingerprint": other })),
         ("closed", json!({ "port": closed })),
         ("lost", json!({ "host": "no-such-host.invalid" })),
+        ("behind", json!({ "host": HIDDEN, "use-node-proxy": true })),
     ] {
         let body = remote(name, change);
         call(&rest, Method::POST, "config/remote", body).await;
@@ -50,7 +55,12 @@ async fn remotes_are_scanned() {
     .await;
     back_up(&rest, "local&ns=a", "one", 1_790_000_000, 1).await;
 
-    for name in ["good", "token"] {
+    let proxy = ConnectProxy::new(daemon.port).unwrap();
+    let address_of_proxy = format!("http://me:right@127.0.0.1:{}", proxy.port);
+    let node = Some(json!({ "http-proxy": address_of_proxy }));
+    call(&rest, Method::PUT, "nodes/localhost/config", node).await;
+
+    for name in ["good", "token", "behind"] {
         let scan = async |path: &str| {
             let path = format!("config/remote/{name}/scan{path}");
             call(&rest, Method::GET, &path, None).await
@@ -77,6 +87,10 @@ async fn remotes_are_scanned() {
         .await;
         assert_eq!(groups, listed);
         assert_eq!(groups[0]["backup-id"], "one");
+        let through = proxy.asked();
+        let asked = format!("CONNECT {HIDDEN}:{} HTTP/1.1", daemon.port);
+        assert_eq!(through.is_empty(), name != "behind", "{name}: {through:?}");
+        assert!(through.iter().all(|line| *line == asked), "{through:?}");
     }
 
     let refusal = async |path: &str| {

@@ -6,6 +6,7 @@
 //! * [`mock_endpoint`]: the scripted server of [`s3_mock`] as an endpoint
 //! * [`Endpoint`]: what a client needs to know about any of them
 //! * [`memory_client`]: a client of the scripted server without sockets, for virtual time
+//! * [`ConnectProxy`]: an HTTP proxy on the way to one of them
 //! * [`scratch`]: a temporary directory that is fast
 //! * [`fixtures`]: the data made by the real system
 
@@ -14,6 +15,7 @@ mod endpoint;
 pub mod fixtures;
 mod memory;
 mod minio;
+mod proxy;
 #[cfg(feature = "servers")]
 mod s3s_server;
 mod scratch;
@@ -22,6 +24,7 @@ pub use daemon::{DevDaemon, comes, dev_command, exported, server_command};
 pub use endpoint::{Endpoint, mock_endpoint};
 pub use memory::{MemoryTransport, http_request, memory_client};
 pub use minio::MinioServer;
+pub use proxy::ConnectProxy;
 #[cfg(feature = "servers")]
 pub use s3s_server::S3sServer;
 pub use scratch::scratch;
