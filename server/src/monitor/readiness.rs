@@ -1,23 +1,31 @@
-//! `/readyz`: whether the server can do its work.
+//! `/readyz`: whether the server can do its work: its configuration can be read, each datastore that is
+//! not under maintenance can be opened, and its bucket answers.
 //!
 //! Everybody may ask, as often as they like, so the answer is found out by one for all: it is good for
 //! `FRESH`, a look that is under way is waited for, not longer than `PATIENCE`, and a disk that
-//! hangs costs one thread however many ask. Buckets are not asked: a server whose bucket is out of
-//! reach still answers, and restores what is cached, so nothing is won by taking it out of service;
-//! `coffer_datastore_up` and the task logs tell about them.
+//! hangs costs one thread however many ask.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::datastore::{DatastoreConfig, Operation};
+use api_types::names::DatastoreName;
+use futures_util::stream::{self, StreamExt as _};
+use s3_client::TaskKind;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::daemon::Server;
 
-/// For how long an answer is given again.
-const FRESH: Duration = Duration::from_secs(3);
+/// For how long an answer is given again: a look costs a request for each bucket.
+const FRESH: Duration = Duration::from_secs(10);
 /// How long a look may take before the server counts as not ready.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a bucket may take.
+const BUCKET_PATIENCE: Duration = Duration::from_secs(3);
+/// Datastores that are looked at together.
+const AT_ONCE: usize = 16;
 
 /// What was found out.
 #[derive(Debug, Default)]
@@ -65,7 +73,7 @@ impl Readiness {
                 None => Err("nobody looks".into()),
             },
             () = server.env.sleep(PATIENCE) => {
-                Err(format!("its configuration was not read within {} s", PATIENCE.as_secs()))
+                Err(format!("no answer within {} s", PATIENCE.as_secs()))
             }
         }
     }
@@ -76,8 +84,7 @@ struct Look(watch::Sender<Seen>);
 
 impl Look {
     async fn run(self, server: &Arc<Server>) {
-        let looked = Arc::clone(server);
-        let answer = server.env.blocking(move || check(&looked)).await;
+        let answer = look(server).await;
         let at = server.env.now();
         self.0.send_modify(|seen| seen.last = Some((at, answer)));
     }
@@ -89,13 +96,44 @@ impl Drop for Look {
     }
 }
 
-fn check(server: &Server) -> Result<(), String> {
+async fn look(server: &Arc<Server>) -> Result<(), String> {
+    let looked = Arc::clone(server);
+    let stores = server.env.blocking(move || configuration(&looked)).await?;
+    let looks = stores.into_iter().map(|name| datastore(server, name));
+    let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+    while let Some(answer) = looks.next().await {
+        answer?;
+    }
+    Ok(())
+}
+
+/// The datastores that should be usable.
+fn configuration(server: &Server) -> Result<Vec<DatastoreName>, String> {
     let failed = |error: crate::config::ConfigError| error.to_string();
-    server.config.datastores().load().map_err(failed)?;
+    let stores = server.config.datastores().load().map_err(failed)?;
     server.config.s3_endpoints().load().map_err(failed)?;
     server.access.current_users().map_err(failed)?;
     server.access.current_acl().map_err(failed)?;
-    Ok(())
+    let usable = |store: &DatastoreConfig| store.maintenance_mode.is_none();
+    let usable = stores.entries.into_iter().filter(usable);
+    Ok(usable.map(|store| store.name).collect())
+}
+
+async fn datastore(server: &Arc<Server>, name: DatastoreName) -> Result<(), String> {
+    let failed = |reason: &dyn std::fmt::Display| format!("datastore '{name}': {reason}");
+    let opened = server.stores.open(&name, Operation::Read).await;
+    let opened = opened.map_err(|error| failed(&format_args!("{error:#}")))?;
+    let cancel = CancellationToken::new();
+    let Some(client) = opened.client(TaskKind::Check, &cancel) else {
+        return Ok(());
+    };
+    tokio::select! {
+        answer = client.head_bucket() => answer.map_err(|error| failed(&error)),
+        () = server.env.sleep(BUCKET_PATIENCE) => {
+            let seconds = BUCKET_PATIENCE.as_secs();
+            Err(failed(&format_args!("its bucket did not answer within {seconds} s")))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! S3 endpoints, and datastores in buckets.
 
 use hyper::Method;
-use s3_mock::MockS3;
+use s3_mock::{Action, Fault, MockS3, Op, Reply};
 use serde_json::json;
 
 use super::world::{World, members};
+use crate::monitor::readiness::Readiness;
 
 const BUCKET: &str = "first-bucket";
 const ENDPOINTS: &str = "/config/s3";
@@ -179,4 +180,34 @@ async fn a_datastore_in_a_bucket() {
         .await;
     assert_eq!(world.end(&upid).await, "OK", "{}", world.log(&upid));
     assert_eq!(mock.keys(BUCKET, "store1/"), [""; 0]);
+}
+
+/// A server whose bucket is out of reach is not ready, unless that is by intention.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_out_of_reach_is_noticed() {
+    let (world, mock) = world().await;
+    let form = format!(
+        "name=s3store&path={}/s3store&backend=type%3Ds3,client%3Dmock,bucket%3D{BUCKET}",
+        world.path().display()
+    );
+    let upid = world.post("/config/datastore", &form).await;
+    world.end(&upid).await;
+    // Anew each time: an answer is good for a while.
+    let ready = async || Readiness::default().ask(&world.server).await;
+    ready().await.unwrap();
+    mock.script(Fault::on(Op::HeadBucket, Action::Reply(Reply::access_denied())).always());
+    let reason = ready().await.unwrap_err();
+    assert!(reason.contains("s3store"), "{reason}");
+    world
+        .put("/config/datastore/s3store", "maintenance-mode=offline")
+        .await;
+    ready().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_gone_is_noticed() {
+    let world = World::empty();
+    world.configure(&["gone"]);
+    let reason = Readiness::default().ask(&world.server).await.unwrap_err();
+    assert!(reason.contains("gone"), "{reason}");
 }
