@@ -59,7 +59,16 @@ impl Client {
     }
 
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coffer-client"));
+        self.command_of(env!("CARGO_BIN_EXE_coffer-client"), arguments)
+    }
+
+    /// A copy of the program.
+    pub fn command_of<S: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        arguments: &[S],
+    ) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("HOME", self.home.path())

@@ -48,6 +48,10 @@ impl Made<'_> {
     }
 
     fn change_owner(&self, uid: u32, gid: u32) -> Result<()> {
+        // To the system this number says that nothing changes.
+        if [uid, gid].contains(&u32::MAX) {
+            return Err(Errno::INVAL);
+        }
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         match self.open {
             true => fchown(self.file, uid, gid),
