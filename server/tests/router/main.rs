@@ -108,7 +108,7 @@ async fn check(world: &World, case: &Case, tally: &RefCell<Tally>) -> Result<(),
     let Some(got) = world.ask(request).await else {
         return Err("there is no answer".into());
     };
-    let shown = &got.body[..got.body.len().min(300)];
+    let shown = &got.body[..got.body.floor_char_boundary(300)];
     ensure!(
         got.body.len() <= MAX_ANSWER,
         "{} bytes of answer",
