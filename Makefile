@@ -42,7 +42,7 @@ TARGET ?=
 ROUNDS ?= 50
 SEED ?= 1
 
-.PHONY: help demo tour test mutants bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
+.PHONY: help demo tour test mutants mutants-fit bench simulate fuzz fuzz-smoke fuzz-replay fuzz-corpus faults model lint fmt-check clippy doc \
 	deny deb deb-test ci setup setup-deb minio restic interop-venv cargo-deny
 
 help: ## list the targets
@@ -102,7 +102,10 @@ simulate: ## simulated servers, SEEDS=n STEPS=m FIRST_SEED=k
 model: setup ## the protocol's models with larger bounds (minutes, some gigabytes)
 	MODEL_DEEP=1 nice -n 19 cargo test --locked --package model --test exhaustive -- --nocapture
 
-lint: fmt-check clippy doc ## format, clippy and documentation, warnings denied
+lint: fmt-check mutants-fit clippy doc ## format, clippy and documentation, warnings denied
+
+mutants-fit: setup
+	@scripts/mutate --fit
 
 fmt-check:
 	cargo fmt --all --check

@@ -19,6 +19,7 @@ use super::DataStore;
 /// How long a writer waits for a collection of another process to end.
 const WRITER_PATIENCE: Duration = Duration::from_secs(30);
 const WRITER_PAUSE: Duration = Duration::from_millis(250);
+
 /// A writer's hold on the store: no other process deletes chunks while it lives.
 #[derive(Debug)]
 pub struct WriterLease {

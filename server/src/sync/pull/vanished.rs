@@ -1,5 +1,6 @@
-//! What the source has no more is removed here, if that is wanted: never what is protected, never
-//! what a filter leaves out, of groups only those of the owner.
+//! What the source has no more is removed here, if that is wanted: never what is protected, never a
+//! group that the group filter leaves out, of groups only those of the owner. Snapshots that
+//! `verified-only` or `encrypted-only` leaves out count as vanished (`jobs-and-sync.md` §7.2).
 
 use anyhow::Result;
 use api_types::access::Privilege;
