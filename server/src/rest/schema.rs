@@ -95,9 +95,10 @@ impl Schema {
             (Self::Boolean, Value::Bool(_)) => Ok(value),
             (Self::Boolean, _) => Err(expected("a boolean", &value)),
             (Self::Integer { min, max }, Value::Number(number)) => {
-                let number = number
-                    .as_i64()
-                    .ok_or_else(|| expected("a whole number", &value))?;
+                let number = number.as_i64().ok_or_else(|| match number.as_u64() {
+                    Some(number) => format!("value must be at most {max}, not {number}"),
+                    None => expected("a whole number", &value),
+                })?;
                 if number < *min {
                     return Err(format!("value must be at least {min}, not {number}"));
                 }

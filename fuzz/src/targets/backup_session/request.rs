@@ -150,6 +150,9 @@ pub fn of(verb: Verb, model: &Model, dir: &BackupDir) -> Asked {
                 .map(|(number, place)| entry(number, place, &mut at, dynamic))
                 .collect();
             let (offsets, digests): (Vec<u64>, Vec<Digest>) = chunks.iter().copied().unzip();
+            // Not numbers that a parameter may have: nothing of the list is looked at.
+            let is_sayable = offsets.iter().all(|offset| i64::try_from(*offset).is_ok());
+            let meant = if is_sayable { wid } else { 0 };
             let params = vec![
                 ("wid", json!(wid)),
                 ("digest-list", json!(digests)),
@@ -166,7 +169,7 @@ pub fn of(verb: Verb, model: &Model, dir: &BackupDir) -> Asked {
                 params,
                 Effect::Append {
                     dynamic,
-                    wid,
+                    wid: meant,
                     chunks,
                 },
             )
