@@ -63,7 +63,8 @@ impl Load {
         let source = match data {
             Data::Random => Source::Random((0..count.min(BASES)).map(Base::new).collect()),
             Data::Text => {
-                let chunks: Result<_> = (0..count).map(text_chunk).collect();
+                let words = vocabulary();
+                let chunks: Result<_> = (0..count).map(|n| text_chunk(&words, n)).collect();
                 Source::Text(chunks?)
             }
         };
@@ -135,16 +136,29 @@ impl Base {
     }
 }
 
-/// Words from a vocabulary of its own.
-fn text_chunk(number: usize) -> Result<Chunk> {
+/// Words of three to eleven letters.
+fn vocabulary() -> Vec<Vec<u8>> {
+    (0..WORDS)
+        .map(|number| {
+            let word = Numbers(number).next();
+            let letters = word.to_le_bytes().into_iter().cycle().skip(1);
+            let letters = letters.map(|byte| b'a' + byte % 26);
+            letters
+                .zip(0..3 + word % 9)
+                .map(|(letter, _)| letter)
+                .collect()
+        })
+        .collect()
+}
+
+/// A text of these words that no other chunk has.
+fn text_chunk(words: &[Vec<u8>], number: usize) -> Result<Chunk> {
     let mut numbers = Numbers(((number as u64) << 32) | 0x7e87);
     let mut plain = Vec::with_capacity(CHUNK + 32);
     while plain.len() < CHUNK {
         let bits = numbers.next();
-        let word = Numbers(bits % WORDS).next();
-        let length = 3 + usize::try_from(word % 9)?;
-        let letters = word.to_le_bytes().into_iter().cycle().skip(1).take(length);
-        plain.extend(letters.map(|byte| b'a' + byte % 26));
+        let word = usize::try_from(bits % WORDS)?;
+        plain.extend_from_slice(words.get(word).context("no such word")?);
         plain.push(if bits >> 60 == 0 { b'\n' } else { b' ' });
     }
     plain.truncate(CHUNK);

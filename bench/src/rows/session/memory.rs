@@ -14,7 +14,7 @@ use crate::world::load::{Data, Load};
 const SESSIONS: usize = 8;
 /// Of each session: more than all that may be in memory at once.
 const CHUNKS: usize = 64;
-const QUICK_CHUNKS: usize = 6;
+const QUICK_CHUNKS: usize = 2;
 /// MiB that are allowed.
 const ALLOWED: f64 = 512.0;
 

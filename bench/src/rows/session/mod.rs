@@ -26,7 +26,7 @@ use transfer::{Direction, Transfer};
 
 /// 4 GiB.
 const CHUNKS: usize = 1024;
-const QUICK_CHUNKS: usize = 8;
+const QUICK_CHUNKS: usize = 4;
 
 /// Chunks, kept from one row to the next.
 #[derive(Default)]
