@@ -246,19 +246,37 @@ impl LocalSweep {
             next: None,
             digests: Vec::new(),
         };
-        for prefix in directories(first) {
+        let mut present = self.present_of(first);
+        while let Some(prefix) = named
+            .prefix()?
+            .into_iter()
+            .chain(present.first().copied())
+            .min()
+        {
             check_abort(&*self.task)?;
             if self.stopped.load(Ordering::Relaxed) {
                 return Err(Aborted.into());
             }
-            let named = named.of(prefix)?;
-            if named.is_empty() && self.present.binary_search(&prefix).is_err() {
-                continue;
+            if let Some(rest) = present.strip_prefix(&[prefix]) {
+                present = rest;
             }
+            let named = named.of(prefix)?;
             let (chunks, rules, gate) = (&self.chunks, &self.rules, &self.gate);
             total.add(chunks.sweep_prefix(prefix, named, rules, gate, &*self.task)?);
         }
         Ok(total)
+    }
+
+    /// The directories that exist and whose names begin with that byte.
+    fn present_of(&self, first: u8) -> &[u16] {
+        let directories = directories(first);
+        let begin = self
+            .present
+            .partition_point(|prefix| prefix < directories.start());
+        let end = self
+            .present
+            .partition_point(|prefix| prefix <= directories.end());
+        self.present.get(begin..end).unwrap_or_default()
     }
 
     /// Another 256 directories are done.
@@ -297,22 +315,25 @@ fn directories(first: u8) -> RangeInclusive<u16> {
 /// The marked digests, cut by directory.
 struct Named {
     marks: MarkIter,
-    /// Read already, but of a later directory.
+    /// Read already, but not given yet.
     next: Option<Digest>,
     digests: Vec<Digest>,
 }
 
 impl Named {
+    /// The next directory that has any.
+    fn prefix(&mut self) -> Result<Option<u16>> {
+        if self.next.is_none() {
+            self.next = self.marks.next().transpose()?;
+        }
+        Ok(self.next.map(|digest| digest.prefix()))
+    }
+
     /// Those of `prefix`; to be called with ascending prefixes.
     fn of(&mut self, prefix: u16) -> Result<&[Digest]> {
         self.digests.clear();
-        while let Some(digest) = self.next.take().map(Ok).or_else(|| self.marks.next()) {
-            let digest = digest?;
-            if digest.prefix() > prefix {
-                self.next = Some(digest);
-                break;
-            }
-            self.digests.push(digest);
+        while self.prefix()?.is_some_and(|next| next <= prefix) {
+            self.digests.extend(self.next.take());
         }
         Ok(&self.digests)
     }
