@@ -9,6 +9,7 @@
 //! | [`summary`] | what the log says |
 //! | [`pull`] | from there to here |
 //! | [`push`] | to a datastore of another server |
+//! | [`transfer`] | one or the other: for jobs, and once |
 //! | [`remote`] | a datastore of another server, as `remote.cfg` describes it |
 
 pub mod candidates;
@@ -19,3 +20,4 @@ pub mod pull;
 pub mod push;
 pub mod remote;
 pub mod summary;
+pub mod transfer;
