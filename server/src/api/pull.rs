@@ -17,7 +17,7 @@ use crate::rest::endpoint::{Param, joined};
 use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
-use crate::sync::transfer::{once, prepare_once};
+use crate::sync::once;
 
 /// Refused by the handler; the tool does not have it.
 pub const DECRYPTION_KEYS: Param = Param::optional(
@@ -55,9 +55,10 @@ async fn pull(call: Call) -> Result<Answer, RestError> {
         ));
     }
     let given = given(&call, &[DECRYPTION_KEYS.name]);
-    let job = once(SyncDirection::Pull, given, &call.auth_id).map_err(RestError::bad_request)?;
+    let job =
+        once::job(SyncDirection::Pull, given, &call.auth_id).map_err(RestError::bad_request)?;
     check_rights(&call, &job)?;
-    let prepared = prepare_once(&call.server.site(), &job, call.auth_id).await?;
+    let prepared = once::prepare(&call.server.site(), &job, call.auth_id).await?;
     Answer::of(start_prepared(&call.server, prepared)?)
 }
 

@@ -16,7 +16,7 @@ use crate::rest::call::Call;
 use crate::rest::endpoint::{Param, joined};
 use crate::rest::error::RestError;
 use crate::rest::table::{Access, Endpoint};
-use crate::sync::transfer::{once, prepare_once};
+use crate::sync::once;
 
 /// The parameters.
 pub const PUSH: [Param; 16] = joined(&[
@@ -40,13 +40,14 @@ pub const ENDPOINTS: &[Endpoint] = &[entry(
 
 async fn start_push(call: Call) -> Result<Answer, RestError> {
     let given = given(&call, &[]);
-    let job = once(SyncDirection::Push, given, &call.auth_id).map_err(RestError::bad_request)?;
+    let job =
+        once::job(SyncDirection::Push, given, &call.auth_id).map_err(RestError::bad_request)?;
     require_there(&call, &job, &[Privilege::RemoteDatastoreBackup])?;
     if job.remove_vanished == Some(true) {
         require_there(&call, &job, &[Privilege::RemoteDatastorePrune])?;
     }
     let any = [Privilege::DatastoreRead, Privilege::DatastoreBackup];
     require_any_in(&call, &job.store, &job.ns(), &any)?;
-    let prepared = prepare_once(&call.server.site(), &job, call.auth_id).await?;
+    let prepared = once::prepare(&call.server.site(), &job, call.auth_id).await?;
     Answer::of(start_prepared(&call.server, prepared)?)
 }

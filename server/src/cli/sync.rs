@@ -12,7 +12,7 @@ use crate::api::{pull, push};
 use crate::config::properties::Given;
 use crate::config::sync::SyncDirection;
 use crate::rest::endpoint::Param;
-use crate::sync::transfer::{once, prepare_once};
+use crate::sync::once;
 
 /// In place of a remote: none. Task ids have it, too, and no remote can be called so.
 const THIS_SERVER: &str = "-";
@@ -63,8 +63,8 @@ impl<W: Way> SyncArguments<W> {
     /// Runs the command.
     pub async fn run(self, session: &Session) -> Result<()> {
         let root = Authid::root();
-        let job = once(W::DIRECTION, self.given, &root).map_err(Error::msg)?;
-        let prepared = prepare_once(&session.site()?, &job, root).await?;
+        let job = once::job(W::DIRECTION, self.given, &root).map_err(Error::msg)?;
+        let prepared = once::prepare(&session.site()?, &job, root).await?;
         session.run_prepared(prepared).await
     }
 

@@ -16,14 +16,15 @@ use datastore::verify::VerifyOptions;
 use super::state::JobLock;
 use crate::api::rights::may_touch;
 use crate::config::jobs::{Job, PruneJob, VerifyJob};
-use crate::config::sync::SyncJob;
+use crate::config::sync::{SyncDirection, SyncJob};
 use crate::operations::prepared::Prepared;
 use crate::operations::prune::Prune;
 use crate::operations::verify::Verification;
 use crate::operations::{gc, job};
 use crate::site::Site;
 use crate::sync::options::SyncOptions;
-use crate::sync::transfer::{open, transfer};
+use crate::sync::pull::pull;
+use crate::sync::push::push;
 use crate::task::TaskSpec;
 
 /// Jobs that can be run.
@@ -161,18 +162,22 @@ impl Runnable for SyncJob {
         schedule: Option<&str>,
     ) -> Result<Prepared> {
         let options = SyncOptions::of(self)?;
-        let store = open(site, self).await?;
+        let direction = self.direction();
+        let store = site.stores.open(&self.store, direction.operation()).await?;
         let run = lock(site, self)?;
         let worker_id = SyncOptions::job_worker_id(self);
         let spec = TaskSpec::new(Self::TYPE.as_str(), Some(worker_id.clone()), auth_id);
         let trigger = trigger(schedule);
-        let (site, direction) = (site.clone(), self.direction());
+        let site = site.clone();
         Ok(Prepared::new(spec, store, move |task, store| async move {
             task.log(&format!("Starting datastore sync job '{worker_id}'"));
             log_trigger(&*task, trigger.as_deref());
             let context = Arc::clone(&task);
             job::run(run, &task, async move {
-                transfer(&site, &context, store, direction, options, true).await?;
+                match direction {
+                    SyncDirection::Pull => pull(&site, &context, store, options, true).await?,
+                    SyncDirection::Push => push(&site, &context, store, options).await?,
+                }
                 context.log(&format!("sync job '{worker_id}' end"));
                 Ok(())
             })
