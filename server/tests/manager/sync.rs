@@ -9,6 +9,7 @@ use api_types::status::TaskStatus;
 use s3_client::env::Env;
 use serde_json::json;
 use server::jobs::state::JobType;
+use server::s3::PlainHttp;
 use support::{DevDaemon, dev_command};
 
 use crate::jobs::last_end;
@@ -68,7 +69,7 @@ fn here(other: &Other) -> World {
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshots_come_and_go_without_a_job() {
     let other = Other::start();
-    back_up_all(other.installation.path(), "local").await;
+    back_up_all(other.installation.path(), "local", None).await;
     let world = here(&other);
     let installation = &world.installation;
 
@@ -98,7 +99,7 @@ async fn snapshots_come_and_go_without_a_job() {
     // What is here goes there, and on demand what is gone here is gone there.
     let [first, second] = ["ct/5/2026-02-01T00:00:00Z", "ct/5/2026-02-02T00:00:00Z"];
     for (snapshot, chunk) in [(first, b"first"), (second, b"other")] {
-        back_up(installation.path(), STORE, snapshot, &[chunk]).await;
+        back_up(installation.path(), STORE, None, (snapshot, &[chunk])).await;
     }
     let push = ["push", STORE, "src", "local", "--group-filter", "type:ct"];
     let pushed = installation.ok(&push).stdout;
@@ -116,7 +117,8 @@ async fn a_job_is_interrupted_and_then_runs_to_its_end() {
     let mut noise = vec![0; 4 << 20];
     openssl::rand::rand_bytes(&mut noise).unwrap();
     let snapshot = SNAPSHOTS[0];
-    back_up(other.installation.path(), "local", snapshot, &[&noise]).await;
+    let root = other.installation.path();
+    back_up(root, "local", None, (snapshot, &[&noise])).await;
     let world = here(&other);
     let installation = &world.installation;
     installation.ok(&[
@@ -178,7 +180,8 @@ async fn a_job_is_interrupted_and_then_runs_to_its_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_datastore_beside_is_pulled_from_while_a_daemon_runs() {
     let other = Other::start();
-    back_up_all(other.installation.path(), "dev").await;
+    let plain = Some(PlainHttp::Loopback);
+    back_up_all(other.installation.path(), "dev", plain).await;
     let installation = &other.installation;
     let pull = ["pull", "-", "dev", "local", "--plain-http", "loopback"];
     let ran = installation.ok(&pull);

@@ -126,7 +126,7 @@ impl World {
 
     /// Writes the three snapshots.
     pub async fn backup_all(&self) {
-        back_up_all(self.installation.path(), STORE).await;
+        back_up_all(self.installation.path(), STORE, None).await;
     }
 
     /// The snapshots as listed.
@@ -165,20 +165,25 @@ pub fn digest_of(data: &[u8]) -> Digest {
 }
 
 /// Writes the three snapshots into a datastore of the installation below `dir`.
-pub async fn back_up_all(dir: &Path, store: &str) {
+pub async fn back_up_all(dir: &Path, store: &str, plain_http: Option<PlainHttp>) {
     for (snapshot, chunks) in SNAPSHOTS.iter().zip(CHUNKS) {
-        back_up(dir, store, snapshot, chunks).await;
+        back_up(dir, store, plain_http, (snapshot, chunks)).await;
     }
 }
 
 /// Writes a snapshot of these chunks there.
-pub async fn back_up(dir: &Path, store: &str, snapshot: &str, chunks: &[&[u8]]) {
+pub async fn back_up(
+    dir: &Path,
+    store: &str,
+    plain_http: Option<PlainHttp>,
+    (snapshot, chunks): (&str, &[&[u8]]),
+) {
     let env = Env::system();
     let paths = Paths::below(dir);
     let config = Config::new(&paths, &env);
     let node = config.node().clone();
     let options = S3Options {
-        plain_http: Some(PlainHttp::Loopback),
+        plain_http,
         ..S3Options::default()
     };
     let s3 = S3Clients::new(&options, node, &env).unwrap();
