@@ -9,8 +9,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::atomic_file::{self, random_characters};
+use crate::atomic_file;
 use crate::disk;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::local_error::{LocalError, found};
 use crate::locks::LockFile;
@@ -23,6 +24,7 @@ const ATTEMPTS: usize = 100;
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
+    env: Env,
 }
 
 /// A file whose lock is held.
@@ -34,16 +36,15 @@ pub(super) struct LockedFile {
 }
 
 impl Files {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub(super) fn new(dir: PathBuf, env: Env) -> Self {
+        Self { dir, env }
     }
 
     /// A new file for this process. Nothing is there until something is written into it.
     pub(super) fn create(&self) -> Result<LockedFile> {
         disk::create_dir_all(&self.dir, 0o750).map_err(Error::io("unable to create", &self.dir))?;
         for _ in 0..ATTEMPTS {
-            let name = format!("{}-{}", std::process::id(), random_characters());
-            let path = self.dir.join(name);
+            let path = self.dir.join(format!("{:016x}", self.env.random_u64()));
             // Taken for one of a dead process, it may be somebody else's by now.
             if let Some(lock) = try_lock(&path)? {
                 return Ok(LockedFile {
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn a_file_is_left_by_its_process_only_with_something_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(dir.path().join("cleanup"));
+        let files = Files::new(dir.path().join("cleanup"), Env::system());
         assert!(files.left(None).unwrap().is_empty(), "no directory yet");
 
         let ours = files.create().unwrap();
@@ -210,8 +211,8 @@ mod tests {
     #[test]
     fn a_lock_alone_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(dir.path().to_owned());
-        std::fs::write(dir.path().join("1-abcdef.lock"), "").unwrap();
+        let files = Files::new(dir.path().to_owned(), Env::system());
+        std::fs::write(dir.path().join("abcdef.lock"), "").unwrap();
         let left = files.left(None).unwrap();
         assert_eq!(left.len(), 1);
         for file in left {
