@@ -17,6 +17,8 @@ use crate::local_error::{LocalError, found};
 use crate::locks::LockFile;
 
 const LOCK: &str = "lock";
+/// In the names of files that are being written.
+const TEMPORARY: &str = ".tmp_";
 /// Attempts to find a name that nobody uses.
 const ATTEMPTS: usize = 100;
 
@@ -82,7 +84,7 @@ impl Files {
         Ok(paths)
     }
 
-    /// Files of others, also those of which only the lock is left.
+    /// Files of others, also those of which only the lock is left, or what was being written.
     fn others(&self, own: Option<&LockedFile>) -> Result<Vec<PathBuf>> {
         let unreadable = || Error::io("unable to list", &self.dir);
         let Some(entries) = found(std::fs::read_dir(&self.dir)).map_err(unreadable())? else {
@@ -92,11 +94,10 @@ impl Files {
         for entry in entries {
             let path = entry.map_err(unreadable())?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // Not what is still being written.
-            if name.starts_with('.') || name.contains(".tmp_") {
-                continue;
+            // Not a lock file that is just being made.
+            if !name.starts_with('.') {
+                others.push(path.with_extension(""));
             }
-            others.push(path.with_extension(""));
         }
         others.sort_unstable();
         others.dedup();
@@ -118,8 +119,21 @@ impl LockedFile {
         )?)
     }
 
-    /// Removes it: somebody else has taken over what is in it.
+    /// Removes it, and what its process was writing when it ended: somebody else has taken over what
+    /// is in it.
     pub(super) fn remove(mut self) -> Result<()> {
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        let unreadable = || Error::io("unable to list", dir);
+        let own = self.path.file_name().unwrap_or_default().to_string_lossy();
+        for entry in std::fs::read_dir(dir).map_err(unreadable())? {
+            let entry = entry.map_err(unreadable())?;
+            let name = entry.file_name();
+            let rest = name.to_str().and_then(|name| name.strip_prefix(&*own));
+            if rest.is_some_and(|rest| rest.starts_with(TEMPORARY)) {
+                let path = entry.path();
+                found(disk::remove_file(&path)).map_err(Error::io("unable to remove", &path))?;
+            }
+        }
         self.remove_both()
     }
 
@@ -207,14 +221,16 @@ mod tests {
         assert!(rest.next().is_none());
     }
 
-    /// A crash may leave the lock without its file.
+    /// A crash may leave the lock without its file, or one that was being written without a lock.
     #[test]
-    fn a_lock_alone_is_removed() {
+    fn parts_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(dir.path().to_owned(), Env::system());
         std::fs::write(dir.path().join("abcdef.lock"), "").unwrap();
+        std::fs::write(dir.path().join("abcdef.tmp_123456"), "a/").unwrap();
+        std::fs::write(dir.path().join("fedcba.tmp_123456"), "a/").unwrap();
         let left = files.left(None).unwrap();
-        assert_eq!(left.len(), 1);
+        assert_eq!(left.len(), 2);
         for file in left {
             assert!(file.read().unwrap().is_empty());
             file.remove().unwrap();
