@@ -44,7 +44,13 @@ impl Files {
 
     /// A new file for this process. Nothing is there until something is written into it.
     pub(super) fn create(&self) -> Result<LockedFile> {
-        disk::create_dir_all(&self.dir, 0o750).map_err(Error::io("unable to create", &self.dir))?;
+        // A power failure must not take the directory with the files that are durable in it ◆.
+        if !self.dir.is_dir() {
+            let unable = || Error::io("unable to create", &self.dir);
+            disk::create_dir_all(&self.dir, 0o750).map_err(unable())?;
+            let parent = self.dir.parent().unwrap_or(Path::new("/"));
+            disk::sync_dir(parent).map_err(unable())?;
+        }
         for _ in 0..ATTEMPTS {
             let path = self.dir.join(format!("{:016x}", self.env.random_u64()));
             // Taken for one of a dead process, it may be somebody else's by now.
