@@ -57,7 +57,7 @@ impl DataStore {
 
     /// If the cleanup journal has the path, a round of it may have read the old file and be about to
     /// put it over the new object: it is made to look again.
-    pub(super) async fn renew_reconciliation(&self, relative: &str) -> Result<()> {
+    pub(crate) async fn renew_reconciliation(&self, relative: &str) -> Result<()> {
         match self.backend.s3() {
             Some(backend) => {
                 let path = vec![relative.to_owned()];

@@ -71,7 +71,8 @@ impl DataStore {
         if let (Err(_), Some((backend, client))) = (&created, &remote) {
             backend.delete_metadata(client, &relative).await?;
         }
-        created
+        created?;
+        self.renew_reconciliation(&relative).await
     }
 
     /// Removes a namespace with all below it: its groups only if `delete_groups` says so, protected
