@@ -32,7 +32,8 @@ impl DataStore {
         Ok(self.env.blocking(move || work(&snapshots)).await?)
     }
 
-    /// Writes a metadata file: the object, then the local file by `write`.
+    /// Writes a metadata file: the object, while the prefix is proven ours, then the local file by
+    /// `write`.
     pub(crate) async fn write_mirrored<F>(
         &self,
         client: Option<&S3Client>,
@@ -45,7 +46,9 @@ impl DataStore {
     {
         let remote = self.remote(client);
         if let Some((backend, client)) = &remote {
-            backend.put_metadata(client, relative, body).await?;
+            backend
+                .put_fenced(client, relative, body, "change metadata")
+                .await?;
         }
         let written = self.local(write).await;
         if let (Err(_), Some((backend, client))) = (&written, &remote) {

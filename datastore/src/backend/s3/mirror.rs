@@ -38,14 +38,44 @@ impl S3Backend {
         Ok(outcome == CopyOutcome::Copied)
     }
 
-    /// Puts a manifest: like [`put_metadata`](Self::put_metadata), but only while the prefix is
-    /// proven ours, signed with the time of that proof ◆.
+    /// Puts a manifest: [fenced](Self::put_fenced).
+    ///
+    /// # Errors
+    /// As for [`put_fenced`](Self::put_fenced).
+    pub async fn put_manifest(&self, client: &S3Client, relative: &str, body: Bytes) -> Result<()> {
+        self.put_fenced(client, relative, body, "commit a snapshot")
+            .await
+    }
+
+    /// Like [`put_metadata`](Self::put_metadata), but only while the prefix is proven ours, signed
+    /// with the time of that proof ◆: for whatever would replace what a new owner has there.
     ///
     /// # Errors
     /// [`Error::Fenced`] if another instance owns the prefix, else as for `put_metadata`.
-    pub async fn put_manifest(&self, client: &S3Client, relative: &str, body: Bytes) -> Result<()> {
-        let fence = self.ownership.check(client, "commit a snapshot").await?;
+    pub async fn put_fenced(
+        &self,
+        client: &S3Client,
+        relative: &str,
+        body: Bytes,
+        action: &'static str,
+    ) -> Result<()> {
+        let fence = self.ownership.check(client, action).await?;
         self.put_metadata(&client.signed_at(fence.signed_at), relative, body)
+            .await
+    }
+
+    /// Like [`delete_metadata`](Self::delete_metadata), fenced as [`put_fenced`](Self::put_fenced).
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if another instance owns the prefix, else as for `delete_metadata`.
+    pub async fn delete_fenced(
+        &self,
+        client: &S3Client,
+        relative: &str,
+        action: &'static str,
+    ) -> Result<()> {
+        let fence = self.ownership.check(client, action).await?;
+        self.delete_metadata(&client.signed_at(fence.signed_at), relative)
             .await
     }
 
