@@ -19,6 +19,7 @@ use crate::key::ObjectKey;
 use crate::layer::{Call, Counting, Limiting, Retrying, Signing, Unsuccessful};
 use crate::limits::{EndpointLimits, RetryBudget};
 use crate::operation::{OpClass, Operation, Priority, TaskKind};
+use crate::ops::Answered;
 use crate::options::{Quirks, S3ClientOptions, checksum_mode};
 use crate::retry::RetryPolicy;
 use crate::sigv4::Signer;
@@ -297,17 +298,15 @@ impl S3Client {
         draft: Draft,
         interpret: impl Fn(&Response) -> Result<T, Failure>,
     ) -> Result<T, S3Error> {
-        let (value, _) = self.run_noting(draft, interpret).await?;
-        Ok(value)
+        Ok(self.run_noting(draft, interpret).await?.outcome)
     }
 
-    /// Like [`S3Client::run`], for an answer that may not be the last word: it comes with the
-    /// number of attempts before it whose effect is unknown.
+    /// Like [`S3Client::run`], for an answer that may not be the last word.
     pub(crate) async fn run_noting<T>(
         &self,
         draft: Draft,
         interpret: impl Fn(&Response) -> Result<T, Failure>,
-    ) -> Result<(T, u32), S3Error> {
+    ) -> Result<Answered<T>, S3Error> {
         let operation = draft.operation;
         let subject = draft.subject.clone();
         let request = self.finish(draft)?;

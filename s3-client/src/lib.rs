@@ -63,8 +63,8 @@ pub use error::{ErrorContext, Phase, S3Error, S3ErrorKind, Subject};
 pub use key::{DirPrefix, KeyError, ListPrefix, MAX_KEY_BYTES, ObjectKey};
 pub use operation::{OpClass, Operation, Priority, TaskKind};
 pub use ops::{
-    CopyOutcome, DeleteAttempt, DeleteFailure, DeleteFilter, DeleteOutcome, DeleteReport, ETag,
-    IncompleteReason, KeyOutcome, ListError, ListOptions, ListPage, ListedObject, Listing,
+    Answered, CopyOutcome, DeleteAttempt, DeleteFailure, DeleteFilter, DeleteOutcome, DeleteReport,
+    ETag, IncompleteReason, KeyOutcome, ListError, ListOptions, ListPage, ListedObject, Listing,
     MAX_DELETE_KEYS, Object, ObjectHead, PageOrder, PutMode, PutOptions, PutOutcome, ShardEvent,
     ShardItem, ShardedListing,
 };

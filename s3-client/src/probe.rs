@@ -358,7 +358,7 @@ impl Probe {
         const CHECK: &str = "copy";
         let (from, to) = (self.key("a:b")?, self.key("2025-07-14T14:20:02Z/c")?);
         let copied = match self.client.copy_object(&from, &to).await {
-            Ok(outcome) => outcome,
+            Ok(answer) => answer.outcome,
             Err(error) if error.is_aborted() => return Err(error),
             Err(error) => {
                 self.report
@@ -449,7 +449,7 @@ impl Probe {
         let outcome =
             self.client
                 .put_object(&keys[0], Bytes::from_static(BODY), PutMode::CreateOnly);
-        if !matches!(outcome.await?, PutOutcome::Created { .. }) {
+        if !matches!(outcome.await?.outcome, PutOutcome::Created { .. }) {
             self.report.recommend(ProviderQuirk::EventualConsistency);
             let text = "an object cannot be created again right after it was deleted";
             self.report

@@ -285,11 +285,11 @@ async fn a_412_after_a_lost_answer_is_no_error() {
         0 => Err(TransportError::broken("reset after the object was stored")),
         _ => error(412, "PreconditionFailed"),
     });
-    let outcome = client
+    let answer = client
         .put_object(&key("k"), "x".into(), PutMode::CreateOnly)
         .await
         .unwrap();
-    assert_eq!(outcome, PutOutcome::AlreadyExists);
+    assert_eq!(answer.outcome, PutOutcome::AlreadyExists);
     assert_eq!(server.count(), 2);
     assert!(
         server

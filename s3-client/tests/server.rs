@@ -33,6 +33,7 @@ async fn put(client: &S3Client, name: &str, body: &'static str) -> PutOutcome {
         .put_object(&key(name), body.into(), PutMode::CreateOnly)
         .await
         .unwrap()
+        .outcome
 }
 
 /// Every counter of the client must be what the server saw.
@@ -86,12 +87,12 @@ async fn the_life_of_an_object() {
     );
     let copy = key("s/vm/1/2025-07-14T14:20:03Z/copy");
     assert_eq!(
-        client.copy_object(&key(name), &copy).await.unwrap(),
+        client.copy_object(&key(name), &copy).await.unwrap().outcome,
         CopyOutcome::Copied
     );
     let gone = key("s/gone");
     assert_eq!(
-        client.copy_object(&gone, &copy).await.unwrap(),
+        client.copy_object(&gone, &copy).await.unwrap().outcome,
         CopyOutcome::SourceMissing
     );
     assert_eq!(listed(&client, "s").await.unwrap(), [name, copy.as_str()]);
@@ -331,7 +332,7 @@ async fn deleted_versions_are_noticed() {
             .is_some()
     );
     assert_eq!(
-        client.delete_object(&key("k")).await.unwrap(),
+        client.delete_object(&key("k")).await.unwrap().outcome,
         s3_client::DeleteOutcome::Marked
     );
 }

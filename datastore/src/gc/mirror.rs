@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api_types::names::{ArchiveName, SnapshotPath};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -70,8 +70,12 @@ impl DataStore {
         let (files, finished) = list_files(backend, client, task, &mut report).await?;
         report.snapshots = u64::try_from(finished.len()).unwrap_or(u64::MAX);
         let mut unread = Vec::new();
+        let mut md5s = Md5s {
+            before: self.index_md5s.take(),
+            asked: Known::new(),
+        };
         for file in files {
-            if file.is_index && self.is_read(marker, &file).await {
+            if file.is_index && self.is_read(marker, &file, &mut md5s).await {
                 continue;
             }
             let orphan = !finished.contains(file.snapshot())
@@ -83,6 +87,7 @@ impl DataStore {
                 unread.push(file);
             }
         }
+        self.index_md5s.keep(md5s.asked);
         let mut fetched = stream::iter(unread)
             .map(|index| async move {
                 let object = get_listed(client, &index.object.key, index.object.size).await?;
@@ -112,7 +117,7 @@ impl DataStore {
     ///
     /// The MD5 is that of the file *as the walk read it* ◆: a re-sync may have replaced the file
     /// since, by the version that is in the bucket, whose chunks nobody has marked.
-    async fn is_read(&self, marker: &Marker, index: &RemoteFile) -> bool {
+    async fn is_read(&self, marker: &Marker, index: &RemoteFile, md5s: &mut Md5s) -> bool {
         let Some(read) = marker.state_read(Path::new(&index.relative)) else {
             return false;
         };
@@ -123,22 +128,19 @@ impl DataStore {
             return true;
         };
         let path = self.base.join(&index.relative);
-        let known = self.index_md5s.get(&path, read);
-        match known {
-            Some(md5) => md5 == expected,
+        let known = md5s.before.remove(&path);
+        let md5 = match known.filter(|(then, _)| *then == read) {
+            Some((_, md5)) => md5,
             None => {
                 let local = path.clone();
                 let found = self.env.blocking(move || md5_of_file(&local, read)).await;
-                match found {
-                    Some(md5) => {
-                        self.index_md5s.put(path, read, md5);
-                        md5 == expected
-                    }
-                    // Gone, replaced or unreadable meanwhile: the bucket's version is marked as well.
-                    None => false,
-                }
+                // Gone, replaced or unreadable meanwhile: the bucket's version is marked as well.
+                let Some(md5) = found else { return false };
+                md5
             }
-        }
+        };
+        md5s.asked.insert(path, (read, md5));
+        md5 == expected
     }
 
     /// Whether an index that the walk did not see is still not in the local tree. One of a session
@@ -242,29 +244,66 @@ fn md5_of_file(path: &Path, state: FileState) -> Option<[u8; 16]> {
     md5.as_ref().try_into().ok()
 }
 
-/// MD5s of local index files, so that a repeated run does not read each of them again.
+/// MD5s of local index files, and what each was when it was read.
+type Known = BTreeMap<PathBuf, (FileState, [u8; 16])>;
+
+/// The MD5s of one run.
+struct Md5s {
+    /// Of the run before, as far as this one has not asked for them.
+    before: Known,
+    /// What this one has asked for.
+    asked: Known,
+}
+
+/// The MD5s that the last run has asked for, so that a repeated run does not read each file again.
+/// What is gone, or has another name, is forgotten with the next run.
 #[derive(Debug, Default)]
 pub(crate) struct IndexMd5s {
-    known: std::sync::Mutex<BTreeMap<PathBuf, (FileState, [u8; 16])>>,
+    known: Mutex<Known>,
 }
 
 impl IndexMd5s {
-    fn get(&self, path: &Path, state: FileState) -> Option<[u8; 16]> {
-        let known = self
-            .known
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        known
-            .get(path)
-            .filter(|(then, _)| *then == state)
-            .map(|(_, md5)| *md5)
+    fn take(&self) -> Known {
+        std::mem::take(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put(&self, path: PathBuf, state: FileState, md5: [u8; 16]) {
-        let mut known = self
-            .known
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        known.insert(path, (state, md5));
+    fn keep(&self, asked: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gc::GcOptions;
+    use crate::gc::history::RemovalKind;
+    use crate::task::RecordingTask;
+    use crate::test_store::TestStore;
+
+    /// What was removed is not remembered for ever, and what stays is not read again.
+    #[tokio::test(start_paused = true)]
+    async fn only_the_indexes_of_the_last_run_are_remembered() {
+        let test = TestStore::s3().await;
+        let mut paths = Vec::new();
+        for day in 1..=3 {
+            let dir = format!("vm/100/2026-01-0{day}T00:00:00Z");
+            paths.push(test.backup("", &dir, &[b"one"]).await);
+        }
+        let collect = async || {
+            let task = Arc::new(RecordingTask::new());
+            let collected = test.store.garbage_collection(task, GcOptions::default());
+            collected.await.unwrap();
+            test.store.index_md5s.known.lock().unwrap().clone()
+        };
+        let first = collect().await;
+        assert_eq!(first.len(), 3);
+        assert_eq!(collect().await, first);
+        test.store
+            .forget_snapshots(None, &paths[..1], RemovalKind::Forget, &test.cancel)
+            .await;
+        let left = collect().await;
+        let kept = test.base().join(paths[1].dir.path()).join("root.pxar.didx");
+        assert_eq!(left.len(), 2);
+        assert_eq!(left[&kept], first[&kept]);
     }
 }

@@ -48,7 +48,7 @@ impl DataStore {
         };
         let relative = self.relative_group_file(ns, group, OWNER_FILE);
         backend
-            .put_metadata(&client, &relative, owner_text(owner))
+            .put_fenced(&client, &relative, owner_text(owner), "create a group")
             .await
     }
 

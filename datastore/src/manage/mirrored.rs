@@ -33,7 +33,8 @@ impl DataStore {
         Ok(self.env.blocking(move || work(&snapshots)).await?)
     }
 
-    /// Writes a metadata file: the object, then the local file by `write`.
+    /// Writes a metadata file: the object, while the prefix is proven ours, then the local file by
+    /// `write`.
     pub(crate) async fn write_mirrored<F>(
         &self,
         client: Option<&S3Client>,
@@ -46,7 +47,9 @@ impl DataStore {
     {
         let remote = self.remote(client);
         if let Some((backend, client)) = &remote {
-            backend.put_metadata(client, relative, body).await?;
+            backend
+                .put_fenced(client, relative, body, "change metadata")
+                .await?;
         }
         let written = self.local(write).await;
         if let (Err(_), Some((backend, client))) = (&written, &remote) {
@@ -58,7 +61,7 @@ impl DataStore {
 
     /// If the cleanup journal has the path, a round of it may have read the old file and be about to
     /// put it over the new object: it is made to look again.
-    pub(super) async fn renew_reconciliation(&self, relative: &str) -> Result<()> {
+    pub(crate) async fn renew_reconciliation(&self, relative: &str) -> Result<()> {
         match self.backend.s3() {
             Some(backend) => {
                 let path = vec![relative.to_owned()];

@@ -44,6 +44,7 @@ impl DataStore {
         ns: &BackupNamespace,
         cancel: &CancellationToken,
     ) -> Result<()> {
+        const ACTION: &str = "create a namespace";
         let Some(parent) = ns.parent() else {
             return Ok(());
         };
@@ -60,7 +61,7 @@ impl DataStore {
         let remote = self.remote(client);
         if let Some((backend, client)) = &remote {
             backend
-                .put_metadata(client, &relative, Bytes::new())
+                .put_fenced(client, &relative, Bytes::new(), ACTION)
                 .await?;
         }
         let created = {
@@ -69,9 +70,10 @@ impl DataStore {
                 .await
         };
         if let (Err(_), Some((backend, client))) = (&created, &remote) {
-            backend.delete_metadata(client, &relative).await?;
+            backend.delete_fenced(client, &relative, ACTION).await?;
         }
-        created
+        created?;
+        self.renew_reconciliation(&relative).await
     }
 
     /// Removes a namespace with all below it: its groups only if `delete_groups` says so, protected

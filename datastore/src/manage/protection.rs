@@ -49,10 +49,14 @@ impl DataStore {
         };
         let relative = self.relative_file(ns, dir, PROTECTED_MARKER);
         let done = if protect {
-            backend.put_metadata(&client, &relative, Bytes::new()).await
+            backend
+                .put_fenced(&client, &relative, Bytes::new(), "protect a snapshot")
+                .await
         } else {
             // Also if there was no local marker: the one in the bucket would protect all the same.
-            backend.delete_metadata(&client, &relative).await
+            backend
+                .delete_fenced(&client, &relative, "lift a protection")
+                .await
         };
         if let Err(error) = done {
             if !protect {

@@ -227,6 +227,7 @@ impl WriterSession {
             self.give_up_object(name.as_str()).await;
             return Err(Error::format(name.to_string())(error));
         }
+        self.renew_reconciliation(name.as_str()).await?;
         claim.stored(archive.file.clone());
         Ok(archive)
     }

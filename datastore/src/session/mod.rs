@@ -50,6 +50,7 @@ use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
 use crate::locks::LockFile;
+use crate::snapshot::OWNER_FILE;
 use crate::store::DataStore;
 
 use hold::Hold;
@@ -188,6 +189,8 @@ impl WriterSession {
             None => {
                 store.put_owner_object(client, ns, group, owner).await?;
                 store.snapshots.create_owner(ns, group, owner)?;
+                let relative = store.relative_group_file(ns, group, OWNER_FILE);
+                store.renew_reconciliation(&relative).await?;
                 Ok((true, lock))
             }
         }
@@ -342,9 +345,17 @@ impl WriterSession {
 
     async fn write_local(&self, name: &str, raw: Bytes, durability: Durability) -> Result<()> {
         let snapshots = self.store.snapshots.clone();
-        let (ns, dir, name) = (self.options.ns.clone(), self.dir.clone(), name.to_owned());
-        self.holding(move || Ok(snapshots.write_file(&ns, &dir, &name, &raw, durability)?))
-            .await
+        let (ns, dir, file) = (self.options.ns.clone(), self.dir.clone(), name.to_owned());
+        self.holding(move || snapshots.write_file(&ns, &dir, &file, &raw, durability))
+            .await?;
+        self.renew_reconciliation(name).await
+    }
+
+    /// A round over the cleanup journal that came before the local file looks again.
+    async fn renew_reconciliation(&self, name: &str) -> Result<()> {
+        let (ns, dir) = (&self.options.ns, &self.dir);
+        let relative = self.store.relative_file(ns, dir, name);
+        self.store.renew_reconciliation(&relative).await
     }
 
     /// Runs blocking work on files of the snapshot; its locks stay until that has ended, even if

@@ -199,8 +199,8 @@ impl DataStore {
         Ok(())
     }
 
-    /// A snapshot of the same name that an earlier session has left behind: its late requests
-    /// would hit the new one's objects.
+    /// A snapshot of the same name that was removed, or that an earlier session has left behind:
+    /// late requests of it would hit the new one's objects.
     pub(crate) async fn refuse_old_leftovers(
         &self,
         ns: &BackupNamespace,
@@ -214,8 +214,8 @@ impl DataStore {
             return Ok(());
         }
         Err(Error::Refused(format!(
-            "an earlier backup {dir} was given up and late requests of it may still reach the \
-             bucket; use another backup time"
+            "late requests of an earlier backup {dir}, or of its removal, may still reach the \
+             bucket; use another backup time, or try again in half an hour"
         )))
     }
 }

@@ -244,7 +244,11 @@ impl Run<'_> {
             return Ok(Repaired::Listed("it is being uploaded or deleted".into()));
         }
         batch.push(Condemned { digest, size: 0 });
-        match client.copy_object(&original, &target).await {
+        match client
+            .copy_object(&original, &target)
+            .await
+            .map(|answer| answer.outcome)
+        {
             Ok(CopyOutcome::Copied) => {}
             Ok(CopyOutcome::SourceMissing) => return Ok(Repaired::Overtaken(Verdict::Missing)),
             Err(error) => return listed_unless_fatal(error.into()),

@@ -13,6 +13,7 @@ use crate::env::Env;
 use crate::error::{Phase, S3ErrorKind};
 use crate::limits::RetryBudget;
 use crate::operation::{Operation, TaskKind};
+use crate::ops::Answered;
 use crate::retry::{Decision, RetryPolicy, RetryState, decide};
 use crate::transport::{Attempt, CallContext, Request, Response, Transport};
 
@@ -48,13 +49,12 @@ fn is_silent_denial(failure: &Failure) -> bool {
 
 impl Retrying {
     /// Carries the call out. `interpret` is the pure reading of an answer; its failures are
-    /// retried like those of the transport. A result comes with the number of attempts before it
-    /// whose effect is unknown.
+    /// retried like those of the transport.
     pub(crate) async fn run<T>(
         &self,
         call: &Call,
         interpret: impl Fn(&Response) -> Result<T, Failure>,
-    ) -> Result<(T, u32), Unsuccessful> {
+    ) -> Result<Answered<T>, Unsuccessful> {
         let started = self.env.now();
         let mut deadline = started + call.policy.deadline_for(call.request.body.len());
         let pinned_time = call.context.signed_at.is_some();
@@ -73,9 +73,12 @@ impl Retrying {
                 Err(failure) => (Err(failure), false),
             };
             let mut failure = match result {
-                Ok(value) => {
+                Ok(outcome) => {
                     self.count(call, Counters::completed);
-                    return Ok((value, unresolved));
+                    return Ok(Answered {
+                        outcome,
+                        unresolved,
+                    });
                 }
                 Err(failure) => failure,
             };

@@ -6,6 +6,7 @@ use crate::encode::encode_path;
 use crate::error::{S3Error, S3ErrorKind};
 use crate::key::ObjectKey;
 use crate::operation::Operation;
+use crate::ops::Answered;
 use crate::transport::Response;
 use crate::xml::parse_copy;
 
@@ -42,7 +43,7 @@ impl S3Client {
         &self,
         from: &ObjectKey,
         to: &ObjectKey,
-    ) -> Result<CopyOutcome, S3Error> {
+    ) -> Result<Answered<CopyOutcome>, S3Error> {
         let bucket = self
             .bucket()
             .map(api_types::s3::BucketName::as_str)
@@ -53,7 +54,7 @@ impl S3Client {
             .header("content-type", "application/octet-stream")
             .header("x-amz-copy-source", source)
             .header("x-amz-metadata-directive", "REPLACE");
-        self.run(draft, read_copy).await
+        self.run_noting(draft, read_copy).await
     }
 }
 

@@ -3,6 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream;
 
+use super::answered::Answered;
 use crate::classify::{Failure, bad_document, failure_of, is_server_side};
 use crate::client::{Draft, S3Client};
 use crate::error::{S3Error, S3ErrorKind, Subject};
@@ -48,6 +49,8 @@ pub struct DeleteReport {
     pub deleted: u64,
     /// Of these, those with only a delete marker as far as the server told.
     pub delete_markers: u64,
+    /// Of these, those that an attempt before the successful one may delete once more, later.
+    pub unsettled: Vec<ObjectKey>,
     /// Keys that are not.
     pub failures: Vec<DeleteFailure>,
 }
@@ -59,9 +62,17 @@ impl DeleteReport {
         self.failures.is_empty()
     }
 
+    fn deleted(&mut self, key: ObjectKey, unsettled: bool) {
+        self.deleted += 1;
+        if unsettled {
+            self.unsettled.push(key);
+        }
+    }
+
     pub(super) fn merge(&mut self, other: Self) {
         self.deleted += other.deleted;
         self.delete_markers += other.delete_markers;
+        self.unsettled.extend(other.unsettled);
         self.failures.extend(other.failures);
     }
 }
@@ -104,8 +115,8 @@ impl S3Client {
     ///
     /// # Errors
     /// As all requests do.
-    pub async fn delete_object(&self, key: &ObjectKey) -> Result<DeleteOutcome, S3Error> {
-        self.run(
+    pub async fn delete_object(&self, key: &ObjectKey) -> Result<Answered<DeleteOutcome>, S3Error> {
+        self.run_noting(
             self.request(Operation::DeleteObject, Some(key)),
             read_delete,
         )
@@ -161,9 +172,9 @@ impl S3Client {
         let mut report = DeleteReport::default();
         let result = match keys {
             [key] if self.quirks().delete_one_by_one => match self.delete_object(key).await {
-                Ok(outcome) => {
-                    report.deleted = 1;
-                    report.delete_markers = u64::from(outcome == DeleteOutcome::Marked);
+                Ok(answer) => {
+                    report.delete_markers = u64::from(answer.outcome == DeleteOutcome::Marked);
+                    report.deleted(key.clone(), !answer.is_settled());
                     Ok(())
                 }
                 Err(error) => Err((keys.to_vec(), error)),
@@ -192,19 +203,26 @@ impl S3Client {
         report: &mut DeleteReport,
     ) -> Result<(), (Vec<ObjectKey>, S3Error)> {
         let mut round = 1;
+        // Attempts that left something open; after the first round, for every key that is left.
+        let mut open = 0;
         while !keys.is_empty() {
-            let result = match self.run(self.batch_draft(&keys).await, read_batch).await {
-                Ok(result) => result,
-                Err(error) => return Err((keys, error)),
+            let draft = self.batch_draft(&keys).await;
+            let Answered {
+                outcome: result,
+                unresolved,
+            } = match self.run_noting(draft, read_batch).await {
+                Ok(answer) => answer,
+                Err(error) => return Err((keys, error.after_unresolved(open))),
             };
             report.delete_markers += markers(&result);
             let last = round >= self.policy.max_attempts;
-            let again = sort_out(keys, &result, last, report);
+            let again = sort_out(keys, &result, last, open + unresolved > 0, report);
+            open += unresolved + 1;
             if !again.is_empty() {
                 let pause = self.core.env.jitter(self.policy.base * round.min(16));
                 let subject = Subject::Keys(again.len());
                 if let Err(error) = self.pause(Operation::DeleteObjects, &subject, pause).await {
-                    return Err((again, error));
+                    return Err((again, error.after_unresolved(open)));
                 }
             }
             keys = again;
@@ -227,11 +245,13 @@ pub(super) fn error_code(error: &S3Error) -> String {
     error.code().unwrap_or("RequestFailed").to_owned()
 }
 
-/// Splits the keys of an answered batch into deleted, failed, and those to try again.
+/// Splits the keys of an answered batch into deleted, failed, and those to try again. `open` says
+/// whether earlier attempts for them may still be applied.
 fn sort_out(
     keys: Vec<ObjectKey>,
     result: &DeleteResult,
     last: bool,
+    open: bool,
     report: &mut DeleteReport,
 ) -> Vec<ObjectKey> {
     let errors = std::collections::HashMap::<&str, _>::from_iter(
@@ -250,11 +270,11 @@ fn sort_out(
     let mut again = Vec::new();
     for key in keys {
         let Some(entry) = errors.get(key.as_str()).copied().or(stray) else {
-            report.deleted += 1;
+            report.deleted(key, open);
             continue;
         };
         if entry.code == "NoSuchKey" && entry.key.as_deref() == Some(key.as_str()) {
-            report.deleted += 1;
+            report.deleted(key, open);
         } else if is_server_side(&entry.code) && !last {
             again.push(key);
         } else {
@@ -262,7 +282,7 @@ fn sort_out(
                 key,
                 code: entry.code.clone(),
                 message: entry.message.clone(),
-                unresolved: is_server_side(&entry.code),
+                unresolved: open || is_server_side(&entry.code),
             });
         }
     }
@@ -303,7 +323,13 @@ mod tests {
             ("d", "NoSuchKey"),
         ]);
         let mut report = DeleteReport::default();
-        let again = sort_out(keys(&["a", "b", "c", "d"]), &answer, false, &mut report);
+        let again = sort_out(
+            keys(&["a", "b", "c", "d"]),
+            &answer,
+            false,
+            false,
+            &mut report,
+        );
         assert_eq!(again, keys(&["b"]));
         assert_eq!(report.deleted, 2);
         assert_eq!(report.failures.len(), 1);
@@ -313,7 +339,7 @@ mod tests {
         );
 
         let mut report = DeleteReport::default();
-        assert!(sort_out(keys(&["b"]), &answer, true, &mut report).is_empty());
+        assert!(sort_out(keys(&["b"]), &answer, true, false, &mut report).is_empty());
         assert!(report.failures[0].unresolved);
     }
 
@@ -324,7 +350,7 @@ mod tests {
             result(&[("unknown", "AccessDenied")]),
         ] {
             let mut report = DeleteReport::default();
-            assert!(sort_out(keys(&["a", "b"]), &stray, false, &mut report).is_empty());
+            assert!(sort_out(keys(&["a", "b"]), &stray, false, false, &mut report).is_empty());
             assert_eq!((report.deleted, report.failures.len()), (0, 2));
         }
     }

@@ -1,6 +1,7 @@
 //! The operations: each builds a request, reads its answer with a pure function, and says in its
 //! own type what the answers mean.
 
+mod answered;
 mod bucket;
 mod copy;
 mod delete;
@@ -12,6 +13,7 @@ mod object;
 mod put;
 mod sharded;
 
+pub use answered::Answered;
 pub use copy::CopyOutcome;
 pub use delete::{DeleteFailure, DeleteOutcome, DeleteReport, MAX_DELETE_KEYS};
 pub use delete_attempt::{DeleteAttempt, KeyOutcome};

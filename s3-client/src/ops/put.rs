@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::answered::Answered;
 use super::object::{ETag, HeadAnswer, encrypted_by_server, subject};
 use crate::body::Body;
 use crate::classify::{Failure, RetryClass, failure_of};
@@ -141,12 +142,17 @@ impl S3Client {
         key: &ObjectKey,
         body: Bytes,
         options: impl Into<PutOptions>,
-    ) -> Result<PutOutcome, S3Error> {
+    ) -> Result<Answered<PutOutcome>, S3Error> {
         let options = options.into();
         let body = self.body(body).await;
         let mut unresolved = 0;
-        let result = self.put_rounds(key, &body, &options, &mut unresolved).await;
-        result.map_err(|error| error.after_unresolved(unresolved))
+        match self.put_rounds(key, &body, &options, &mut unresolved).await {
+            Ok(outcome) => Ok(Answered {
+                outcome,
+                unresolved,
+            }),
+            Err(error) => Err(error.after_unresolved(unresolved)),
+        }
     }
 
     /// Repeats the upload as its answers demand. `unresolved` counts attempts that may have
@@ -170,9 +176,9 @@ impl S3Client {
         let rounds = ROUNDS.min(self.policy.max_attempts);
         let mut round = 1;
         loop {
-            let (answer, lost) = self.put_noting(key, body, conditional, options).await?;
-            *unresolved = unresolved.saturating_add(lost);
-            let failure = match answer {
+            let answer = self.put_noting(key, body, conditional, options).await?;
+            *unresolved = unresolved.saturating_add(answer.unresolved);
+            let failure = match answer.outcome {
                 Answer::Stored { etag, versioned } if creates => {
                     return Ok(PutOutcome::Created { etag, versioned });
                 }
@@ -217,18 +223,18 @@ impl S3Client {
         conditional: bool,
         options: &PutOptions,
     ) -> Result<Answer, S3Error> {
-        let (answer, _) = self.put_noting(key, body, conditional, options).await?;
-        Ok(answer)
+        let answer = self.put_noting(key, body, conditional, options).await?;
+        Ok(answer.outcome)
     }
 
-    /// The same, with the number of attempts before the answer whose effect is unknown.
+    /// The same, with what the attempts before the answer left open.
     async fn put_noting(
         &self,
         key: &ObjectKey,
         body: &Body,
         conditional: bool,
         options: &PutOptions,
-    ) -> Result<(Answer, u32), S3Error> {
+    ) -> Result<Answered<Answer>, S3Error> {
         let mut draft = self
             .request(Operation::PutObject, Some(key))
             .header("content-type", "application/octet-stream")

@@ -64,9 +64,9 @@ impl Context {
     pub(crate) async fn put(&self, name: &str, body: &str) -> anyhow::Result<ObjectKey> {
         let key = self.key(name)?;
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let outcome = self.client.put_object(&key, body, PutMode::Replace).await?;
+        let answer = self.client.put_object(&key, body, PutMode::Replace).await?;
         ensure!(
-            !matches!(outcome, PutOutcome::AlreadyExists),
+            !matches!(answer.outcome, PutOutcome::AlreadyExists),
             "an unconditional put of {key} says that the object exists"
         );
         Ok(key)

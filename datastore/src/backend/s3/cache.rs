@@ -4,17 +4,19 @@
 //! The files are the truth, this is only their account: it is rebuilt from the `.chunks` directory
 //! at the first admission after a start (size and access time of every payload), so the bound
 //! survives a restart and there is no second record that could disagree. That is one walk through
-//! all chunks, however many sessions begin at once: the others wait for it, without a thread. An
-//! eviction exchanges the payload for a marker, for ordinary digests only, and never touches a
-//! stamp.
+//! all chunks, which takes minutes on a cold disk with millions of markers: it is made beside the
+//! admissions, and none waits for it. Until it is through the bound holds for what was admitted
+//! since, and the disk's reserve for everything. An eviction exchanges the payload for a marker, for
+//! ordinary digests only, and never touches a stamp.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use api_types::digest::Digest;
 
-use crate::error::Result;
+use crate::chunk_store::ChunkStore;
+use crate::error::{Error, Result};
 use crate::once::Once;
 
 use super::S3Backend;
@@ -143,6 +145,19 @@ impl Account {
         }
     }
 
+    /// Adds what was found on disk, oldest first, as older than all that is accounted for already.
+    fn add_older(&mut self, found: Vec<(Digest, u64)>) {
+        let younger = std::mem::take(self);
+        for (digest, size) in found {
+            self.insert(digest, size);
+        }
+        for digest in younger.by_age.values() {
+            if let Some(cached) = younger.by_digest.get(digest) {
+                self.insert(*digest, cached.size);
+            }
+        }
+    }
+
     fn remove(&mut self, digest: &Digest) {
         if let Some(cached) = self.by_digest.remove(digest) {
             self.by_age.remove(&cached.tick);
@@ -157,19 +172,23 @@ impl S3Backend {
     /// Trouble with the cache (a full or failing disk) is no reason to fail a backup or a restore
     /// whose chunk is where it belongs: it is logged.
     pub(crate) async fn admit_to_cache(self: &Arc<Self>, digest: Digest, size: u64) {
-        self.scan_cache_once().await;
+        self.account_for_old_payloads();
         let this = Arc::clone(self);
         // With a share of the process lock: without it another process may delete, or hold suspect,
         // what this one evicts ◆.
         self.blocking(move || {
             this.cache.account().insert(digest, size);
-            for victim in this.cache.take_victims() {
-                if let Err(error) = this.evict(&victim) {
-                    tracing::warn!(digest = %victim, %error, "unable to evict a cached chunk");
-                }
-            }
+            this.evict_excess();
         })
         .await;
+    }
+
+    fn evict_excess(&self) {
+        for victim in self.cache.take_victims() {
+            if let Err(error) = self.evict(&victim) {
+                tracing::warn!(digest = %victim, %error, "unable to evict a cached chunk");
+            }
+        }
     }
 
     /// Exchanges an ordinary digest's payload for a marker; others are accounted for again ◆.
@@ -190,50 +209,63 @@ impl S3Backend {
         })
     }
 
-    /// Sees to it that the account is built before anything is added to it. If it cannot be, the
-    /// cache is larger than it may be until a later admission succeeds.
-    async fn scan_cache_once(self: &Arc<Self>) {
+    /// Begins the walk that accounts for what an earlier process has cached, unless it was begun. If
+    /// it fails, the cache is larger than it may be until one that a later admission begins succeeds.
+    fn account_for_old_payloads(self: &Arc<Self>) {
         let Some(turn) = self.cache.scan.begin() else {
-            self.cache.scan.settled().await;
             return;
         };
-        let this = Arc::clone(self);
-        let scanned = self.blocking(move || -> Result<()> {
-            this.scan_cache()?;
-            turn.done();
-            Ok(())
+        let (env, backend) = (self.env.clone(), Arc::downgrade(self));
+        let local = Arc::clone(&self.local);
+        tokio::spawn(async move {
+            let walk = move || {
+                let found = old_payloads(&local, &backend)?;
+                if let Some(this) = backend.upgrade() {
+                    this.cache.account().add_older(found);
+                    turn.done();
+                    // Nobody's lease: with none in this process the next admission evicts ◆.
+                    let share = this.process.share_if_held();
+                    if share.is_some() {
+                        this.evict_excess();
+                    }
+                }
+                Ok::<_, Error>(())
+            };
+            if let Err(error) = env.background(walk).await {
+                tracing::warn!(%error, "unable to account for the cached chunks");
+            }
         });
-        if let Err(error) = scanned.await {
-            tracing::warn!(%error, "unable to account for the cached chunks");
-        }
     }
+}
 
-    /// Builds the account from the files; the oldest access time is evicted first.
-    fn scan_cache(&self) -> Result<()> {
-        let mut payloads = Vec::new();
-        for entry in self.local.iterate_chunks() {
-            let digest = entry?;
-            if let Some(chunk) = self.local.stat_chunk(&digest)?
-                && chunk.size > 0
-            {
-                payloads.push((chunk.atime, digest, chunk.size));
-            }
+/// Digests and sizes of the payloads on disk, by access time; ends early if the datastore is closed.
+fn old_payloads(local: &ChunkStore, backend: &Weak<S3Backend>) -> Result<Vec<(Digest, u64)>> {
+    let mut payloads = Vec::new();
+    for entry in local.iterate_chunks() {
+        if backend.strong_count() == 0 {
+            break;
         }
-        payloads.sort_unstable();
-        let mut account = self.cache.account();
-        for (_, digest, size) in payloads {
-            // What was read or written meanwhile is younger than what was found.
-            if !account.by_digest.contains_key(&digest) {
-                account.insert(digest, size);
-            }
+        let digest = entry?;
+        if let Some(chunk) = local.stat_chunk(&digest)?
+            && chunk.size > 0
+        {
+            payloads.push((chunk.atime, digest, chunk.size));
         }
-        Ok(())
     }
+    payloads.sort_unstable();
+    let sized = payloads.into_iter();
+    Ok(sized.map(|(_, digest, size)| (digest, size)).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::backend::s3::insert::Payload;
+    use crate::file_time::FileTime;
+    use crate::format::blob::DataBlob;
+    use crate::test_store::{TestStore, digest_of};
 
     fn digest(byte: u8) -> Digest {
         Digest::from_bytes([byte; 32])
@@ -252,5 +284,90 @@ mod tests {
         cache.forget(&digest(3));
         assert_eq!(cache.used(), 10);
         assert!(!cache.admits(26));
+    }
+
+    #[test]
+    fn what_was_found_is_older_than_what_was_admitted_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = PayloadCache::new(Some(25), dir.path().to_owned());
+        cache.account().insert(digest(9), 10);
+        // Admitted after the walk had begun, and found by it.
+        let found = [1, 2, 9].map(|byte| (digest(byte), 10)).to_vec();
+        cache.account().add_older(found);
+        assert_eq!(cache.used(), 30);
+        assert_eq!(cache.take_victims(), vec![digest(1)]);
+        cache.account().insert(digest(3), 10);
+        assert_eq!(cache.take_victims(), vec![digest(2)]);
+        assert_eq!(cache.used(), 20);
+    }
+
+    /// A store with payloads that an earlier process has cached, and a chunk that is not.
+    async fn with_old_payloads() -> (TestStore, Arc<S3Backend>, Digest) {
+        let test = TestStore::s3().await;
+        let path = "vm/100/2026-01-01T00:00:00Z";
+        let data: [&[u8]; 3] = [b"one", b"two", b"three"];
+        test.backup_with("", path, &data, Payload::Discard).await;
+        let backend = Arc::clone(test.store.backend().s3().unwrap());
+        for data in &data[1..] {
+            let blob = DataBlob::encode(data, None, true, &test.env).unwrap();
+            let (digest, now) = (digest_of(data), FileTime::now(&test.env));
+            let local = &backend.local;
+            let prepared = local.prepare_payload(&digest, blob.raw(), now, false);
+            local.commit_payload(prepared.unwrap()).unwrap();
+        }
+        assert_eq!(backend.cache.used(), 0);
+        (test, backend, digest_of(data[0]))
+    }
+
+    fn on_disk(backend: &S3Backend) -> u64 {
+        let size = |digest| backend.local.stat_chunk(&digest).unwrap().unwrap().size;
+        let digests = backend.local.iterate_chunks();
+        digests.map(|digest| size(digest.unwrap())).sum()
+    }
+
+    async fn until_accounted_for(backend: &S3Backend) {
+        for _ in 0..1000 {
+            if backend.cache.used() == on_disk(backend) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{} of {}", backend.cache.used(), on_disk(backend));
+    }
+
+    /// The first read after a start has its answer before the walk through all chunks is made.
+    #[tokio::test(start_paused = true)]
+    async fn the_first_read_does_not_wait_for_the_walk() {
+        let (test, backend, digest) = with_old_payloads().await;
+        let _lease = test.store.writer_lease(&test.cancel).await.unwrap();
+        let read = backend.read(backend.client(), digest, Payload::Cache).await;
+        let size = u64::try_from(read.unwrap().raw().len()).unwrap();
+        assert_eq!(backend.cache.used(), size, "nothing but what was read");
+        until_accounted_for(&backend).await;
+        assert!(backend.cache.used() > size);
+        assert!(backend.cache.scan.begin().is_none(), "it is done");
+    }
+
+    /// Nor does one that comes while somebody else's walk is under way, or an upload.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_walk_that_is_under_way() {
+        let (test, backend, digest) = with_old_payloads().await;
+        let _lease = test.store.writer_lease(&test.cancel).await.unwrap();
+        let walking = backend.cache.scan.begin().unwrap();
+        let served = async {
+            let read = backend.read(backend.client(), digest, Payload::Cache);
+            read.await.unwrap();
+            test.backup("", "vm/101/2026-01-01T00:00:00Z", &[b"four"])
+                .await;
+        };
+        tokio::time::timeout(Duration::from_secs(60), served)
+            .await
+            .expect("they wait for the walk");
+        assert!(backend.cache.used() < on_disk(&backend));
+        // It has failed: the next one who comes begins another.
+        drop(walking);
+        test.backup("", "vm/102/2026-01-01T00:00:00Z", &[b"five"])
+            .await;
+        until_accounted_for(&backend).await;
     }
 }

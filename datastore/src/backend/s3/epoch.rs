@@ -67,12 +67,12 @@ impl S3Backend {
     pub async fn write_epoch(&self, client: &S3Client, generation: u64) -> Result<bool> {
         let fence = self.ownership.check(client, "collect garbage").await?;
         let body = Bytes::from(format!("{generation}\n"));
-        let outcome = client
+        let answer = client
             .signed_at(fence.signed_at)
             .put_object(&self.keys.epoch()?, body, PutMode::Replace)
             .await?;
         Ok(matches!(
-            outcome,
+            answer.outcome,
             PutOutcome::Created {
                 versioned: true,
                 ..

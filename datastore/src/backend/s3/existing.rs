@@ -130,7 +130,8 @@ impl S3Backend {
     ) -> Result<()> {
         let key = self.keys.chunk(&digest)?;
         for _ in 0..MAX_ROUNDS {
-            match client.put_object(&key, blob.raw().clone(), mode).await? {
+            let answer = client.put_object(&key, blob.raw().clone(), mode).await?;
+            match answer.outcome {
                 PutOutcome::Created { .. } | PutOutcome::Replaced { .. } => return Ok(()),
                 PutOutcome::AlreadyExists => {
                     match self.judge_existing(client, digest, blob).await? {

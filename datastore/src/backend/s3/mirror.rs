@@ -2,11 +2,14 @@
 //!
 //! Writes go to the bucket first and are made visible locally afterwards; removals begin in the
 //! bucket too, manifest first. A write or delete whose answer was lost may be applied later, after
-//! newer ones: its path goes into the [cleanup journal](super::cleanup), which makes the bucket
-//! equal to the local tree once more when the quarantine is over (§17.1).
+//! newer ones, whether or not another attempt has succeeded since: its path goes into the
+//! [cleanup journal](super::cleanup), which makes the bucket equal to the local tree once more when
+//! the quarantine is over (§17.1). Until then nothing of that name is made anew or moved there.
 
 use bytes::Bytes;
-use s3_client::{CopyOutcome, DeleteReport, KeyError, ObjectKey, PutMode, S3Client, S3Error};
+use s3_client::{
+    Answered, CopyOutcome, DeleteReport, KeyError, ObjectKey, PutMode, S3Client, S3Error,
+};
 
 use crate::error::{Error, Result};
 
@@ -16,33 +19,63 @@ impl S3Backend {
     /// Puts a metadata file by its path relative to the datastore.
     ///
     /// # Errors
-    /// If the bucket refuses it; after an ambiguous answer the path is in the cleanup journal.
+    /// If the bucket refuses it. With an attempt of unknown effect the path is in the cleanup journal
+    /// afterwards, also after a success.
     pub async fn put_metadata(&self, client: &S3Client, relative: &str, body: Bytes) -> Result<()> {
         let key = self.keys.content_file(relative)?;
         let answer = client.put_object(&key, body, PutMode::Replace).await;
-        self.note_ambiguity(relative, answer.map(|_| ())).await
+        self.note_open(relative, answer).await.map(drop)
     }
 
     /// Copies a metadata file inside the bucket; whether there was one to copy.
     ///
     /// # Errors
-    /// If the bucket refuses; after an ambiguous answer the new path is in the cleanup journal.
+    /// As for [`put_metadata`](Self::put_metadata), of the new path.
     pub async fn copy_metadata(&self, client: &S3Client, from: &str, to: &str) -> Result<bool> {
         let (source, target) = (self.keys.content_file(from)?, self.keys.content_file(to)?);
-        match client.copy_object(&source, &target).await {
-            Ok(outcome) => Ok(outcome == CopyOutcome::Copied),
-            Err(error) => self.note_ambiguity(to, Err(error)).await.map(|()| false),
-        }
+        let answer = client.copy_object(&source, &target).await;
+        let outcome = self.note_open(to, answer).await?;
+        Ok(outcome == CopyOutcome::Copied)
     }
 
-    /// Puts a manifest: like [`put_metadata`](Self::put_metadata), but only while the prefix is
-    /// proven ours, signed with the time of that proof ◆.
+    /// Puts a manifest: [fenced](Self::put_fenced).
+    ///
+    /// # Errors
+    /// As for [`put_fenced`](Self::put_fenced).
+    pub async fn put_manifest(&self, client: &S3Client, relative: &str, body: Bytes) -> Result<()> {
+        self.put_fenced(client, relative, body, "commit a snapshot")
+            .await
+    }
+
+    /// Like [`put_metadata`](Self::put_metadata), but only while the prefix is proven ours, signed
+    /// with the time of that proof ◆: for whatever would replace what a new owner has there.
     ///
     /// # Errors
     /// [`Error::Fenced`] if another instance owns the prefix, else as for `put_metadata`.
-    pub async fn put_manifest(&self, client: &S3Client, relative: &str, body: Bytes) -> Result<()> {
-        let fence = self.ownership.check(client, "commit a snapshot").await?;
+    pub async fn put_fenced(
+        &self,
+        client: &S3Client,
+        relative: &str,
+        body: Bytes,
+        action: &'static str,
+    ) -> Result<()> {
+        let fence = self.ownership.check(client, action).await?;
         self.put_metadata(&client.signed_at(fence.signed_at), relative, body)
+            .await
+    }
+
+    /// Like [`delete_metadata`](Self::delete_metadata), fenced as [`put_fenced`](Self::put_fenced).
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if another instance owns the prefix, else as for `delete_metadata`.
+    pub async fn delete_fenced(
+        &self,
+        client: &S3Client,
+        relative: &str,
+        action: &'static str,
+    ) -> Result<()> {
+        let fence = self.ownership.check(client, action).await?;
+        self.delete_metadata(&client.signed_at(fence.signed_at), relative)
             .await
     }
 
@@ -58,15 +91,15 @@ impl S3Backend {
     /// Deletes one metadata file; absent is fine.
     ///
     /// # Errors
-    /// If the bucket refuses; after an ambiguous answer the path is in the cleanup journal.
+    /// As for [`put_metadata`](Self::put_metadata).
     pub async fn delete_metadata(&self, client: &S3Client, relative: &str) -> Result<()> {
         let key = self.keys.content_file(relative)?;
         let answer = client.delete_object(&key).await;
-        self.note_ambiguity(relative, answer.map(|_| ())).await
+        self.note_open(relative, answer).await.map(drop)
     }
 
-    /// Deletes many metadata files in shared batches; returns those that could not be deleted,
-    /// which are in the cleanup journal then.
+    /// Deletes many metadata files in shared batches; returns those that could not be deleted. These
+    /// are in the cleanup journal then, and so is what an earlier attempt may delete once more.
     ///
     /// # Errors
     /// If nothing could be sent at all or the cleanup journal cannot be written.
@@ -86,6 +119,13 @@ impl S3Backend {
                 return Err(error.into());
             }
         };
+        let open = report.unsettled.iter();
+        let open: Vec<String> = open
+            .filter_map(|key| Some(self.keys.content_path(key)?.to_owned()))
+            .collect();
+        if !open.is_empty() {
+            self.cleanup.add_unsettled(&self.env, open).await?;
+        }
         let failed = self.failures(&report);
         if !failed.is_empty() {
             let paths = failed.iter().map(|(path, _)| path.clone()).collect();
@@ -108,13 +148,22 @@ impl S3Backend {
             .collect()
     }
 
-    async fn note_ambiguity(
+    /// What a change of a path came to; an attempt of it that may still be applied is put into the
+    /// cleanup journal ◆: a later success resolves nothing.
+    async fn note_open<T>(
         &self,
         relative: &str,
-        answer: std::result::Result<(), S3Error>,
-    ) -> Result<()> {
+        answer: std::result::Result<Answered<T>, S3Error>,
+    ) -> Result<T> {
         match answer {
-            Ok(()) => Ok(()),
+            Ok(answer) => {
+                if !answer.is_settled() {
+                    self.cleanup
+                        .add_unsettled(&self.env, vec![relative.to_owned()])
+                        .await?;
+                }
+                Ok(answer.outcome)
+            }
             Err(error) => {
                 if error.may_have_been_applied() {
                     self.cleanup

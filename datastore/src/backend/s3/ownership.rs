@@ -222,10 +222,10 @@ impl Ownership {
         } else {
             PutMode::Replace
         };
-        let outcome = client
+        let answer = client
             .put_object(&self.key, Bytes::from(body), mode)
             .await?;
-        if matches!(outcome, PutOutcome::AlreadyExists) {
+        if matches!(answer.outcome, PutOutcome::AlreadyExists) {
             // Our own lost-and-retried PUT answers the same way: the look below decides.
             tracing::info!(key = %self.key, "the in-use marker appeared while it was being claimed");
         }

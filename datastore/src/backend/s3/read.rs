@@ -5,7 +5,7 @@
 //! creates a file ◆: the GET may be older than a whole delete that ran meanwhile.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use api_types::digest::Digest;
 use s3_client::S3Client;
@@ -19,30 +19,55 @@ use super::S3Backend;
 use super::bounded::{Bounded, OVERSIZED};
 use super::insert::Payload;
 
+/// The answer to a GET, once it is there.
+type Answer = OnceCell<Option<DataBlob>>;
+
 /// GETs under way, by digest: later readers wait for the first one's answer.
 #[derive(Debug, Default)]
 pub struct ReadsInFlight {
-    cells: Mutex<HashMap<Digest, Arc<OnceCell<Option<DataBlob>>>>>,
+    answers: Mutex<HashMap<Digest, Weak<Answer>>>,
+}
+
+/// A reader's part in a GET.
+#[derive(Debug)]
+struct Reading<'a> {
+    reads: &'a ReadsInFlight,
+    digest: Digest,
+    answer: Arc<Answer>,
 }
 
 impl ReadsInFlight {
-    fn cell(&self, digest: Digest) -> Arc<OnceCell<Option<DataBlob>>> {
-        Arc::clone(self.lock().entry(digest).or_default())
-    }
-
-    /// Forgets a finished read, unless another one has begun under the same digest.
-    fn finish(&self, digest: &Digest, cell: &Arc<OnceCell<Option<DataBlob>>>) {
-        let mut cells = self.lock();
-        if cells
-            .get(digest)
-            .is_some_and(|current| Arc::ptr_eq(current, cell))
-        {
-            cells.remove(digest);
+    /// Joins the GET of a digest that is under way, or begins one.
+    fn join(&self, digest: Digest) -> Reading<'_> {
+        let mut answers = self.lock();
+        let shared = answers.entry(digest).or_default();
+        let answer = shared.upgrade().unwrap_or_default();
+        *shared = Arc::downgrade(&answer);
+        Reading {
+            reads: self,
+            digest,
+            answer,
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Option<DataBlob>>>>> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Weak<Answer>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reading<'_> {
+    /// Whoever comes after an answer asks again. Without one, the GET is given up with its last
+    /// reader, however that ends.
+    fn drop(&mut self) {
+        let mut answers = self.reads.lock();
+        let is_over = self.answer.initialized() || Arc::strong_count(&self.answer) == 1;
+        // Another one may have begun under the same digest.
+        let is_ours = |shared: &Weak<Answer>| shared.as_ptr() == Arc::as_ptr(&self.answer);
+        if is_over && answers.get(&self.digest).is_some_and(is_ours) {
+            answers.remove(&self.digest);
+        }
+        // Under the lock, so that of two who leave at once one is the last.
+        self.answer = Arc::default();
     }
 }
 
@@ -66,10 +91,11 @@ impl S3Backend {
             self.cache.touch(&digest);
             return Ok(blob);
         }
-        let cell = self.reads.cell(digest);
-        let fetched = cell.get_or_try_init(|| self.fetch(client, digest)).await;
-        self.reads.finish(&digest, &cell);
-        let Some(blob) = fetched?.clone() else {
+        let reading = self.reads.join(digest);
+        let fetch = || self.fetch(client, digest);
+        let fetched = reading.answer.get_or_try_init(fetch).await.cloned();
+        drop(reading);
+        let Some(blob) = fetched? else {
             self.drop_absent(digest, fill).await?;
             return Err(Error::MissingChunk { digest });
         };
@@ -191,5 +217,94 @@ impl S3Backend {
             Ok(())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s3_mock::{Action, Fault, Gate, Op, Reply};
+
+    use super::*;
+    use crate::test_store::{TestStore, digest_of};
+
+    const DATA: &[u8] = b"one";
+
+    async fn with_marker() -> (TestStore, Arc<S3Backend>, Digest) {
+        let test = TestStore::s3().await;
+        let path = "vm/100/2026-01-01T00:00:00Z";
+        test.backup_with("", path, &[DATA], Payload::Discard).await;
+        let backend = Arc::clone(test.store.backend().s3().unwrap());
+        (test, backend, digest_of(DATA))
+    }
+
+    fn hold_gets(test: &TestStore) -> Gate {
+        let gate = Gate::new();
+        let hold = Fault::on(Op::GetObject, Action::Pause(gate.clone()));
+        test.server().script(hold.always());
+        gate
+    }
+
+    fn reader(
+        backend: &Arc<S3Backend>,
+        digest: Digest,
+    ) -> tokio::task::JoinHandle<Result<DataBlob>> {
+        let backend = Arc::clone(backend);
+        tokio::spawn(async move {
+            let client = backend.client().clone();
+            backend.read(&client, digest, Payload::Discard).await
+        })
+    }
+
+    /// A restore that ends during a GET leaves nothing behind.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_is_dropped_leaves_no_trace() {
+        let (test, backend, digest) = with_marker().await;
+        let getting = hold_gets(&test);
+        let (first, second) = (reader(&backend, digest), reader(&backend, digest));
+        getting.arrived().await;
+        assert_eq!(backend.reads.lock().len(), 1);
+        for reader in [first, second] {
+            assert_eq!(backend.reads.lock().len(), 1, "somebody still waits");
+            reader.abort();
+            assert!(reader.await.unwrap_err().is_cancelled());
+        }
+        assert_eq!(backend.reads.lock().len(), 0);
+        getting.release();
+        let read = reader(&backend, digest).await.unwrap().unwrap();
+        assert_eq!(read.decode(None, 100).unwrap(), DATA);
+        assert_eq!(backend.reads.lock().len(), 0);
+    }
+
+    /// Those who wait go on without the one whose GET it was, and others still join them.
+    #[tokio::test(start_paused = true)]
+    async fn the_others_go_on_without_the_first() {
+        let (test, backend, digest) = with_marker().await;
+        let getting = hold_gets(&test);
+        let (first, second) = (reader(&backend, digest), reader(&backend, digest));
+        getting.arrived().await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        getting.arrived_count(2).await;
+        let third = reader(&backend, digest);
+        tokio::task::yield_now().await;
+        getting.release();
+        for reader in [second, third] {
+            assert!(reader.await.unwrap().is_ok());
+        }
+        assert_eq!(getting.arrivals(), 2);
+        assert_eq!(backend.reads.lock().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_fails_leaves_no_trace() {
+        let (test, backend, digest) = with_marker().await;
+        let denied = Action::Reply(Reply::access_denied());
+        test.server()
+            .script(Fault::on(Op::GetObject, denied).times(2));
+        for reader in [reader(&backend, digest), reader(&backend, digest)] {
+            assert!(reader.await.unwrap().is_err());
+        }
+        assert_eq!(backend.reads.lock().len(), 0);
+        assert!(reader(&backend, digest).await.unwrap().is_ok());
     }
 }

@@ -8,7 +8,7 @@ use crate::context::{Context, ensure_eq};
 async fn copy(t: &Context, from: &str, to: &str) -> anyhow::Result<()> {
     let from = t.put(from, "copied").await?;
     let to = t.key(to)?;
-    let outcome = t.client.copy_object(&from, &to).await?;
+    let outcome = t.client.copy_object(&from, &to).await?.outcome;
     ensure!(
         matches!(outcome, CopyOutcome::Copied),
         "copying {from} says {outcome:?}"
@@ -47,7 +47,7 @@ pub(super) async fn a_copy_replaces(t: &Context) -> anyhow::Result<()> {
 
 pub(super) async fn a_missing_source_is_told(t: &Context) -> anyhow::Result<()> {
     let (from, to) = (t.key("absent")?, t.key("target")?);
-    let outcome = t.client.copy_object(&from, &to).await?;
+    let outcome = t.client.copy_object(&from, &to).await?.outcome;
     ensure!(
         matches!(outcome, CopyOutcome::SourceMissing),
         "copying nothing says {outcome:?}"

@@ -163,7 +163,7 @@ pub(super) async fn odd_keys_survive_every_operation(t: &Context) -> anyhow::Res
             "content of {name}"
         );
         let copy = t.key(&format!("copy/{name}"))?;
-        let outcome = t.client.copy_object(&key, &copy).await?;
+        let outcome = t.client.copy_object(&key, &copy).await?.outcome;
         ensure!(
             matches!(outcome, CopyOutcome::Copied),
             "copying {name} says {outcome:?}"

@@ -22,6 +22,7 @@ pub(super) async fn create_only_keeps_the_first(t: &Context) -> anyhow::Result<(
                 PutMode::CreateOnly,
             )
             .await
+            .map(|answer| answer.outcome)
     };
     let first = put("first").await?;
     ensure!(is_created(&first), "the first put says {first:?}");
@@ -47,7 +48,10 @@ pub(super) async fn create_only_race_has_one_winner(t: &Context) -> anyhow::Resu
     let puts = bodies
         .iter()
         .map(|body| t.client.put_object(&key, body.clone(), PutMode::CreateOnly));
-    let outcomes: Vec<PutOutcome> = join_all(puts).await.into_iter().collect::<Result<_, _>>()?;
+    let answers = join_all(puts).await.into_iter();
+    let outcomes: Vec<PutOutcome> = answers
+        .map(|answer| Ok(answer?.outcome))
+        .collect::<anyhow::Result<_>>()?;
     let found = t.read(&key).await?.context("the object is absent")?;
     let winner = bodies
         .iter()
@@ -117,7 +121,8 @@ pub(super) async fn the_etag_is_the_md5_sum(t: &Context) -> anyhow::Result<()> {
     let outcome = t
         .client
         .put_object(&key, Bytes::from_static(b"some content"), PutMode::Replace)
-        .await?;
+        .await?
+        .outcome;
     let (PutOutcome::Created { etag, .. } | PutOutcome::Replaced { etag, .. }) = outcome else {
         anyhow::bail!("the put says {outcome:?}");
     };

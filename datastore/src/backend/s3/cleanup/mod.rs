@@ -1,7 +1,7 @@
 //! The cleanup journal: metadata paths whose object may not match the local tree
 //! (`s3-backend.md` §7, §17.1).
 //!
-//! A path gets here when its last write or delete had no definite answer, or when the leftovers of
+//! A path gets here when a write or delete of it had no definite answer, or when the leftovers of
 //! a failed backup could not be removed. Reconciling a path makes the bucket equal to the local
 //! tree: local file there = put it if the object differs, local file gone = delete the object. That
 //! is done at once, and again until a quarantine has passed since this process heard of the path,
@@ -48,6 +48,8 @@ struct Inner {
     entries: Mutex<BTreeMap<String, Option<Instant>>>,
     /// Paths that are being removed: none of our business unless that fails.
     intended: Mutex<BTreeSet<String>>,
+    /// Of these, those that are to be looked at also if it succeeds.
+    unsettled: Mutex<BTreeSet<String>>,
 }
 
 /// Paths being removed from the bucket and from the disk. Dropped before that
@@ -68,9 +70,13 @@ impl Intent {
         let paths = std::mem::take(&mut self.paths);
         let inner = Arc::clone(&self.journal.inner);
         env.blocking(move || {
-            inner.change(|_, intended| {
-                for path in &paths {
-                    intended.remove(path);
+            inner.change(|entries, intended| {
+                let mut unsettled = inner.unsettled();
+                for path in paths {
+                    intended.remove(&path);
+                    if unsettled.remove(&path) {
+                        entries.insert(path, None);
+                    }
                 }
             })
         })
@@ -85,8 +91,10 @@ impl Drop for Intent {
         }
         let mut entries = self.journal.entries();
         let mut intended = self.journal.inner.intended();
+        let mut unsettled = self.journal.inner.unsettled();
         for path in self.paths.drain(..) {
             intended.remove(&path);
+            unsettled.remove(&path);
             entries.insert(path, None);
         }
     }
@@ -148,6 +156,13 @@ impl Inner {
     fn intended(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.intended.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Always taken after `intended`.
+    fn unsettled(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CleanupJournal {
@@ -160,6 +175,7 @@ impl CleanupJournal {
                 own: Mutex::default(),
                 entries: Mutex::default(),
                 intended: Mutex::default(),
+                unsettled: Mutex::default(),
             }),
         }
     }
@@ -184,6 +200,29 @@ impl CleanupJournal {
                     entries.insert(path, None);
                 }
             }
+        })
+        .await
+    }
+
+    /// Adds, durably, paths whose last request succeeded and of which an earlier attempt may still
+    /// be applied. While a path is being removed or moved the local file is not what the object is
+    /// to be like: it is added when its [`Intent`] ends, and on disk already.
+    ///
+    /// # Errors
+    /// As for [`add`](Self::add).
+    pub async fn add_unsettled(&self, env: &Env, paths: Vec<String>) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        env.blocking(move || {
+            inner.change(|entries, intended| {
+                let mut unsettled = inner.unsettled();
+                for path in paths {
+                    if intended.contains(&path) {
+                        unsettled.insert(path);
+                    } else if is_safe(&path) {
+                        entries.insert(path, None);
+                    }
+                }
+            })
         })
         .await
     }

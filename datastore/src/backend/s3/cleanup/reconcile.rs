@@ -33,7 +33,8 @@ pub struct ReconcileReport {
 pub(super) struct Round {
     /// Looked at after their quarantines, which ended then.
     pub done: Vec<(String, Instant)>,
-    /// Looked at for the first time.
+    /// Looked at for the first time, or put right by a request of which an earlier attempt may still
+    /// be applied.
     pub waiting: Vec<String>,
     /// Their requests may still arrive.
     pub failed: Vec<String>,
@@ -97,9 +98,9 @@ impl S3Backend {
                 Err(error) => Err(error),
             };
             match (result, until) {
-                (Ok(()), Some(until)) if until <= self.env.now() => done.push((path, until)),
-                (Ok(()), Some(_)) => {}
-                (Ok(()), None) => waiting.push(path),
+                (Ok(true), Some(until)) if until <= self.env.now() => done.push((path, until)),
+                (Ok(true), Some(_)) => {}
+                (Ok(_), _) => waiting.push(path),
                 (Err(error), _) => {
                     tracing::warn!(%path, %error, "unable to reconcile a metadata object");
                     report.failed += 1;
@@ -141,21 +142,23 @@ impl S3Backend {
         self.env.blocking(move || locks.take(&path)).await
     }
 
+    /// Whether no attempt of its requests is open.
     async fn reconcile_path(
         &self,
         client: &S3Client,
         relative: &str,
         report: &mut ReconcileReport,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let local = self.local.base().join(relative);
         let key = self.keys.content_file(relative)?;
         let head = client.head_object(&key).await?;
         match self.env.blocking(move || wanted(&local)).await? {
             Repair::Delete => {
-                if head.is_some() {
-                    client.delete_object(&key).await?;
-                    report.deleted += 1;
+                if head.is_none() {
+                    return Ok(true);
                 }
+                report.deleted += 1;
+                Ok(client.delete_object(&key).await?.is_settled())
             }
             Repair::Put(body) => {
                 let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
@@ -165,13 +168,14 @@ impl S3Backend {
                     head.size == size
                         && content.is_none_or(|c| md5.as_ref().is_ok_and(|m| m[..] == c[..]))
                 });
-                if !same {
-                    client.put_object(&key, body, PutMode::Replace).await?;
-                    report.repaired += 1;
+                if same {
+                    return Ok(true);
                 }
+                report.repaired += 1;
+                let put = client.put_object(&key, body, PutMode::Replace).await?;
+                Ok(put.is_settled())
             }
         }
-        Ok(())
     }
 }
 
