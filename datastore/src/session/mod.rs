@@ -31,6 +31,7 @@ mod resync;
 mod state;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +60,7 @@ pub use base::BaseSnapshot;
 pub(crate) use hold::Abandoned;
 pub use index::{ClosedArchive, ExpectedIndex, IndexProgress, WriterId};
 pub use resync::ResyncSession;
+pub use verdict::Resynced;
 
 /// What a session is to write.
 #[derive(Clone, Debug)]

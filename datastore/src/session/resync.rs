@@ -31,6 +31,7 @@ use crate::store::lease::WriterLease;
 
 use super::copy::{CopiedIndex, read_index, refuse_unknown};
 use super::registry::Registration;
+use super::verdict::Resynced;
 
 /// A snapshot that is being synced once more.
 #[derive(Debug)]
@@ -227,13 +228,13 @@ impl ResyncSession {
         Ok(())
     }
 
-    /// Puts the source's manifest in the place of the one that is there, byte for byte: the last
-    /// step.
+    /// Puts the source's manifest in the place of the one that is there, byte for byte unless the
+    /// snapshot [still counts as failed](super::verdict): the last step.
     ///
     /// # Errors
     /// If it is damaged or another snapshot's, a chunk of the session was found missing meanwhile,
     /// somebody holds the manifest's lock, or it cannot be stored.
-    pub async fn commit(self, blob: DataBlob, cancel: &CancellationToken) -> Result<()> {
+    pub async fn commit(self, blob: DataBlob, cancel: &CancellationToken) -> Result<Resynced> {
         let SnapshotPath { ns, dir } = &self.path;
         let manifest = Manifest::from_blob(&blob, None)
             .map_err(Error::format(format!("manifest of {dir}")))?;
@@ -248,16 +249,22 @@ impl ResyncSession {
         // The counter before the look, as in any finish: what is marked as lost between the two is
         // looked for once more, and what is marked later is failed by the collection.
         let losses = store.table.losses();
+        let looked = self.look(&manifest, cancel).await?;
         store.check_chunks(dir, &self.known())?;
         self.sync().await?;
         let _manifest_lock = store.locks.manifest(ns, dir, cancel).await?;
-        store
-            .write_manifest(self.client.as_ref(), ns, dir, blob.into_raw())
-            .await?;
+        let merged = self.merged((manifest.clone(), blob), looked).await?;
+        let (raw, resynced) = merged;
+        if let Some(raw) = raw {
+            store
+                .write_manifest(self.client.as_ref(), ns, dir, raw)
+                .await?;
+        }
         if store.table.losses() != losses {
             store.check_chunks(dir, &self.known())?;
         }
-        self.remove_unlisted(&manifest, cancel).await
+        self.remove_unlisted(&manifest, cancel).await?;
+        Ok(resynced)
     }
 
     /// Removes what the manifest does not list, but for the client's log, which none does.
@@ -289,6 +296,19 @@ impl ResyncSession {
                 .await?;
         }
         Ok(())
+    }
+
+    pub(super) fn store(&self) -> &Arc<DataStore> {
+        &self.store
+    }
+
+    pub(super) fn path(&self) -> &SnapshotPath {
+        &self.path
+    }
+
+    /// Whether the chunk is one that the session has inserted or found present.
+    pub(super) fn knows(&self, digest: &Digest) -> bool {
+        self.known().contains_key(digest)
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, u32>> {
