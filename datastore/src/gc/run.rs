@@ -183,7 +183,7 @@ impl Run {
             backend.reconcile_metadata(client).await?;
         }
         let losses_at_start = match store.backend.s3() {
-            Some(backend) => backend.losses.count().await,
+            Some(backend) => backend.losses.count(),
             None => 0,
         };
         let start_time = store.env.unix_secs();

@@ -53,7 +53,7 @@ impl BaseSnapshot {
             return Ok(None);
         };
         if let Some(backend) = store.backend.s3()
-            && backend.losses.are_open().await
+            && backend.losses.are_open()
         {
             tracing::warn!(
                 snapshot = %dir,

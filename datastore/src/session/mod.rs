@@ -131,6 +131,7 @@ impl WriterSession {
     ) -> Result<Self> {
         let lease = store.writer_lease(cancel).await?;
         let registration = store.sessions.register(&store.table, store.env.unix_secs());
+        store.learn_from_others().await?;
         let client = store.client(options.kind, cancel);
         let dir = BackupDir::new(options.group.clone(), options.time);
         if !store.snapshots.namespace_exists(&options.ns)? {

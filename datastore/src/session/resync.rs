@@ -69,6 +69,7 @@ impl ResyncSession {
     ) -> Result<Self> {
         let lease = store.writer_lease(cancel).await?;
         let registration = store.sessions.register(&store.table, store.env.unix_secs());
+        store.learn_from_others().await?;
         let group_lock = store.locks.group(&path.ns, &path.dir.group)?;
         let snapshot_lock = store.locks.snapshot_shared(&path.ns, &path.dir)?;
         if !store.snapshots.has_manifest(&path.ns, &path.dir)? {
@@ -248,9 +249,10 @@ impl ResyncSession {
         self.hold.registration.finishing(self.path.clone());
         // The counter before the look, as in any finish: what is marked as lost between the two is
         // looked for once more, and what is marked later is failed by the collection.
+        store.learn_losses().await?;
         let losses = store.table.losses();
         let looked = self.look(&manifest, cancel).await?;
-        store.check_chunks(dir, &self.known())?;
+        self.check_chunks().await?;
         self.sync().await?;
         let _manifest_lock = store.locks.manifest(ns, dir, cancel).await?;
         let merged = self.merged((manifest.clone(), blob), looked).await?;
@@ -260,8 +262,9 @@ impl ResyncSession {
                 .write_manifest(self.client.as_ref(), ns, dir, raw)
                 .await?;
         }
+        store.learn_losses().await?;
         if store.table.losses() != losses {
-            store.check_chunks(dir, &self.known())?;
+            self.check_chunks().await?;
         }
         self.remove_unlisted(&manifest, cancel).await?;
         Ok(resynced)
@@ -296,6 +299,12 @@ impl ResyncSession {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Nothing that the session has stored or relied upon may have gone missing meanwhile ◆.
+    async fn check_chunks(&self) -> Result<()> {
+        let lost = self.store.lost_of(&self.known());
+        self.store.refuse_lost(&self.path.dir, lost).await
     }
 
     pub(super) fn store(&self) -> &Arc<DataStore> {

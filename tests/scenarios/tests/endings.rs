@@ -163,10 +163,10 @@ async fn a_chunk_lost_while_the_manifest_is_on_its_way_stops_the_finish() -> Res
             .until("the manifest is on its way", || gate.arrivals() > 0)
             .await?;
         let lost = chunk("a-1").digest;
-        server
-            .store
-            .digests()
-            .with(&lost, |slot| slot.set_lost(true));
+        server.store.digests().with(&lost, |slot| {
+            slot.set_lost(true);
+            server.store.chunks().remove_chunk(&lost)
+        })?;
         gate.release();
         refused(&committing.await?, "was found missing meanwhile");
 
