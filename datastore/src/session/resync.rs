@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use api_types::datastore::SyncLevel;
 use api_types::digest::Digest;
@@ -33,11 +34,15 @@ use super::copy::{CopiedIndex, read_index, refuse_unknown};
 use super::registry::Registration;
 use super::verdict::Resynced;
 
+/// How long it waits for somebody who compares a file with its copy in the bucket, or puts it there.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A snapshot that is being synced once more.
 #[derive(Debug)]
 pub struct ResyncSession {
     store: Arc<DataStore>,
     client: Option<S3Client>,
+    cancel: CancellationToken,
     path: SnapshotPath,
     /// Chunks that an index may name, with their plaintext length.
     known: Mutex<HashMap<Digest, u32>>,
@@ -79,6 +84,7 @@ impl ResyncSession {
         }
         Ok(Self {
             client: store.client(kind, cancel),
+            cancel: cancel.clone(),
             store: Arc::clone(store),
             path,
             known: Mutex::default(),
@@ -190,8 +196,14 @@ impl ResyncSession {
 
     /// To its end even if the call is dropped: otherwise the object might be the new one and the file,
     /// whose chunks the mark keeps, the old one.
+    ///
+    /// Under the manifest's lock: a verification that puts the copies in the bucket right must not
+    /// come between the two ◆.
     async fn replace(&self, name: &ArchiveName, raw: Bytes) -> Result<()> {
         let SnapshotPath { ns, dir } = self.path.clone();
+        let locks = &self.store.locks;
+        let lock = locks.manifest_within(PATIENCE, &ns, &dir, &self.cancel);
+        let lock = lock.await?;
         let relative = self.store.relative_file(&ns, &dir, name.as_str());
         let (name, body) = (name.clone(), raw.clone());
         let (store, client) = (Arc::clone(&self.store), self.client.clone());
@@ -206,7 +218,7 @@ impl ResyncSession {
             };
             let client = client.as_ref();
             let replaced = store.write_mirrored(client, &relative, body, write).await;
-            drop(hold);
+            drop((lock, hold));
             replaced
         });
         match work.await {

@@ -57,6 +57,12 @@ impl Manifest {
         }
     }
 
+    /// Whether both say the same of their last verification, readable or not.
+    #[must_use]
+    pub fn is_judged_like(&self, other: &Self) -> bool {
+        self.unprotected.get(VERIFY_STATE) == other.unprotected.get(VERIFY_STATE)
+    }
+
     /// Takes over what another manifest says of its last verification, readable or not.
     pub fn copy_verify_state(&mut self, from: &Self) {
         self.set(VERIFY_STATE, from.unprotected.get(VERIFY_STATE).cloned());
