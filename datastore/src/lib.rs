@@ -31,6 +31,7 @@ pub mod chunk_store;
 pub mod digests;
 pub mod disk;
 mod error;
+mod file_identity;
 pub mod file_time;
 pub mod format;
 pub mod gc;

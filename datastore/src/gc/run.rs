@@ -183,7 +183,7 @@ impl Run {
             store.reconcile_metadata(backend, client).await?;
         }
         let losses_at_start = match store.backend.s3() {
-            Some(backend) => backend.losses.count().await,
+            Some(backend) => backend.losses.count(),
             None => 0,
         };
         let start_time = store.env.unix_secs();

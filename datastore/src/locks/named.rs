@@ -90,10 +90,19 @@ impl NamedLocks {
         dir: &BackupDir,
         cancel: &CancellationToken,
     ) -> LocalResult<LockFile> {
-        wait_for(&self.env, MANIFEST_LOCK_TIMEOUT, cancel, || {
-            self.try_manifest(ns, dir)
-        })
-        .await
+        self.manifest_within(MANIFEST_LOCK_TIMEOUT, ns, dir, cancel)
+            .await
+    }
+
+    /// The same, waiting for up to `timeout`.
+    pub async fn manifest_within(
+        &self,
+        timeout: Duration,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+        cancel: &CancellationToken,
+    ) -> LocalResult<LockFile> {
+        wait_for(&self.env, timeout, cancel, || self.try_manifest(ns, dir)).await
     }
 
     /// File of the lock with the relative path `name` (without namespace).

@@ -88,6 +88,20 @@ impl DataStore {
         F: FnOnce(&mut Manifest) + Send,
     {
         let _lock = self.locks.manifest(ns, dir, cancel).await?;
+        self.change_manifest(client, ns, dir, change).await
+    }
+
+    /// The same for a caller who holds the lock.
+    pub(crate) async fn change_manifest<F>(
+        &self,
+        client: Option<&S3Client>,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+        change: F,
+    ) -> Result<()>
+    where
+        F: FnOnce(&mut Manifest) + Send,
+    {
         let before = self.load_manifest(ns, dir).await?;
         let mut manifest = before.clone();
         change(&mut manifest);

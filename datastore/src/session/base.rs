@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api_types::names::{ArchiveName, BackupDir};
-use api_types::status::VerifyState;
 
 use crate::error::{Error, Result};
-use crate::format::index::{AnyIndexReader, IndexFile};
+use crate::format::index::AnyIndexReader;
 use crate::format::manifest::Manifest;
 use crate::locks::LockFile;
 use crate::store::DataStore;
 
+use super::copy::read_chunks;
 use super::registry::{Pin, Registration};
 use super::{SessionOptions, WriterSession};
 
@@ -53,7 +53,7 @@ impl BaseSnapshot {
             return Ok(None);
         };
         if let Some(backend) = store.backend.s3()
-            && backend.losses.are_open().await
+            && backend.losses.are_open()
         {
             tracing::warn!(
                 snapshot = %dir,
@@ -61,11 +61,9 @@ impl BaseSnapshot {
             );
             return Ok(None);
         }
-        // A state that cannot be read is as good as a failed one: the backup uploads everything.
-        match manifest.verify_state() {
-            Ok(None) => {}
-            Ok(Some(state)) if state.state == VerifyState::Ok => {}
-            Ok(Some(_)) | Err(_) => return Ok(None),
+        if manifest.has_failed() {
+            // The backup uploads everything.
+            return Ok(None);
         }
         if dir.time >= options.time {
             return Err(Error::Refused(format!(
@@ -151,15 +149,7 @@ impl WriterSession {
                 let what = path.display().to_string();
                 let index = AnyIndexReader::open(&path, archive_type)
                     .map_err(Error::format(what.clone()))?;
-                let mut entries = index.entries();
-                let mut chunks = Vec::new();
-                while let Some(entry) = entries.next_entry().map_err(Error::format(what.clone()))? {
-                    let length = u32::try_from(entry.size()).map_err(|_| {
-                        Error::Refused(format!("{what}: a chunk of {} bytes", entry.size()))
-                    })?;
-                    chunks.push((entry.digest, length));
-                }
-                let summary = entries.finish().map_err(Error::format(what.clone()))?;
+                let (chunks, summary) = read_chunks(&index, &what)?;
                 if expected.is_some_and(|csum| *csum.as_bytes() != summary.csum) {
                     return Err(Error::Refused(format!(
                         "{what} does not match its manifest"

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::atomic_file::Durability;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::format::index::{AnyIndexReader, IndexFile as _};
+use crate::format::index::{AnyIndexReader, IndexFile as _, IndexSummary};
 
 use super::{SessionFile, WriterSession};
 
@@ -55,15 +55,7 @@ pub(super) async fn read_index(env: &Env, name: &ArchiveName, raw: Bytes) -> Res
     env.blocking(move || {
         let failed = || Error::format(name.to_string());
         let index = AnyIndexReader::from_bytes(raw, name.as_str(), kind).map_err(failed())?;
-        let mut entries = index.entries();
-        let mut chunks = Vec::new();
-        while let Some(entry) = entries.next_entry().map_err(failed())? {
-            let length = u32::try_from(entry.size()).map_err(|_| {
-                Error::Refused(format!("{name}: a chunk of {} bytes", entry.size()))
-            })?;
-            chunks.push((entry.digest, length));
-        }
-        let summary = entries.finish().map_err(failed())?;
+        let (chunks, summary) = read_chunks(&index, name.as_str())?;
         if summary.csum != index.header_csum() {
             return Err(Error::Refused(format!(
                 "{name}: its header states another checksum than its entries have"
@@ -77,6 +69,22 @@ pub(super) async fn read_index(env: &Env, name: &ArchiveName, raw: Bytes) -> Res
         Ok(CopiedIndex { file, chunks })
     })
     .await
+}
+
+/// The chunks of an index with their plaintext lengths, and what its entries add up to; blocking.
+pub(super) fn read_chunks(
+    index: &AnyIndexReader,
+    what: &str,
+) -> Result<(Vec<(Digest, u32)>, IndexSummary)> {
+    let failed = || Error::format(what.to_owned());
+    let mut entries = index.entries();
+    let mut chunks = Vec::new();
+    while let Some(entry) = entries.next_entry().map_err(failed())? {
+        let length = u32::try_from(entry.size())
+            .map_err(|_| Error::Refused(format!("{what}: a chunk of {} bytes", entry.size())))?;
+        chunks.push((entry.digest, length));
+    }
+    Ok((chunks, entries.finish().map_err(failed())?))
 }
 
 /// Refuses an index that names a chunk which is not known with that length ◆.

@@ -16,11 +16,15 @@
 //! | between the local manifest and the second look | the local manifest is taken away again; nobody could build upon it, the group lock is ours |
 //! | after the second look | the snapshot was committed first. It is in the register's list of [recent finishes](super::registry::SessionRegistry::recent_finishes), which the collection reads after its last marking, and fails it there like the others |
 //!
+//! What another process marks reaches the counter when the file of losses is read, which precedes
+//! each look ([`losses`](crate::backend::s3::losses)).
+//!
 //! The list is written before the first look and read after the last marking, so a snapshot is
 //! refused, or on the list, or both. A later session that takes such a snapshot as its base is
 //! refused by the same look, since it knows D from there, until somebody has uploaded D.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use api_types::datastore::SyncLevel;
 use api_types::digest::Digest;
@@ -79,15 +83,14 @@ impl WriterSession {
     async fn finish(&self, finish: Finish<'_>, raw: Bytes) -> Result<()> {
         let path = SnapshotPath::new(self.options.ns.clone(), self.dir.clone());
         self.hold.registration.finishing(path);
+        self.store.learn_losses().await?;
         // The counter before the look: what is marked between the two is looked for once more.
         let losses = self.store.table.losses();
         self.hold.may_finish(losses);
         self.check_base()?;
-        self.check_chunks()?;
+        self.check_chunks().await?;
         self.put_manifest(raw.clone()).await?;
-        if self.store.table.losses() != losses {
-            self.check_chunks()?;
-        }
+        self.check_since(losses).await?;
         let level = self.store.tuning().sync_level();
         if level == SyncLevel::Filesystem && self.client.is_none() {
             // What it names is on disk before the commit record is.
@@ -102,9 +105,7 @@ impl WriterSession {
         };
         self.write_local(ArchiveName::MANIFEST, raw, durability)
             .await?;
-        if self.store.table.losses() != losses
-            && let Err(error) = self.check_chunks()
-        {
+        if let Err(error) = self.check_since(losses).await {
             self.take_manifest_away().await?;
             return Err(error);
         }
@@ -198,8 +199,18 @@ impl WriterSession {
     }
 
     /// Nothing that the indexes name may have gone missing meanwhile ◆.
-    fn check_chunks(&self) -> Result<()> {
-        self.store.check_chunks(&self.dir, &self.state().known)
+    async fn check_chunks(&self) -> Result<()> {
+        let lost = self.store.lost_of(&self.state().known);
+        self.store.refuse_lost(&self.dir, lost).await
+    }
+
+    /// The same for what went missing since that count of losses.
+    async fn check_since(&self, losses: u64) -> Result<()> {
+        self.store.learn_losses().await?;
+        match self.store.table.losses() == losses {
+            true => Ok(()),
+            false => self.check_chunks().await,
+        }
     }
 
     async fn put_manifest(&self, raw: Bytes) -> Result<()> {
@@ -226,13 +237,55 @@ impl WriterSession {
 }
 
 impl DataStore {
-    /// Fails if one of these chunks, which the snapshot names, was found missing ◆.
-    pub(super) fn check_chunks(&self, dir: &BackupDir, known: &HashMap<Digest, u32>) -> Result<()> {
+    /// What other processes have found out meanwhile: which chunks are missing or damaged.
+    pub(super) async fn learn_from_others(&self) -> Result<()> {
+        if let Some(backend) = self.backend.s3() {
+            let this = Arc::clone(backend);
+            self.env.blocking(move || this.bad_list.look()).await?;
+        }
+        self.learn_losses().await
+    }
+
+    /// Which chunks other processes have found to be missing; they count as lost from now on.
+    pub(crate) async fn learn_losses(&self) -> Result<()> {
+        match self.backend.s3() {
+            Some(backend) => backend.learn_losses().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Those of these chunks, which a snapshot names, that were found missing ◆.
+    pub(super) fn lost_of(&self, known: &HashMap<Digest, u32>) -> Vec<Digest> {
         if !self.table.has_lost() {
+            return Vec::new();
+        }
+        let is_lost = |digest: &&Digest| self.table.with(digest, |slot| slot.is_lost());
+        known.keys().filter(is_lost).copied().collect()
+    }
+
+    /// Fails if one of these is still lost. Presence goes before a chunk counts as lost: what is
+    /// present was uploaded since, by another process.
+    pub(super) async fn refuse_lost(&self, dir: &BackupDir, lost: Vec<Digest>) -> Result<()> {
+        if lost.is_empty() {
             return Ok(());
         }
-        let mut known = known.keys();
-        match known.find(|digest| self.table.with(digest, |slot| slot.is_lost())) {
+        let (table, chunks) = (Arc::clone(&self.table), Arc::clone(&self.chunks));
+        let is_still_lost = move |digest: &Digest| -> Result<bool> {
+            table.with(digest, |slot| {
+                let is_present = chunks.stat_chunk(slot.digest())?.is_some();
+                slot.set_lost(slot.is_lost() && !is_present);
+                Ok(slot.is_lost())
+            })
+        };
+        let find = move || -> Result<Option<Digest>> {
+            for digest in lost {
+                if is_still_lost(&digest)? {
+                    return Ok(Some(digest));
+                }
+            }
+            Ok(None)
+        };
+        match self.env.blocking(find).await? {
             Some(digest) => Err(Error::Refused(format!(
                 "unable to finish {dir}: chunk {digest} was found missing meanwhile; the next \
                  backup will upload it"

@@ -31,6 +31,7 @@ mod resync;
 mod state;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +61,7 @@ pub use base::BaseSnapshot;
 pub(crate) use hold::Abandoned;
 pub use index::{ClosedArchive, ExpectedIndex, IndexProgress, WriterId};
 pub use resync::ResyncSession;
+pub use verdict::Resynced;
 
 /// What a session is to write.
 #[derive(Clone, Debug)]
@@ -130,6 +132,7 @@ impl WriterSession {
     ) -> Result<Self> {
         let lease = store.writer_lease(cancel).await?;
         let registration = store.sessions.register(&store.table, store.env.unix_secs());
+        store.learn_from_others().await?;
         let client = store.client(options.kind, cancel);
         let dir = BackupDir::new(options.group.clone(), options.time);
         if !store.snapshots.namespace_exists(&options.ns)? {

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use api_types::datastore::SyncLevel;
 use api_types::digest::Digest;
@@ -31,12 +32,17 @@ use crate::store::lease::WriterLease;
 
 use super::copy::{CopiedIndex, read_index, refuse_unknown};
 use super::registry::Registration;
+use super::verdict::Resynced;
+
+/// How long it waits for somebody who compares a file with its copy in the bucket, or puts it there.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A snapshot that is being synced once more.
 #[derive(Debug)]
 pub struct ResyncSession {
     store: Arc<DataStore>,
     client: Option<S3Client>,
+    cancel: CancellationToken,
     path: SnapshotPath,
     /// Chunks that an index may name, with their plaintext length.
     known: Mutex<HashMap<Digest, u32>>,
@@ -68,6 +74,7 @@ impl ResyncSession {
     ) -> Result<Self> {
         let lease = store.writer_lease(cancel).await?;
         let registration = store.sessions.register(&store.table, store.env.unix_secs());
+        store.learn_from_others().await?;
         let group_lock = store.locks.group(&path.ns, &path.dir.group)?;
         let snapshot_lock = store.locks.snapshot_shared(&path.ns, &path.dir)?;
         if !store.snapshots.has_manifest(&path.ns, &path.dir)? {
@@ -77,6 +84,7 @@ impl ResyncSession {
         }
         Ok(Self {
             client: store.client(kind, cancel),
+            cancel: cancel.clone(),
             store: Arc::clone(store),
             path,
             known: Mutex::default(),
@@ -188,8 +196,14 @@ impl ResyncSession {
 
     /// To its end even if the call is dropped: otherwise the object might be the new one and the file,
     /// whose chunks the mark keeps, the old one.
+    ///
+    /// Under the manifest's lock: a verification that puts the copies in the bucket right must not
+    /// come between the two ◆.
     async fn replace(&self, name: &ArchiveName, raw: Bytes) -> Result<()> {
         let SnapshotPath { ns, dir } = self.path.clone();
+        let locks = &self.store.locks;
+        let lock = locks.manifest_within(PATIENCE, &ns, &dir, &self.cancel);
+        let lock = lock.await?;
         let relative = self.store.relative_file(&ns, &dir, name.as_str());
         let (name, body) = (name.clone(), raw.clone());
         let (store, client) = (Arc::clone(&self.store), self.client.clone());
@@ -204,7 +218,7 @@ impl ResyncSession {
             };
             let client = client.as_ref();
             let replaced = store.write_mirrored(client, &relative, body, write).await;
-            drop(hold);
+            drop((lock, hold));
             replaced
         });
         match work.await {
@@ -227,13 +241,13 @@ impl ResyncSession {
         Ok(())
     }
 
-    /// Puts the source's manifest in the place of the one that is there, byte for byte: the last
-    /// step.
+    /// Puts the source's manifest in the place of the one that is there, byte for byte unless the
+    /// snapshot [still counts as failed](super::verdict): the last step.
     ///
     /// # Errors
     /// If it is damaged or another snapshot's, a chunk of the session was found missing meanwhile,
     /// somebody holds the manifest's lock, or it cannot be stored.
-    pub async fn commit(self, blob: DataBlob, cancel: &CancellationToken) -> Result<()> {
+    pub async fn commit(self, blob: DataBlob, cancel: &CancellationToken) -> Result<Resynced> {
         let SnapshotPath { ns, dir } = &self.path;
         let manifest = Manifest::from_blob(&blob, None)
             .map_err(Error::format(format!("manifest of {dir}")))?;
@@ -247,17 +261,25 @@ impl ResyncSession {
         self.hold.registration.finishing(self.path.clone());
         // The counter before the look, as in any finish: what is marked as lost between the two is
         // looked for once more, and what is marked later is failed by the collection.
+        store.learn_losses().await?;
         let losses = store.table.losses();
-        store.check_chunks(dir, &self.known())?;
+        let looked = self.look(&manifest, cancel).await?;
+        self.check_chunks().await?;
         self.sync().await?;
         let _manifest_lock = store.locks.manifest(ns, dir, cancel).await?;
-        store
-            .write_manifest(self.client.as_ref(), ns, dir, blob.into_raw())
-            .await?;
-        if store.table.losses() != losses {
-            store.check_chunks(dir, &self.known())?;
+        let merged = self.merged((manifest.clone(), blob), looked).await?;
+        let (raw, resynced) = merged;
+        if let Some(raw) = raw {
+            store
+                .write_manifest(self.client.as_ref(), ns, dir, raw)
+                .await?;
         }
-        self.remove_unlisted(&manifest, cancel).await
+        store.learn_losses().await?;
+        if store.table.losses() != losses {
+            self.check_chunks().await?;
+        }
+        self.remove_unlisted(&manifest, cancel).await?;
+        Ok(resynced)
     }
 
     /// Removes what the manifest does not list, but for the client's log, which none does.
@@ -289,6 +311,25 @@ impl ResyncSession {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Nothing that the session has stored or relied upon may have gone missing meanwhile ◆.
+    async fn check_chunks(&self) -> Result<()> {
+        let lost = self.store.lost_of(&self.known());
+        self.store.refuse_lost(&self.path.dir, lost).await
+    }
+
+    pub(super) fn store(&self) -> &Arc<DataStore> {
+        &self.store
+    }
+
+    pub(super) fn path(&self) -> &SnapshotPath {
+        &self.path
+    }
+
+    /// Whether the chunk is one that the session has inserted or found present.
+    pub(super) fn knows(&self, digest: &Digest) -> bool {
+        self.known().contains_key(digest)
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, u32>> {

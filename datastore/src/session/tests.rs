@@ -1,5 +1,7 @@
 //! Snapshots that come whole from another datastore.
 
+mod verdict;
+
 use std::sync::Arc;
 
 use api_types::digest::Digest;

@@ -135,13 +135,13 @@ impl DataStore {
             let backend = Arc::clone(backend);
             self.env
                 .blocking(move || {
-                    backend.bad_list.reload()?;
+                    backend.bad_list.look()?;
                     backend.adopt_journal()
                 })
                 .await?
         };
         backend.cleanup.adopt(&self.env).await?;
-        backend.losses.reload(&self.env).await?;
+        backend.learn_losses().await?;
         if adopted > 0 {
             tracing::info!(store = %self.name, adopted, "deletes of an earlier run are unresolved");
         }

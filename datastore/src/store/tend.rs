@@ -182,6 +182,7 @@ impl DataStore {
         let SnapshotPath { ns, dir } = &left.snapshot;
         // A finish that was dropped after its manifest became visible, before its last look for lost
         // chunks: committed only if there was none to find.
+        self.learn_losses().await?;
         let committed =
             self.snapshots.has_manifest(ns, dir)? && left.losses == Some(self.table.losses());
         if !committed && self.snapshots.snapshot_exists(ns, dir)? {

@@ -94,12 +94,17 @@ impl Run<'_> {
         if mirror.shows(&relative, &local) {
             return Ok(());
         }
-        // A change of the manifest must not come in between.
-        let is_manifest = name == ArchiveName::MANIFEST;
-        let cancel = self.task.cancel();
-        let _lock = match is_manifest {
-            true => Some(self.store.locks.manifest(ns, dir, cancel).await?),
-            false => None,
+        // Neither a change of the manifest nor a sync of the snapshot may come in between: it would
+        // find its object, put before the local file, replaced by that of the old file ◆.
+        let _lock = match self.store.locks.manifest(ns, dir, self.task.cancel()).await {
+            Ok(lock) => lock,
+            Err(error) if error.is_busy() => {
+                self.task.log(&format!(
+                    "  the copy of {name} in the bucket was not compared: {error}"
+                ));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
         };
         let Some(local) = self.read_local(path, name).await? else {
             return Ok(());
@@ -109,7 +114,7 @@ impl Run<'_> {
         if stored.as_ref().is_some_and(|stored| *stored == local) {
             return Ok(());
         }
-        if is_manifest {
+        if name == ArchiveName::MANIFEST {
             backend.put_manifest(client, &relative, local).await?;
         } else {
             let fence = backend

@@ -178,11 +178,8 @@ impl Run<'_> {
             Verdict::Missing => {
                 let backend = Arc::clone(&remote.backend);
                 backend.losses.note(&self.store.env).await?;
-                guard.finish(|slot| -> Result<()> {
-                    backend.drop_presence(slot.digest())?;
-                    slot.set_lost(true);
-                    Ok(())
-                })?;
+                let ended = move || backend.end_as_lost(guard, &digest);
+                remote.backend.blocking(ended).await?;
                 return Ok(Repaired::Overtaken(Verdict::Missing));
             }
             verdict => return Ok(Repaired::Overtaken(verdict)),

@@ -1,5 +1,7 @@
 //! One snapshot: its files, and the verdict in its manifest.
 
+use std::time::Duration;
+
 use api_types::names::{ArchiveName, ArchiveType, SnapshotPath};
 use api_types::status::{SnapshotVerifyState, VerifyState};
 use bytes::Bytes;
@@ -17,6 +19,8 @@ use super::run::Run;
 
 /// A verdict in the bucket that would change its time only is not written again within this time.
 const SAME_VERDICT_SECS: i64 = 3600;
+/// What took hours to find out is worth waiting for a sync that puts a large index into the bucket.
+const VERDICT_PATIENCE: Duration = Duration::from_secs(120);
 const SECS_PER_DAY: i64 = 86_400;
 
 /// How a snapshot came out.
@@ -182,21 +186,39 @@ impl Run<'_> {
         let Some(upid) = &self.upid else {
             return Ok(true);
         };
-        if self.remote.is_some() && self.is_same_verdict(manifest, verdict) {
-            return Ok(true);
-        }
         let state = SnapshotVerifyState {
             upid: upid.clone(),
             state: verdict,
         };
         let client = self.remote.as_ref().map(|remote| &remote.client);
         let SnapshotPath { ns, dir } = path;
-        let updated = self
-            .store
-            .update_manifest(client, ns, dir, self.task.cancel(), |manifest| {
-                manifest.set_verify_state(Some(&state));
-            })
-            .await;
+        // A sync may have made another backup of it meanwhile, of which nobody has seen anything, and
+        // a collection may have found a chunk missing that was there when it was looked at. That it
+        // failed is said in any case ◆: also the other backup may name what was found damaged.
+        let mut is_other = false;
+        let change = |current: &mut Manifest| {
+            is_other = !current.is_same_backup(manifest);
+            let has_failed_since = current.has_failed() && !current.is_judged_like(manifest);
+            let may_be_said = !is_other && !has_failed_since;
+            let is_said = self.remote.is_some() && self.is_same_verdict(current, verdict);
+            if !is_said && (may_be_said || verdict == VerifyState::Failed) {
+                current.set_verify_state(Some(&state));
+            }
+        };
+        let updated = async {
+            let (store, cancel) = (self.store, self.task.cancel());
+            let lock = store
+                .locks
+                .manifest_within(VERDICT_PATIENCE, ns, dir, cancel);
+            let _lock = lock.await?;
+            store.change_manifest(client, ns, dir, change).await
+        };
+        let updated = updated.await;
+        if is_other {
+            self.task.log(&format!(
+                "{dir} was synced while it was verified: what it is now was not looked at"
+            ));
+        }
         match updated {
             Ok(()) => Ok(true),
             Err(error) if is_fatal(&error) => Err(error),

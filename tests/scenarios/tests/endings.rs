@@ -163,10 +163,10 @@ async fn a_chunk_lost_while_the_manifest_is_on_its_way_stops_the_finish() -> Res
             .until("the manifest is on its way", || gate.arrivals() > 0)
             .await?;
         let lost = chunk("a-1").digest;
-        server
-            .store
-            .digests()
-            .with(&lost, |slot| slot.set_lost(true));
+        server.store.digests().with(&lost, |slot| {
+            slot.set_lost(true);
+            server.store.chunks().remove_chunk(&lost)
+        })?;
         gate.release();
         refused(&committing.await?, "was found missing meanwhile");
 
@@ -426,6 +426,30 @@ async fn a_directory_store_refuses_a_lost_chunk_too() -> Result<()> {
     write_index(&session, &data[1..2]).await?;
     commit(session, &data[1..2]).await?;
     Ok(())
+}
+
+/// The same for what it knows from its base: the collection has ended before the session does, and
+/// has failed nothing but the base.
+#[tokio::test(start_paused = true)]
+async fn a_directory_store_refuses_a_lost_chunk_of_a_base() -> Result<()> {
+    let (_world, server) = World::directory().await?;
+    let data = chunks("a", 3);
+    server.backup("a", 0, &data).await?;
+    let session = server.session("a", 100).await?;
+    session.load_base_index(&"tree.didx".parse()?).await?;
+    let directory = server.store.chunks().chunk_path(&data[1].digest);
+    std::fs::remove_dir_all(directory.parent().context("a directory")?)?;
+    assert_eq!(server.gc().await?.missing_confirmed, [data[1].digest]);
+    write_index(&session, &data).await?;
+    refused(
+        &session.commit(manifest(&session)?).await,
+        "was found missing meanwhile",
+    );
+    session.abort().await?;
+    let session = server.session("a", 200).await?;
+    assert!(session.base().is_none());
+    assert!(!insert(&session, &data[1]).await?.duplicate);
+    Ok(session.abort().await?)
 }
 
 /// The journal says what was changed in the bucket: never the manifest after the abort.

@@ -17,6 +17,8 @@ use crate::file_time::FileTime;
 use crate::format::blob::DataBlob;
 
 use super::S3Backend;
+#[cfg(doc)]
+use super::losses::Losses;
 
 /// Result of a look at a digest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -123,17 +125,46 @@ impl S3Backend {
             }
         };
         let this = Arc::clone(self);
+        self.blocking(move || match healed {
+            Some(healed) => guard.finish(|slot| {
+                slot.set_lost(false);
+                Ok(if healed { Look::Healed } else { Look::Present })
+            }),
+            None => {
+                this.end_as_lost(guard, &digest)?;
+                Ok(Look::Missing)
+            }
+        })
+        .await
+    }
+
+    /// Ends the hold of a digest whose object is proven absent, which was [noted](Losses::note)
+    /// before: it has no presence and counts as lost, in every process; blocking.
+    pub(crate) fn end_as_lost(&self, guard: UploadGuard, digest: &Digest) -> Result<()> {
+        guard.finish(|slot| -> Result<()> {
+            self.drop_presence(slot.digest())?;
+            slot.set_lost(true);
+            Ok(())
+        })?;
+        self.losses.record(digest)
+    }
+
+    /// Learns which chunks other processes have found to be missing, and whether there may be
+    /// snapshots that need them.
+    ///
+    /// # Errors
+    /// If their record cannot be read, or a local file operation fails.
+    pub(crate) async fn learn_losses(self: &Arc<Self>) -> Result<()> {
+        let this = Arc::clone(self);
         self.blocking(move || {
-            guard.finish(|slot| match healed {
-                Some(healed) => {
-                    slot.set_lost(false);
-                    Ok(if healed { Look::Healed } else { Look::Present })
-                }
-                None => {
-                    this.drop_presence(slot.digest())?;
-                    slot.set_lost(true);
-                    Ok(Look::Missing)
-                }
+            this.losses.look(|digest| {
+                this.table.with(digest, |slot| {
+                    // What is present was uploaded since: presence goes before the record is made.
+                    if this.local.stat_chunk(slot.digest())?.is_none() {
+                        slot.set_lost(true);
+                    }
+                    Ok(())
+                })
             })
         })
         .await

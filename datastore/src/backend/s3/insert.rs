@@ -83,7 +83,7 @@ impl S3Backend {
             let mut changed = pin!(self.table.changed(&digest));
             changed.as_mut().enable();
             let plan = self
-                .with_slot(digest, move |this, slot| this.plan_insert(slot, kind))
+                .with_judged_slot(digest, move |this, slot| this.plan_insert(slot, kind))
                 .await?;
             match plan {
                 Plan::Wait => or_aborted(client, changed).await?,
@@ -157,7 +157,7 @@ impl S3Backend {
             let mut changed = pin!(self.table.changed(&digest));
             changed.as_mut().enable();
             let answer = self
-                .with_slot(digest, |this, slot| match slot.state() {
+                .with_judged_slot(digest, |this, slot| match slot.state() {
                     Some(State::Uploading(_) | State::Deleting { .. }) => Ok(None),
                     Some(State::Condemned { had: false, .. }) => Ok(Some(None)),
                     Some(State::Condemned { had: true, .. })
@@ -181,6 +181,20 @@ impl S3Backend {
                 None => or_aborted(client, changed).await?,
             }
         }
+    }
+
+    /// Runs `work` on the digest's slot, with the bad list of all processes at hand.
+    async fn with_judged_slot<R, F>(self: &Arc<Self>, digest: Digest, work: F) -> Result<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Arc<Self>, &mut Slot<'_>) -> Result<R> + Send + 'static,
+    {
+        let this = Arc::clone(self);
+        self.blocking(move || {
+            this.bad_list.look_again(&this.env)?;
+            this.table.with(&digest, |slot| work(&this, slot))
+        })
+        .await
     }
 
     fn plan_insert(self: &Arc<Self>, slot: &mut Slot<'_>, new: BlobKind) -> Result<Plan> {

@@ -20,6 +20,7 @@ use api_types::digest::Digest;
 use crate::atomic_file;
 use crate::disk::{self, DiskFile};
 use crate::error::{Error, Result};
+use crate::file_identity::FileIdentity;
 
 /// Identifies a record; they ascend within the file.
 pub type RecordId = u64;
@@ -53,13 +54,6 @@ struct Record {
     digests: Vec<Digest>,
     /// Digests whose delete is in flight or suspect; empty = the record may go.
     unresolved: HashSet<Digest>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct FileIdentity {
-    inode: u64,
-    len: u64,
-    modified: (i64, i64),
 }
 
 impl DeleteJournal {
@@ -279,17 +273,6 @@ fn append_durably(path: &Path, line: &[u8]) -> std::io::Result<FileIdentity> {
     file.write_all(line)?;
     file.sync_data()?;
     Ok(FileIdentity::of(&file.metadata()?))
-}
-
-impl FileIdentity {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self {
-            inode: metadata.ino(),
-            len: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
 }
 
 fn format_record(id: RecordId, digests: &[Digest]) -> String {

@@ -157,6 +157,13 @@ impl Manifest {
         value
     }
 
+    /// Whether two manifests differ at most in what the signature does not cover: files of the same
+    /// content, then.
+    #[must_use]
+    pub fn is_same_backup(&self, other: &Self) -> bool {
+        self.protected_json() == other.protected_json() && self.signature == other.signature
+    }
+
     /// Signs with a key and notes which one. Files added later make the signature invalid.
     pub fn sign(&mut self, crypt: &CryptConfig) -> Result<(), FormatError> {
         let tag = crypt.compute_auth_tag(&self.canonical_json()?)?;

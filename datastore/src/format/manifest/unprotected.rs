@@ -1,6 +1,6 @@
 //! The unprotected part of a manifest: the keys that are known (formats.md §4.2).
 
-use api_types::status::SnapshotVerifyState;
+use api_types::status::{SnapshotVerifyState, VerifyState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -45,6 +45,27 @@ impl Manifest {
     /// Sets or removes the last verification.
     pub fn set_verify_state(&mut self, state: Option<&SnapshotVerifyState>) {
         self.set(VERIFY_STATE, state.map(|state| json!(state)));
+    }
+
+    /// Whether the last verification says that something is damaged or missing. A state that cannot
+    /// be read is as good as a failed one.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        match self.verify_state() {
+            Ok(state) => state.is_some_and(|state| state.state != VerifyState::Ok),
+            Err(_) => true,
+        }
+    }
+
+    /// Whether both say the same of their last verification, readable or not.
+    #[must_use]
+    pub fn is_judged_like(&self, other: &Self) -> bool {
+        self.unprotected.get(VERIFY_STATE) == other.unprotected.get(VERIFY_STATE)
+    }
+
+    /// Takes over what another manifest says of its last verification, readable or not.
+    pub fn copy_verify_state(&mut self, from: &Self) {
+        self.set(VERIFY_STATE, from.unprotected.get(VERIFY_STATE).cloned());
     }
 
     /// What the session uploaded; an error if that is there but cannot be read.

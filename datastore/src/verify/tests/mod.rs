@@ -2,6 +2,7 @@
 
 mod bucket;
 mod directory;
+mod synced;
 
 use api_types::names::SnapshotPath;
 use api_types::status::VerifyState;

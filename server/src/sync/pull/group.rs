@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use api_types::names::{BackupDir, BackupGroup, BackupNamespace, BackupTime};
-use api_types::status::VerifyState;
 use datastore::snapshot::BackupInfo;
 use datastore::task::check_abort;
 
@@ -82,12 +81,7 @@ impl Pull {
         if self.options.selection.resync_corrupt {
             for info in &infos {
                 let manifest = self.store.load_manifest(ns, &info.dir).await;
-                let state = manifest.map(|manifest| manifest.verify_state());
-                let failed = match state {
-                    Ok(Ok(state)) => state.is_some_and(|it| it.state == VerifyState::Failed),
-                    _ => true,
-                };
-                if failed {
+                if manifest.map_or(true, |manifest| manifest.has_failed()) {
                     corrupt.insert(info.dir.time);
                 }
             }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use datastore::backend::s3::insert::Payload;
 use datastore::format::{DataBlob, FileInfo, MAX_BLOB_PLAIN, Manifest};
 use datastore::gc::history::RemovalKind;
-use datastore::session::{ResyncSession, SessionOptions, WriterSession};
+use datastore::session::{ResyncSession, Resynced, SessionOptions, WriterSession};
 use datastore::task::TaskContext as _;
 use s3_client::TaskKind;
 use tokio_util::sync::CancellationToken;
@@ -69,8 +69,14 @@ impl Pull {
             target.give_up().await;
             return Err(error);
         }
-        target.commit(blob, &stop).await?;
+        let resynced = target.commit(blob, &stop).await?;
         self.client_log(&reader, &path).await?;
+        if let Resynced::StillFailed { missing } = resynced {
+            let why = missing.map_or_else(String::new, |digest| {
+                format!(", as chunk {digest} is missing here; use resync-corrupt to get it")
+            });
+            self.say(dir, &format!("its verification stays failed{why}"));
+        }
         self.say(dir, "sync done");
         Ok(())
     }

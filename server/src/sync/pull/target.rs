@@ -5,7 +5,7 @@ use api_types::digest::Digest;
 use api_types::names::ArchiveName;
 use bytes::Bytes;
 use datastore::format::{DataBlob, FileInfo};
-use datastore::session::{ResyncSession, WriterSession};
+use datastore::session::{ResyncSession, Resynced, WriterSession};
 use tokio_util::sync::CancellationToken;
 
 /// A snapshot that is being written.
@@ -66,10 +66,14 @@ impl Target {
     }
 
     /// Writes the manifest: from here on it is a backup like any other.
-    pub(super) async fn commit(self, manifest: DataBlob, cancel: &CancellationToken) -> Result<()> {
+    pub(super) async fn commit(
+        self,
+        manifest: DataBlob,
+        cancel: &CancellationToken,
+    ) -> Result<Resynced> {
         match self {
             Self::New(session) => match session.commit_copy(manifest).await {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(Resynced::Whole),
                 Err(error) => {
                     Self::New(session).give_up().await;
                     Err(error.into())

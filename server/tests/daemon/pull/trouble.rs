@@ -71,6 +71,28 @@ async fn what_is_damaged_here_is_fetched_anew_if_asked_for() {
     pulled.well(&["skipped: 1 snapshot(s)"]);
 }
 
+/// The source knows nothing of it, and its manifest differs from ours just by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_failed_here_stays_failed_until_its_chunks_are_there() {
+    let two = Two::new().await;
+    let content = back_up(&two.from, "local", "a", START, 1).await;
+    two.pull("local", json!({})).await.well(&[]);
+    std::fs::remove_file(chunks(&two).remove(0)).unwrap();
+    assert_ne!(verify(&two.to, "local").await, "OK");
+    let stays = "its verification stays failed, as chunk";
+    for _ in 0..2 {
+        let pulled = two.pull("local", json!({})).await;
+        pulled.well(&["re-sync snapshot", stays, "use resync-corrupt"]);
+    }
+    let pulled = two.pull("local", json!({ "resync-corrupt": true })).await;
+    pulled.well(&["re-sync snapshot", "disk.img.fidx: sync archive"]);
+    assert!(!pulled.log.contains(stays), "{}", pulled.log);
+    let pulled = two.pull("local", json!({})).await;
+    pulled.well(&["no data changes"]);
+    assert_eq!(verify(&two.to, "local").await, "OK");
+    check(&two.to, "local", "a", START, &content).await;
+}
+
 /// Slow enough to be interrupted.
 fn slowly() -> Value {
     json!({ "rate-in": "500 KB", "burst-in": "500 KB" })
