@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::options::Target;
+use crate::tree::sys::durable::{sync_file, sync_file_system};
 
 /// Zeros are recognised in pieces of this size.
 const PIECE: usize = 64 << 10;
@@ -84,14 +85,27 @@ impl Output {
         Ok(output)
     }
 
-    /// All was written.
+    /// All was written; waits until it is on disk.
     pub(super) fn finish(mut self) -> Result<()> {
         if self.sparse {
             self.file
                 .set_len(self.position)
                 .context("failed to set its length")?;
         }
+        self.sync().context("failed to write all of it to the disk")?;
         self.created = None;
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        sync_file(&self.file)?;
+        if let Some(path) = &self.created {
+            match File::open(directory_of(path)) {
+                Ok(directory) => sync_file(directory)?,
+                // One that may not be read takes everything around it along.
+                Err(_) => sync_file_system(&self.file)?,
+            }
+        }
         Ok(())
     }
 
@@ -100,6 +114,11 @@ impl Output {
         self.file.seek(SeekFrom::Current(count))?;
         Ok(())
     }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 impl Write for Output {
@@ -163,6 +182,19 @@ mod tests {
         output.finish().unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), content);
         assert!(std::fs::metadata(&file).unwrap().blocks() * 512 < 1 << 20);
+    }
+
+    #[test]
+    fn what_is_finished_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        if !support::tells_what_is_on_disk(dir.path()) {
+            return;
+        }
+        let file = dir.path().join("image");
+        let mut output = Output::open(&path(&file), false, 100_000).unwrap();
+        output.write_all(&[7; 100_000]).unwrap();
+        output.finish().unwrap();
+        assert_eq!(support::is_on_disk(&file), Some(true));
     }
 
     #[test]

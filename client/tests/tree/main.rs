@@ -5,6 +5,7 @@ mod changing;
 mod common;
 mod damaged;
 mod differences;
+mod durable;
 mod fixtures;
 mod generated;
 mod hostile;

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 use rustix::io::Errno;
 
 use super::attributes::{Attributes, Inherited, Made, has_lists};
+use super::file_systems::FileSystems;
 use super::options::ExtractOptions;
 use crate::tree::Error;
 use crate::tree::observer::Problem;
@@ -23,6 +24,7 @@ pub struct Directories<'a> {
     options: &'a ExtractOptions,
     attributes: &'a Attributes<'a>,
     open: Vec<Directory>,
+    file_systems: FileSystems,
 }
 
 /// A directory of the archive.
@@ -70,6 +72,9 @@ impl<'a> Directories<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(target, flags, Mode::empty());
         let directory = directory.map_err(|error| failed("open")(error.into()))?;
+        let directory = Arc::new(directory);
+        let mut file_systems = FileSystems::new(target);
+        file_systems.add(&directory);
         let passes_on = begin(&directory, metadata.as_deref(), attributes, b"", None);
         Ok(Self {
             options,
@@ -79,11 +84,12 @@ impl<'a> Directories<'a> {
                 metadata,
                 wanted,
                 state: State::Made {
-                    directory: Arc::new(directory),
+                    directory,
                     passes_on,
                 },
                 last: Vec::new(),
             }],
+            file_systems,
         })
     }
 
@@ -139,6 +145,9 @@ impl<'a> Directories<'a> {
     pub fn current(&mut self) -> Option<(&Arc<OwnedFd>, Inherited)> {
         for place in 1..self.open.len() {
             let state = self.make(place);
+            if let Some(State::Made { directory, .. }) = &state {
+                self.file_systems.add(directory);
+            }
             if let (Some(state), Some(directory)) = (state, self.open.get_mut(place)) {
                 directory.state = state;
             }
@@ -215,6 +224,11 @@ impl<'a> Directories<'a> {
             directory: Arc::new(file),
             passes_on,
         }
+    }
+
+    /// Waits until all that was restored is on disk.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file_systems.sync()
     }
 
     /// Leaves the directory that was entered last. It has to be finished.

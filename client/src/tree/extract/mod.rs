@@ -4,6 +4,7 @@ mod attributes;
 mod content;
 mod crew;
 mod directories;
+mod file_systems;
 mod links;
 mod options;
 mod place;

@@ -89,7 +89,7 @@ impl<'a> Extractor<'a> {
         // What came before an error is whole.
         let settled = self.settle(true);
         done.and(settled)?;
-        Ok(self.finish())
+        self.finish()
     }
 
     fn steps<I: Input>(&mut self, archive: &mut Decoder<I>) -> Result<(), Error> {
@@ -248,7 +248,7 @@ impl<'a> Extractor<'a> {
             self.set_last_flags();
         }
         self.reporter.check()?;
-        Ok(self.finish())
+        self.finish()
     }
 
     /// All names are there, and the target is still open.
@@ -266,9 +266,11 @@ impl<'a> Extractor<'a> {
         }
     }
 
-    fn finish(mut self) -> Summary {
+    /// Nothing counts as restored that a loss of power would take back.
+    fn finish(mut self) -> Result<Summary, Error> {
+        self.directories.sync()?;
         self.summary.problems = self.reporter.problems();
-        self.summary
+        Ok(self.summary)
     }
 
     fn is_wanted(&self, path: &[u8], directory: bool) -> bool {
