@@ -1,7 +1,7 @@
 //! What a restore says is done, a loss of power does not take back.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use client::tree::Error;
@@ -10,6 +10,7 @@ use client::tree::extract::{ExtractOptions, Overwrite, extract, extract_path};
 use pxar::{Accessor, Decoder, Forward};
 
 use crate::common::{Notes, unified};
+use crate::mounted::Mounts;
 
 /// Files of a few sizes in a directory.
 fn archive() -> Vec<u8> {
@@ -46,31 +47,6 @@ fn what_is_restored_is_on_disk() {
     }
 }
 
-/// File systems, unmounted in the end, the last one first.
-struct Mounts(Vec<PathBuf>);
-
-impl Mounts {
-    fn mount(&mut self, what: &[&str], at: &Path) -> bool {
-        let mount = Command::new("mount").args(what).arg(at).output();
-        let mounted = mount.is_ok_and(|it| it.status.success());
-        if mounted {
-            self.0.push(at.to_path_buf());
-        } else {
-            eprintln!("not run: nothing can be mounted here");
-        }
-        mounted
-    }
-}
-
-impl Drop for Mounts {
-    fn drop(&mut self) {
-        for at in self.0.iter().rev() {
-            let umount = Command::new("umount").arg(at).status();
-            assert!(umount.unwrap().success());
-        }
-    }
-}
-
 /// A disk that takes what is written and has no place for it later: only who waits for it hears of it.
 #[test]
 fn a_disk_that_does_not_keep_what_it_took_is_noticed() {
@@ -78,7 +54,7 @@ fn a_disk_that_does_not_keep_what_it_took_is_noticed() {
     let (small, target) = (dir.path().join("small"), dir.path().join("d"));
     fs::create_dir(&small).unwrap();
     fs::create_dir(&target).unwrap();
-    let mut mounts = Mounts(Vec::new());
+    let mut mounts = Mounts::new();
     if !mounts.mount(&["-t", "tmpfs", "-o", "size=2m", "none"], &small) {
         return;
     }

@@ -55,7 +55,7 @@ pub struct Made {
     pub position: u64,
     /// Its flags in the archive.
     pub flags: u64,
-    /// How many bytes are in it; what hinders other files too is an error of its own.
+    /// How many bytes are in it; that the archive is out of reach is an error of its own.
     pub file: Result<Result<u64, Problem>, Error>,
     /// What else was wrong with it.
     pub notes: Vec<Note>,

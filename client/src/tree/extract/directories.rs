@@ -14,6 +14,8 @@ use rustix::io::Errno;
 use super::attributes::{Attributes, Inherited, Made, has_lists};
 use super::file_systems::FileSystems;
 use super::options::ExtractOptions;
+use super::place::refused;
+use super::placer::of_one_file;
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::sys::flags::BEFORE_CONTENT;
@@ -141,10 +143,11 @@ impl<'a> Directories<'a> {
     }
 
     /// The directory that was entered last, and what it passes on; it and those
-    /// around it are made if they are not there. None if that is not possible.
-    pub fn current(&mut self) -> Option<(&Arc<OwnedFd>, Inherited)> {
+    /// around it are made if they are not there. None if that is not possible; what hinders others
+    /// too is an error.
+    pub fn current(&mut self) -> Result<Option<(&Arc<OwnedFd>, Inherited)>, Error> {
         for place in 1..self.open.len() {
-            let state = self.make(place);
+            let state = self.make(place)?;
             if let Some(State::Made { directory, .. }) = &state {
                 self.file_systems.add(directory);
             }
@@ -152,20 +155,22 @@ impl<'a> Directories<'a> {
                 directory.state = state;
             }
         }
-        match &self.open.last()?.state {
-            State::Made {
+        Ok(match self.open.last().map(|it| &it.state) {
+            Some(State::Made {
                 directory,
                 passes_on,
-            } => Some((directory, *passes_on)),
-            State::Pending | State::Lost => None,
-        }
+            }) => Some((directory, *passes_on)),
+            Some(State::Pending | State::Lost) | None => None,
+        })
     }
 
     /// Makes a directory unless that was tried before.
-    fn make(&self, place: usize) -> Option<State> {
-        let directory = self.open.get(place)?;
-        let parent = self.open.get(place.checked_sub(1)?)?;
-        match (&directory.state, &parent.state) {
+    fn make(&self, place: usize) -> Result<Option<State>, Error> {
+        let around = place.checked_sub(1).and_then(|it| self.open.get(it));
+        let (Some(parent), Some(directory)) = (around, self.open.get(place)) else {
+            return Ok(None);
+        };
+        let state = match (&directory.state, &parent.state) {
             (
                 State::Pending,
                 State::Made {
@@ -176,11 +181,12 @@ impl<'a> Directories<'a> {
                 let names = self.open.get(1..=place).unwrap_or_default();
                 let names: Vec<&[u8]> = names.iter().map(|it| it.name.as_slice()).collect();
                 let path = names.join(&b'/');
-                Some(self.make_in(parent, *passes_on, directory, &path))
+                Some(self.make_in(parent, *passes_on, directory, &path)?)
             }
             (State::Pending, State::Lost) => Some(State::Lost),
             _ => None,
-        }
+        };
+        Ok(state)
     }
 
     fn make_in(
@@ -189,7 +195,7 @@ impl<'a> Directories<'a> {
         passes_on: Inherited,
         directory: &Directory,
         path: &[u8],
-    ) -> State {
+    ) -> Result<State, Error> {
         let reporter = self.attributes.reporter;
         let name = directory.name.as_slice();
         let mode = match self.options.ignore.permissions {
@@ -202,28 +208,30 @@ impl<'a> Directories<'a> {
             Err(Errno::EXIST) => {
                 let (what, option) = ("a directory", "--allow-existing-dirs");
                 reporter.problem(path, Problem::Exists { what, option });
-                return State::Lost;
+                return Ok(State::Lost);
             }
             Err(error) => {
-                reporter.refused(path, "make the directory", error);
-                return State::Lost;
+                let problem = of_one_file(path, refused("make the directory", error))?;
+                reporter.problem(path, problem);
+                return Ok(State::Lost);
             }
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match openat(parent, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(error) => {
-                reporter.refused(path, "restore into what is there, as a directory,", error);
-                return State::Lost;
+                let action = "restore into what is there, as a directory,";
+                reporter.problem(path, refused(action, error));
+                return Ok(State::Lost);
             }
         };
         let inherited = (!existed).then_some(passes_on);
         let metadata = directory.metadata.as_deref();
         let passes_on = begin(&file, metadata, self.attributes, path, inherited);
-        State::Made {
+        Ok(State::Made {
             directory: Arc::new(file),
             passes_on,
-        }
+        })
     }
 
     /// Waits until all that was restored is on disk.

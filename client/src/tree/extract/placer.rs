@@ -38,7 +38,8 @@ pub struct Placer<'a> {
 }
 
 impl Placer<'_> {
-    /// Makes a file, in which `fill` writes something; how many bytes are in it. What hinders other files too is an error of its own.
+    /// Makes a file, in which `fill` writes something; how many bytes are in it. That the archive is
+    /// out of reach is an error of its own.
     pub fn file(
         &self,
         item: &Item<'_>,
@@ -157,14 +158,22 @@ pub fn failed(path: &[u8], failure: Failure) -> Result<Problem, Error> {
                 source,
             }),
         },
-        Failure::Write(error @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO)) => {
-            Err(Error::Io {
-                action: "write",
-                path: as_path(path).to_path_buf(),
-                source: error.into(),
-            })
-        }
         Failure::Write(error) => Ok(refused("write it", error)),
+    }
+}
+
+/// A problem that a file has for itself; what hinders all others too is an error.
+pub fn of_one_file(path: &[u8], problem: Problem) -> Result<Problem, Error> {
+    let error = match &problem {
+        Problem::Io { source, .. } => Errno::from_io_error(source),
+        _ => None,
+    };
+    match error {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO) => {
+            let path = as_path(path).to_path_buf();
+            Err(Error::File { path, problem })
+        }
+        _ => Ok(problem),
     }
 }
 

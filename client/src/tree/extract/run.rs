@@ -14,7 +14,7 @@ use super::directories::Directories;
 use super::links::{Follow, Restored};
 use super::options::ExtractOptions;
 use super::place::Place;
-use super::placer::{Item, Placer, failed, last_name};
+use super::placer::{Item, Placer, failed, last_name, of_one_file};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::Rules;
@@ -139,9 +139,16 @@ impl<'a> Extractor<'a> {
                 self.summary.bytes += bytes;
                 self.restored.add(made.position);
                 self.count(&made.path, made.flags);
+                Ok(())
             }
-            Err(problem) => self.reporter.problem(&made.path, problem),
+            Err(problem) => self.tell(&made.path, problem),
         }
+    }
+
+    /// Tells what is wrong with a file, unless it ends the restore.
+    fn tell(&self, path: &[u8], problem: Problem) -> Result<(), Error> {
+        let problem = of_one_file(path, problem)?;
+        self.reporter.problem(path, problem);
         Ok(())
     }
 
@@ -174,7 +181,7 @@ impl<'a> Extractor<'a> {
                 if wanted && !self.directories.is_lost() {
                     self.reporter.entry(path);
                     self.summary.entries += 1;
-                    self.directories.current();
+                    self.directories.current()?;
                 }
                 Ok(())
             }
@@ -216,7 +223,7 @@ impl<'a> Extractor<'a> {
         position: u64,
     ) -> Result<(), Error> {
         self.reporter.entry(path);
-        let Some((directory, inherited)) = self.directories.current() else {
+        let Some((directory, inherited)) = self.directories.current()? else {
             return Ok(());
         };
         let batch = self.pending.batch(directory, inherited);
@@ -314,7 +321,7 @@ impl<'a> Extractor<'a> {
             path,
             metadata: &inode.metadata,
         };
-        let Some((directory, inherited)) = self.directories.current() else {
+        let Some((directory, inherited)) = self.directories.current()? else {
             return Ok(false);
         };
         let placer = Placer {
@@ -346,10 +353,7 @@ impl<'a> Extractor<'a> {
                 Ok(true)
             }
             Ok(false) => Ok(false),
-            Err(problem) => {
-                self.reporter.problem(path, problem);
-                Ok(false)
-            }
+            Err(problem) => self.tell(path, problem).map(|()| false),
         }
     }
 
@@ -366,7 +370,7 @@ impl<'a> Extractor<'a> {
                 self.reporter.problem(path, Problem::Refused { why });
                 return Ok(());
             };
-            let Some((directory, _)) = self.directories.current() else {
+            let Some((directory, _)) = self.directories.current()? else {
                 return Ok(());
             };
             let name = last_name(path);
@@ -376,7 +380,7 @@ impl<'a> Extractor<'a> {
             let made = Place::take(directory, name, overwrite, option, make);
             match made.and_then(|((), place)| place.settle_link()) {
                 Ok(()) => self.summary.entries += 1,
-                Err(problem) => self.reporter.problem(path, problem),
+                Err(problem) => self.tell(path, problem)?,
             }
             return Ok(());
         }
