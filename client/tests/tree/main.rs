@@ -15,6 +15,7 @@ mod mounted;
 mod mounts;
 mod options;
 mod reuse;
+mod rights;
 mod round_trip;
 mod sparse;
 mod unify;

@@ -137,13 +137,17 @@ impl Attributes<'_> {
             self.check(path, "set capabilities", handle.set(FCAPS, fcaps));
         }
         if kind != mode::SYMLINK {
+            // First, since with a list the mode has other rights for the group than without.
+            let listed = self.access_lists(path, made, metadata);
             if !self.ignore.permissions {
                 // Rights of another owner than the archive's are nobody's to give.
                 let lent = if owned { 0 } else { SET_ID };
-                let mode = metadata.stat.permissions() & !lent;
-                self.check(path, "set permissions", made.change_mode(mode));
+                let mode = match listed {
+                    true => metadata.stat.permissions(),
+                    false => acl::mode_without_list(&metadata.acl, &metadata.stat),
+                };
+                self.check(path, "set permissions", made.change_mode(mode & !lent));
             }
-            self.access_lists(path, made, metadata);
         }
         let set = made.change_mtime(metadata.stat.mtime);
         self.check(path, "set the time of modification", set);
@@ -176,26 +180,35 @@ impl Attributes<'_> {
         set.is_ok()
     }
 
-    fn access_lists(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
+    /// Restores the access lists; whether the file has that of the archive now, if any.
+    fn access_lists(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) -> bool {
         if self.ignore.acls {
-            return;
+            return false;
         }
-        let mut lists = vec![(
-            acl::ACCESS,
-            acl::access_value(&metadata.acl, &metadata.stat),
-        )];
+        let access = acl::access_value(&metadata.acl, &metadata.stat);
+        let listed = self.access_list(path, made, acl::ACCESS, access);
         if metadata.stat.file_type() == mode::DIRECTORY {
-            lists.push((acl::DEFAULT, acl::default_value(&metadata.acl)));
+            self.access_list(path, made, acl::DEFAULT, acl::default_value(&metadata.acl));
         }
-        for (name, value) in lists {
-            let set = match value {
-                Some(Some(value)) => made.handle().set(name, &value),
-                Some(None) if made.inherited.lists => made.handle().remove(name),
-                Some(None) => Ok(()),
-                None => Err(Errno::INVAL),
-            };
-            self.check(path, "set access lists", set);
-        }
+        listed
+    }
+
+    /// Sets or removes one; whether that worked.
+    fn access_list(
+        &self,
+        path: &[u8],
+        made: &Made<'_>,
+        name: &[u8],
+        value: Option<Option<Vec<u8>>>,
+    ) -> bool {
+        let set = match value {
+            Some(Some(value)) => made.handle().set(name, &value),
+            Some(None) if made.inherited.lists => made.handle().remove(name),
+            Some(None) => Ok(()),
+            None => Err(Errno::INVAL),
+        };
+        self.check(path, "set access lists", set);
+        set.is_ok()
     }
 
     fn check(&self, path: &[u8], action: &'static str, result: Result<()>) {
