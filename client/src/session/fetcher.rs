@@ -173,7 +173,11 @@ mod tests {
                 let status = (!answers.is_empty()).then(|| answers.remove(0));
                 async move {
                     let status = status.ok_or_else(|| std::io::Error::other("no more"))?;
-                    let body = if status == GOOD { wanted().1 } else { Bytes::new() };
+                    let body = if status == GOOD {
+                        wanted().1
+                    } else {
+                        Bytes::new()
+                    };
                     let mut response = Response::new(Full::new(body));
                     *response.status_mut() = status;
                     Ok::<_, std::io::Error>(response)
@@ -212,13 +216,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_passes_costs_no_chunk() {
-        let content = Ok(Bytes::from_static(b"content"));
+        let content = [Ok(Bytes::from_static(b"content"))];
         let busy = vec![BUSY; 7];
-        for answers in [&[GOOD][..], &[BAD, BUSY, GOOD], &[busy, vec![GOOD]].concat()] {
-            assert_eq!(asked(answers, 1).await, [content.clone()], "{answers:?}");
+        for answers in [
+            &[GOOD][..],
+            &[BAD, BUSY, GOOD],
+            &[busy, vec![GOOD]].concat(),
+        ] {
+            assert_eq!(asked(answers, 1).await, content, "{answers:?}");
         }
         assert_eq!(asked(&[BUSY; 8], 1).await, [Err(Fault::Unavailable)]);
-        assert_eq!(asked(&[BAD, BAD, BAD, GOOD], 1).await, [Err(Fault::Refused)]);
+        assert_eq!(
+            asked(&[BAD, BAD, BAD, GOOD], 1).await,
+            [Err(Fault::Refused)]
+        );
         let began = Env::seeded(1, 0).now();
         let denied = [StatusCode::FORBIDDEN, GOOD];
         assert_eq!(asked(&denied, 1).await, [Err(Fault::Denied)]);

@@ -43,15 +43,17 @@ fn without_a_list_the_group_does_not_get_the_rights_of_its_mask() {
         group_obj: Some(4),
         ..Acl::default()
     };
-    let mut encoder =
-        Encoder::unified(Vec::new(), &metadata(mode::DIRECTORY | 0o755)).unwrap();
+    let mut encoder = Encoder::unified(Vec::new(), &metadata(mode::DIRECTORY | 0o755)).unwrap();
     encoder.file(b"f", &listed, 1, &b"1"[..]).unwrap();
     let (archive, _) = encoder.finish().unwrap();
 
     let target = tempfile::tempdir().unwrap();
     let mode_of = || fs::metadata(target.path().join("f")).unwrap().mode() & 0o7777;
     let mut options = ExtractOptions::default();
-    if restored(&archive, target.path(), &options).of("f").is_empty() {
+    if restored(&archive, target.path(), &options)
+        .of("f")
+        .is_empty()
+    {
         assert_eq!(mode_of(), 0o670);
         fs::remove_file(target.path().join("f")).unwrap();
     }

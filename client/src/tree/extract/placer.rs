@@ -67,7 +67,7 @@ impl Placer<'_> {
             Err(failure) => {
                 // Half a file looks like a whole one.
                 place.clear();
-                return failed(item.path, failure).map(Err);
+                return failed(failure).map(Err);
             }
         };
         if let Err(problem) = place.settle() {
@@ -139,7 +139,7 @@ fn is_no_right(error: &std::io::Error) -> bool {
 }
 
 /// What it means if a file cannot be filled.
-pub fn failed(path: &[u8], failure: Failure) -> Result<Problem, Error> {
+pub fn failed(failure: Failure) -> Result<Problem, Error> {
     match failure {
         Failure::Read(source) => match source.kind() {
             // The archive itself is out of reach.

@@ -236,7 +236,7 @@ impl<'a> Extractor<'a> {
                 content,
             }),
             Err(error) => {
-                let problem = failed(path, Failure::Read(error))?;
+                let problem = failed(Failure::Read(error))?;
                 self.reporter.problem(path, problem);
             }
         }

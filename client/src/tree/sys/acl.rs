@@ -220,7 +220,11 @@ mod tests {
                 mode,
                 ..Stat::default()
             };
-            assert_eq!(mode_without_list(&acl, &stat), expected, "{mode:o} {group:?}");
+            assert_eq!(
+                mode_without_list(&acl, &stat),
+                expected,
+                "{mode:o} {group:?}"
+            );
         }
     }
 
