@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use pxar::{Metadata, Mtime, mode};
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat, fchmod, fchown,
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat, fchmod, fchown,
     fstat, futimens, utimensat,
 };
 use rustix::io::{Errno, Result};
@@ -84,10 +84,19 @@ impl Made<'_> {
                 tv_nsec: mtime.nanos.into(),
             },
         };
-        match self.open {
-            true => futimens(self.file, &times),
-            false => utimensat(self.file, c"", &times, AtFlags::EMPTY_PATH),
+        if self.open {
+            return futimens(self.file, &times);
         }
+        match utimensat(self.file, c"", &times, AtFlags::EMPTY_PATH) {
+            // Linux before 5.8.
+            Err(Errno::INVAL) => self.change_times_by_name(&times),
+            set => set,
+        }
+    }
+
+    /// As systems do it that know files only by names; even of a link this one leads no further.
+    fn change_times_by_name(&self, times: &Timestamps) -> Result<()> {
+        utimensat(CWD, self.handle().proc_path(), times, AtFlags::empty())
     }
 }
 
@@ -227,4 +236,40 @@ pub fn has_lists(directory: &OwnedFd) -> bool {
     let directory = directory.as_fd();
     let handle = Handle::new(&directory);
     handle.has(acl::DEFAULT) || handle.has(acl::ACCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+    use crate::tree::sys::open::open_path;
+
+    #[test]
+    fn times_of_what_cannot_be_opened_are_set_by_name_too() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (file, link) = (temporary.path().join("file"), temporary.path().join("link"));
+        fs::write(&file, "").unwrap();
+        symlink("file", &link).unwrap();
+        let before = fs::metadata(&file).unwrap().mtime();
+        let directory = fs::File::open(temporary.path()).unwrap();
+        let opened = open_path(&directory, b"link").unwrap();
+        let made = Made {
+            file: &opened,
+            open: false,
+            inherited: Inherited::default(),
+        };
+        for secs in [-5, 1234] {
+            let at = |tv_sec| Timespec { tv_sec, tv_nsec: 7 };
+            let times = Timestamps {
+                last_access: at(0),
+                last_modification: at(secs),
+            };
+            made.change_times_by_name(&times).unwrap();
+            let stat = fs::symlink_metadata(&link).unwrap();
+            assert_eq!((stat.mtime(), stat.mtime_nsec()), (secs, 7));
+        }
+        assert_eq!(fs::metadata(&file).unwrap().mtime(), before);
+    }
 }
