@@ -28,6 +28,8 @@ pub struct Made<'a> {
     pub open: bool,
     /// What it has taken over from its directory.
     pub inherited: Inherited,
+    /// Permissions that it is given for now, whatever those of the archive are.
+    pub lent: u32,
 }
 
 /// What new files in a directory take over from it.
@@ -125,8 +127,13 @@ impl Attributes<'_> {
         self.check(path, "set flags", set);
     }
 
-    /// All the rest.
-    pub fn after_content(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
+    /// All the rest; the permissions that it should have without those that it is lent, if any.
+    pub fn after_content(
+        &self,
+        path: &[u8],
+        made: &Made<'_>,
+        metadata: &Metadata,
+    ) -> Option<u32> {
         let kind = metadata.stat.file_type();
         let handle = made.handle();
         if !self.ignore.xattrs {
@@ -145,17 +152,20 @@ impl Attributes<'_> {
         if let Some(fcaps) = &metadata.fcaps {
             self.check(path, "set capabilities", handle.set(FCAPS, fcaps));
         }
+        let mut permissions = None;
         if kind != mode::SYMLINK {
             // First, since with a list the mode has other rights for the group than without.
             let listed = self.access_lists(path, made, metadata);
             if !self.ignore.permissions {
                 // Rights of another owner than the archive's are nobody's to give.
-                let lent = if owned { 0 } else { SET_ID };
+                let denied = if owned { 0 } else { SET_ID };
                 let mode = match listed {
                     true => metadata.stat.permissions(),
                     false => acl::mode_without_list(&metadata.acl, &metadata.stat),
                 };
-                self.check(path, "set permissions", made.change_mode(mode & !lent));
+                let mode = mode & !denied;
+                self.mode(path, made, mode | made.lent);
+                permissions = Some(mode);
             }
         }
         let set = made.change_mtime(metadata.stat.mtime);
@@ -169,6 +179,12 @@ impl Attributes<'_> {
             let set = flags::change_flags(made.file, flags, 0);
             self.check(path, "set flags", set);
         }
+        permissions
+    }
+
+    /// Restores permissions.
+    pub fn mode(&self, path: &[u8], made: &Made<'_>, mode: u32) {
+        self.check(path, "set permissions", made.change_mode(mode));
     }
 
     /// Restores the owner; whether the file has that of the archive now.
@@ -259,6 +275,7 @@ mod tests {
             file: &opened,
             open: false,
             inherited: Inherited::default(),
+            lent: 0,
         };
         for secs in [-5, 1234] {
             let at = |tv_sec| Timespec { tv_sec, tv_nsec: 7 };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use pxar::Metadata;
 use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::attributes::{Attributes, Inherited, Made, has_lists};
 use super::file_systems::FileSystems;
@@ -19,6 +20,10 @@ use super::placer::of_one_file;
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::sys::flags::BEFORE_CONTENT;
+use crate::tree::sys::open::{open_parent, open_path};
+
+/// The right of an owner to reach what is in a directory.
+const SEARCH: u32 = 0o100;
 
 /// The directories around what is restored next, from the target on. Each is made once something is
 /// put into it.
@@ -27,6 +32,9 @@ pub struct Directories<'a> {
     attributes: &'a Attributes<'a>,
     open: Vec<Directory>,
     file_systems: FileSystems,
+    /// Those that their permissions will close to whoever restores, and these; the innermost come
+    /// first.
+    closing: Vec<(Vec<u8>, u32)>,
 }
 
 /// A directory of the archive.
@@ -92,6 +100,7 @@ impl<'a> Directories<'a> {
                 last: Vec::new(),
             }],
             file_systems,
+            closing: Vec::new(),
         })
     }
 
@@ -245,15 +254,45 @@ impl<'a> Directories<'a> {
     }
 
     /// Restores what is known of the directory at `path`, in which nothing will be made any more.
-    pub fn finish(&self, path: &[u8], directory: &Directory) {
+    pub fn finish(&mut self, path: &[u8], directory: &Directory) {
         if let State::Made {
             directory: file,
             passes_on,
         } = &directory.state
             && let Some(metadata) = &directory.metadata
         {
-            let made = as_made(file, *passes_on);
-            self.attributes.after_content(path, &made, metadata);
+            let mut made = as_made(file, *passes_on);
+            // Files in it may get names elsewhere. Whoever is not root needs the right to look for
+            // them until then.
+            if !path.is_empty() && !geteuid().is_root() {
+                made.lent = SEARCH;
+            }
+            let mode = self.attributes.after_content(path, &made, metadata);
+            if let Some(mode) = mode.filter(|mode| mode & made.lent != made.lent) {
+                self.closing.push((path.to_vec(), mode));
+            }
+        }
+    }
+
+    /// All names are there, and the target is still open: takes back what directories were lent.
+    pub fn close(&mut self) {
+        for (path, mode) in std::mem::take(&mut self.closing) {
+            let open = |target| {
+                let (parent, name) = open_parent(target, &path)?;
+                open_path(parent, name)
+            };
+            match self.target().map(open) {
+                Some(Ok(file)) => {
+                    let mut made = as_made(&file, Inherited::default());
+                    made.open = false;
+                    self.attributes.mode(&path, &made, mode);
+                }
+                Some(Err(error)) => {
+                    let problem = refused("set permissions", error);
+                    self.attributes.reporter.problem(&path, problem);
+                }
+                None => {}
+            }
         }
     }
 }
@@ -297,5 +336,6 @@ fn as_made(directory: &OwnedFd, inherited: Inherited) -> Made<'_> {
         file: directory,
         open: true,
         inherited,
+        lent: 0,
     }
 }

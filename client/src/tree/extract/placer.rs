@@ -155,6 +155,7 @@ impl Placer<'_> {
             file,
             open,
             inherited: self.inherited,
+            lent: 0,
         }
     }
 }

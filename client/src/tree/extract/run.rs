@@ -88,6 +88,7 @@ impl<'a> Extractor<'a> {
         let done = self.steps(archive);
         // What came before an error is whole.
         let settled = self.settle(true);
+        self.directories.close();
         done.and(settled)?;
         self.finish()
     }
@@ -102,6 +103,7 @@ impl<'a> Extractor<'a> {
                     if path.is_empty() {
                         self.settle(true)?;
                         self.set_last_flags();
+                        self.directories.close();
                     }
                     if let Some(directory) = self.directories.leave() {
                         self.pending.leave(&path, directory);
