@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread;
 
-use pxar::Metadata;
+use pxar::{AclEntry, Metadata};
 
 use super::attributes::{Attributes, Inherited};
 use super::content::Filler;
-use super::directories::Directory;
+use super::directories::{Directory, Here};
 use super::options::ExtractOptions;
 use super::placer::{Item, Placer};
 use crate::tree::observer::Problem;
@@ -24,10 +24,12 @@ use crate::tree::{Error, threads};
 pub const SMALL: u64 = 128 << 10;
 /// Files of a directory that are made at once.
 const BATCH: usize = 32;
-/// Bytes in them, but for the last one.
+/// Bytes in them, contents and attributes, but for the last one.
 const BATCH_BYTES: usize = 256 << 10;
-/// Batches and directories that wait for each other at most: 12 MiB of contents.
+/// Batches and directories that wait for each other at most.
 const MOST: usize = 32;
+/// Bytes in them, but for the last one.
+const MOST_BYTES: usize = 12 << 20;
 
 /// A file to be made.
 pub struct Job {
@@ -43,7 +45,11 @@ pub struct Job {
 pub struct Batch {
     directory: Arc<OwnedFd>,
     inherited: Inherited,
+    /// Who makes them.
+    hand: usize,
     jobs: Vec<Job>,
+    /// Bytes of their paths and attributes.
+    attributes: usize,
     /// What goes into them.
     content: Vec<u8>,
 }
@@ -91,9 +97,9 @@ impl Crew {
     }
 
     /// All files of a directory are made by the same thread: only one at a time can make one there.
-    fn make(&self, directory: usize, batch: Batch) -> Receiver<Answer> {
+    fn make(&self, batch: Batch) -> Receiver<Answer> {
         let (done, made) = sync_channel(1);
-        if let Some(hand) = self.hands.get(directory % self.hands.len().max(1)) {
+        if let Some(hand) = self.hands.get(batch.hand % self.hands.len().max(1)) {
             // If it is gone, that shows where it is waited for.
             let _ = hand.send((batch, done));
         }
@@ -124,7 +130,16 @@ impl Batch {
 
     /// Adds a file, whose content was read last.
     pub fn add(&mut self, job: Job) {
+        self.attributes += job.path.len() + weight(&job.metadata);
         self.jobs.push(job);
+    }
+
+    fn weight(&self) -> usize {
+        self.content.len() + self.attributes
+    }
+
+    fn is_full(&self) -> bool {
+        self.jobs.len() >= BATCH || self.weight() >= BATCH_BYTES
     }
 
     fn make(self, options: &ExtractOptions) -> Answer {
@@ -135,6 +150,17 @@ impl Batch {
         }
         (made, self.content)
     }
+}
+
+/// Bytes of attributes, of which a file may have a lot.
+pub fn weight(metadata: &Metadata) -> usize {
+    let xattrs = metadata.xattrs.iter();
+    let xattrs: usize = xattrs.map(|it| it.name.len() + it.value.len()).sum();
+    let acl = &metadata.acl;
+    let lists = [&acl.users, &acl.groups, &acl.default_users, &acl.default_groups];
+    let entries: usize = lists.iter().map(|list| list.len()).sum();
+    let fcaps = metadata.fcaps.as_ref().map_or(0, Vec::len);
+    xattrs + entries * size_of::<AclEntry>() + fcaps
 }
 
 impl Job {
@@ -176,8 +202,11 @@ pub struct Pending<'a> {
     crew: &'a Crew,
     /// Files that wait for more of their directory.
     batch: Option<Batch>,
-    queue: VecDeque<Begun>,
-    /// Directories that had files until now.
+    /// Each with its weight.
+    queue: VecDeque<(Begun, usize)>,
+    /// Weight of all of it.
+    weight: usize,
+    /// Directories that had small files until now.
     directories: usize,
     /// Memory of batches that were made.
     spare: Vec<Vec<u8>>,
@@ -205,24 +234,29 @@ impl<'a> Pending<'a> {
             crew,
             batch: None,
             queue: VecDeque::new(),
+            weight: 0,
             directories: 0,
             spare: Vec::new(),
         }
     }
 
     /// The files that are made next, in this directory.
-    pub fn batch(&mut self, directory: &Arc<OwnedFd>, inherited: Inherited) -> &mut Batch {
-        if let Some(batch) = &self.batch {
-            let other = !Arc::ptr_eq(&batch.directory, directory);
-            if other || batch.jobs.len() >= BATCH || batch.content.len() >= BATCH_BYTES {
-                self.begin();
-            }
-            self.directories += usize::from(other);
+    pub fn batch(&mut self, here: Here<'_>) -> &mut Batch {
+        if let Some(batch) = &self.batch
+            && (!Arc::ptr_eq(&batch.directory, here.directory) || batch.is_full())
+        {
+            self.begin();
+        }
+        let hand = here.hand.get().unwrap_or(self.directories);
+        if here.hand.replace(Some(hand)).is_none() {
+            self.directories += 1;
         }
         self.batch.get_or_insert_with(|| Batch {
-            directory: Arc::clone(directory),
-            inherited,
+            directory: Arc::clone(here.directory),
+            inherited: here.inherited,
+            hand,
             jobs: Vec::with_capacity(BATCH),
+            attributes: 0,
             content: self.spare.pop().unwrap_or_default(),
         })
     }
@@ -230,23 +264,33 @@ impl<'a> Pending<'a> {
     /// Has the files made that wait.
     fn begin(&mut self) {
         if let Some(batch) = self.batch.take() {
-            let made = self.crew.make(self.directories, batch);
-            self.queue.push_back(Begun::Files(made));
+            let weight = batch.weight();
+            let made = self.crew.make(batch);
+            self.push(Begun::Files(made), weight);
         }
+    }
+
+    fn push(&mut self, begun: Begun, weight: usize) {
+        self.weight += weight;
+        self.queue.push_back((begun, weight));
     }
 
     /// Leaves a directory; it is done when all before it is.
     pub fn leave(&mut self, path: &[u8], directory: Directory) {
         self.begin();
-        self.directories += 1;
-        let left = Begun::Directory(path.to_vec(), directory);
-        self.queue.push_back(left);
+        let weight = directory.weight();
+        self.push(Begun::Directory(path.to_vec(), directory), weight);
     }
 
     /// A large file was made, whose name is at `position`.
     pub fn made(&mut self, position: u64) {
         self.begin();
-        self.queue.push_back(Begun::Large(position));
+        self.push(Begun::Large(position), 0);
+    }
+
+    /// Whether too much was begun.
+    fn is_full(&self) -> bool {
+        self.queue.len() > MOST || self.weight > MOST_BYTES
     }
 
     /// The next that is done, if any; waits for it if there are too many, or for `all`.
@@ -254,8 +298,8 @@ impl<'a> Pending<'a> {
         if all {
             self.begin();
         }
-        let wait = all || self.queue.len() > MOST;
-        let made = match self.queue.front()? {
+        let wait = all || self.is_full();
+        let made = match &self.queue.front()?.0 {
             Begun::Directory(..) | Begun::Large(_) => None,
             Begun::Files(made) => match made.try_recv() {
                 Ok(made) => Some(made),
@@ -264,7 +308,9 @@ impl<'a> Pending<'a> {
                 Err(_) => made.recv().ok(),
             },
         };
-        match self.queue.pop_front()? {
+        let (begun, weight) = self.queue.pop_front()?;
+        self.weight -= weight;
+        match begun {
             Begun::Directory(path, directory) => Some(Done::Directory(path, directory)),
             Begun::Large(position) => Some(Done::Large(position)),
             Begun::Files(_) => {
@@ -274,5 +320,82 @@ impl<'a> Pending<'a> {
                 Some(Done::Files(made))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use pxar::Xattr;
+
+    use super::*;
+
+    /// A crew that takes orders and does nothing.
+    fn idle(hands: usize) -> (Crew, Vec<Receiver<Task>>) {
+        let (hands, tasks) = (0..hands).map(|_| channel()).unzip();
+        (Crew { hands }, tasks)
+    }
+
+    fn directory() -> Arc<OwnedFd> {
+        Arc::new(std::fs::File::open("/").unwrap().into())
+    }
+
+    fn job(attributes: usize) -> Job {
+        let mut metadata = Metadata::default();
+        metadata.xattrs.push(Xattr {
+            name: Vec::new(),
+            value: vec![0; attributes],
+        });
+        Job {
+            path: Vec::new(),
+            metadata,
+            position: 0,
+            content: 0..0,
+        }
+    }
+
+    #[test]
+    fn a_directory_is_one_hands_business() {
+        let (crew, tasks) = idle(3);
+        let mut pending = Pending::new(&crew);
+        let (directories, hands) = ([directory(), directory()], [const { Cell::new(None) }; 2]);
+        for number in [0, 1, 0, 0, 1, 0] {
+            let here = Here {
+                directory: &directories[number],
+                inherited: Inherited::default(),
+                hand: &hands[number],
+            };
+            pending.batch(here).add(job(0));
+            // A large file lies between.
+            pending.made(1);
+        }
+        for (number, expected) in [4, 2, 0].into_iter().enumerate() {
+            let batches: Vec<_> = tasks[number].try_iter().collect();
+            assert_eq!(batches.len(), expected);
+            let same = |(batch, _): &Task| Arc::ptr_eq(&batch.directory, &directories[number]);
+            assert!(batches.iter().all(same));
+        }
+    }
+
+    #[test]
+    fn attributes_take_memory_too() {
+        let (crew, tasks) = idle(1);
+        let mut pending = Pending::new(&crew);
+        let (directory, hand) = (directory(), Cell::new(None));
+        let here = Here {
+            directory: &directory,
+            inherited: Inherited::default(),
+            hand: &hand,
+        };
+        let mut weight = 0;
+        while !pending.is_full() {
+            pending.batch(here).add(job(100_000));
+            weight += 100_000;
+            assert!(weight < 2 * MOST_BYTES, "without bound");
+        }
+        assert!(weight > MOST_BYTES / 2);
+        let batches = tasks[0].try_iter().map(|(batch, _)| batch.jobs.len());
+        assert!(batches.into_iter().all(|jobs| jobs == 3));
     }
 }

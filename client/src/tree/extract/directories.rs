@@ -1,5 +1,6 @@
 //! The directories around what is restored.
 
+use std::cell::Cell;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::attributes::{Attributes, Inherited, Made, has_lists};
+use super::crew::weight;
 use super::file_systems::FileSystems;
 use super::options::ExtractOptions;
 use super::place::refused;
@@ -55,9 +57,22 @@ enum State {
         directory: Arc<OwnedFd>,
         /// What new files in it take over.
         passes_on: Inherited,
+        /// Who makes its small files.
+        hand: Cell<Option<usize>>,
     },
     /// Nothing can be restored into it.
     Lost,
+}
+
+/// Where something is restored to next.
+#[derive(Clone, Copy)]
+pub struct Here<'a> {
+    /// The directory.
+    pub directory: &'a Arc<OwnedFd>,
+    /// What new files in it take over.
+    pub inherited: Inherited,
+    /// Who makes its small files, once that is decided.
+    pub hand: &'a Cell<Option<usize>>,
 }
 
 impl<'a> Directories<'a> {
@@ -96,6 +111,7 @@ impl<'a> Directories<'a> {
                 state: State::Made {
                     directory,
                     passes_on,
+                    hand: Cell::default(),
                 },
                 last: Vec::new(),
             }],
@@ -151,10 +167,9 @@ impl<'a> Directories<'a> {
         }
     }
 
-    /// The directory that was entered last, and what it passes on; it and those
-    /// around it are made if they are not there. None if that is not possible; what hinders others
-    /// too is an error.
-    pub fn current(&mut self) -> Result<Option<(&Arc<OwnedFd>, Inherited)>, Error> {
+    /// The directory that was entered last; it and those around it are made if they are not there.
+    /// None if that is not possible; what hinders others too is an error.
+    pub fn current(&mut self) -> Result<Option<Here<'_>>, Error> {
         for place in 1..self.open.len() {
             let state = self.make(place)?;
             if let Some(State::Made { directory, .. }) = &state {
@@ -168,7 +183,12 @@ impl<'a> Directories<'a> {
             Some(State::Made {
                 directory,
                 passes_on,
-            }) => Some((directory, *passes_on)),
+                hand,
+            }) => Some(Here {
+                directory,
+                inherited: *passes_on,
+                hand,
+            }),
             Some(State::Pending | State::Lost) | None => None,
         })
     }
@@ -185,6 +205,7 @@ impl<'a> Directories<'a> {
                 State::Made {
                     directory: parent,
                     passes_on,
+                    ..
                 },
             ) => {
                 let names = self.open.get(1..=place).unwrap_or_default();
@@ -240,6 +261,7 @@ impl<'a> Directories<'a> {
         Ok(State::Made {
             directory: Arc::new(file),
             passes_on,
+            hand: Cell::default(),
         })
     }
 
@@ -258,6 +280,7 @@ impl<'a> Directories<'a> {
         if let State::Made {
             directory: file,
             passes_on,
+            ..
         } = &directory.state
             && let Some(metadata) = &directory.metadata
         {
@@ -294,6 +317,13 @@ impl<'a> Directories<'a> {
                 None => {}
             }
         }
+    }
+}
+
+impl Directory {
+    /// Bytes of what is known of it.
+    pub fn weight(&self) -> usize {
+        self.metadata.as_deref().map_or(0, weight)
     }
 }
 

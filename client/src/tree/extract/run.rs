@@ -10,7 +10,7 @@ use super::Summary;
 use super::attributes::Attributes;
 use super::content::{Failure, Filler};
 use super::crew::{Crew, Done, Job, Made, Pending, SMALL};
-use super::directories::Directories;
+use super::directories::{Directories, Here};
 use super::links::{Follow, Restored};
 use super::options::ExtractOptions;
 use super::place::Place;
@@ -225,10 +225,10 @@ impl<'a> Extractor<'a> {
         position: u64,
     ) -> Result<(), Error> {
         self.reporter.entry(path);
-        let Some((directory, inherited)) = self.directories.current()? else {
+        let Some(here) = self.directories.current()? else {
             return Ok(());
         };
-        let batch = self.pending.batch(directory, inherited);
+        let batch = self.pending.batch(here);
         let size = usize::try_from(size).unwrap_or_default();
         match batch.read(size, content) {
             Ok(content) => batch.add(Job {
@@ -323,12 +323,12 @@ impl<'a> Extractor<'a> {
             path,
             metadata: &inode.metadata,
         };
-        let Some((directory, inherited)) = self.directories.current()? else {
+        let Some(here) = self.directories.current()? else {
             return Ok(false);
         };
         let placer = Placer {
-            directory,
-            inherited,
+            directory: here.directory,
+            inherited: here.inherited,
             options: self.options,
             attributes: self.attributes,
         };
@@ -372,7 +372,7 @@ impl<'a> Extractor<'a> {
                 self.reporter.problem(path, Problem::Refused { why });
                 return Ok(());
             };
-            let Some((directory, _)) = self.directories.current()? else {
+            let Some(Here { directory, .. }) = self.directories.current()? else {
                 return Ok(());
             };
             let name = last_name(path);
