@@ -11,6 +11,7 @@ use rustix::io::{Errno, Result};
 use rustix::process::geteuid;
 
 use super::options::Ignore;
+use super::place::refused;
 use crate::tree::observer::Problem;
 use crate::tree::report::Tell;
 use crate::tree::sys::xattr::{Handle, is_stored};
@@ -242,7 +243,8 @@ impl Attributes<'_> {
             Err(error @ (Errno::PERM | Errno::NOTSUP | Errno::NOTTY | Errno::NOSYS)) => {
                 self.reporter.denied(path, action, error);
             }
-            Err(error) => self.reporter.refused(path, action, error),
+            // Of a restore nothing has vanished that was there before.
+            Err(error) => self.reporter.problem(path, refused(action, error)),
         }
     }
 }
@@ -260,7 +262,26 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
+    use crate::tree::report::{Note, Notes};
     use crate::tree::sys::open::open_path;
+
+    /// As of a directory that somebody removes while it is restored.
+    #[test]
+    fn what_is_gone_did_not_vanish_while_it_was_backed_up() {
+        for error in [Errno::NOENT, Errno::STALE] {
+            let notes = Notes::default();
+            let attributes = Attributes {
+                ignore: Ignore::default(),
+                reporter: &notes,
+            };
+            attributes.check(b"f", "set flags", Err(error));
+            let notes = notes.all();
+            let [Note::Problem(problem)] = &notes[..] else {
+                panic!("{} notes", notes.len());
+            };
+            assert_eq!(problem.to_string(), format!("cannot set flags: {}", std::io::Error::from(error)));
+        }
+    }
 
     #[test]
     fn times_of_what_cannot_be_opened_are_set_by_name_too() {

@@ -13,7 +13,7 @@ use super::crew::{Crew, Done, Job, Made, Pending, SMALL};
 use super::directories::{Directories, Here};
 use super::links::{Follow, Restored};
 use super::options::ExtractOptions;
-use super::place::Place;
+use super::place::{Place, refused};
 use super::placer::{Item, Placer, failed, last_name, of_one_file};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
@@ -269,7 +269,7 @@ impl<'a> Extractor<'a> {
             };
             match self.directories.target().map(open) {
                 Some(Ok(file)) => self.attributes.after_names(&path, &file, flags),
-                Some(Err(error)) => self.reporter.refused(&path, "open", error),
+                Some(Err(error)) => self.reporter.problem(&path, refused("open", error)),
                 None => {}
             }
         }
