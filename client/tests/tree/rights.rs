@@ -81,7 +81,11 @@ fn as_nobody(test: &str) -> bool {
     command.args(["--exact", test, "--nocapture"]);
     let ran = command.uid(65534).gid(65534).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(
+        ran.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
     assert!(said.contains("1 passed"), "{said}");
     true
 }
@@ -106,8 +110,12 @@ fn files_in_closed_directories_get_their_other_names() {
         encoder.leave().unwrap();
     }
     encoder.leave().unwrap();
-    encoder.hard_link(b"y", b"a/b/d/f", files[0].name_at).unwrap();
-    encoder.hard_link(b"z", b"a/c/d/f", files[1].name_at).unwrap();
+    encoder
+        .hard_link(b"y", b"a/b/d/f", files[0].name_at)
+        .unwrap();
+    encoder
+        .hard_link(b"z", b"a/c/d/f", files[1].name_at)
+        .unwrap();
     let (archive, _) = encoder.finish().unwrap();
 
     let world = tempfile::tempdir().unwrap();
@@ -129,6 +137,10 @@ fn files_in_closed_directories_get_their_other_names() {
     }
     notes.none();
     for name in ["y", "z"] {
-        assert_eq!(fs::metadata(target.join(name)).unwrap().nlink(), 2, "{name}");
+        assert_eq!(
+            fs::metadata(target.join(name)).unwrap().nlink(),
+            2,
+            "{name}"
+        );
     }
 }

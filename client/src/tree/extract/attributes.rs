@@ -129,12 +129,7 @@ impl Attributes<'_> {
     }
 
     /// All the rest; the permissions that it should have without those that it is lent, if any.
-    pub fn after_content(
-        &self,
-        path: &[u8],
-        made: &Made<'_>,
-        metadata: &Metadata,
-    ) -> Option<u32> {
+    pub fn after_content(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) -> Option<u32> {
         let kind = metadata.stat.file_type();
         let handle = made.handle();
         if !self.ignore.xattrs {
@@ -279,7 +274,10 @@ mod tests {
             let [Note::Problem(problem)] = &notes[..] else {
                 panic!("{} notes", notes.len());
             };
-            assert_eq!(problem.to_string(), format!("cannot set flags: {}", std::io::Error::from(error)));
+            assert_eq!(
+                problem.to_string(),
+                format!("cannot set flags: {}", std::io::Error::from(error))
+            );
         }
     }
 

@@ -157,7 +157,12 @@ pub fn weight(metadata: &Metadata) -> usize {
     let xattrs = metadata.xattrs.iter();
     let xattrs: usize = xattrs.map(|it| it.name.len() + it.value.len()).sum();
     let acl = &metadata.acl;
-    let lists = [&acl.users, &acl.groups, &acl.default_users, &acl.default_groups];
+    let lists = [
+        &acl.users,
+        &acl.groups,
+        &acl.default_users,
+        &acl.default_groups,
+    ];
     let entries: usize = lists.iter().map(|list| list.len()).sum();
     let fcaps = metadata.fcaps.as_ref().map_or(0, Vec::len);
     xattrs + entries * size_of::<AclEntry>() + fcaps

@@ -4,9 +4,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 
 use pxar::{Device, Metadata};
-use rustix::fs::{
-    Dev, FileType, Mode, OFlags, Stat, fstat, makedev, mknodat, openat, symlinkat,
-};
+use rustix::fs::{Dev, FileType, Mode, OFlags, Stat, fstat, makedev, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -258,7 +256,10 @@ mod tests {
             placer.finish_by_path(&item, FileType::Fifo, 0)
         };
         for name in ["linked", "file", "link"] {
-            assert!(matches!(finish(name), Err(Problem::Refused { .. })), "{name}");
+            assert!(
+                matches!(finish(name), Err(Problem::Refused { .. })),
+                "{name}"
+            );
         }
         assert!(matches!(finish("good"), Ok(true)));
         let mode_of = |name| fs::metadata(path(name)).unwrap().mode() & 0o777;
