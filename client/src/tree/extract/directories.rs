@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::attributes::{Attributes, Inherited, Made, has_lists};
-use super::crew::weight;
+use super::batch::weight;
+use super::closing::{Closing, SEARCH};
 use super::file_systems::FileSystems;
 use super::options::ExtractOptions;
 use super::place::refused;
@@ -22,10 +23,6 @@ use super::placer::of_one_file;
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::sys::flags::BEFORE_CONTENT;
-use crate::tree::sys::open::{open_parent, open_path};
-
-/// The right of an owner to reach what is in a directory.
-const SEARCH: u32 = 0o100;
 
 /// The directories around what is restored next, from the target on. Each is made once something is
 /// put into it.
@@ -34,9 +31,7 @@ pub struct Directories<'a> {
     attributes: &'a Attributes<'a>,
     open: Vec<Directory>,
     file_systems: FileSystems,
-    /// Those that their permissions will close to whoever restores, and these; the innermost come
-    /// first.
-    closing: Vec<(Vec<u8>, u32)>,
+    closing: Closing,
 }
 
 /// A directory of the archive.
@@ -116,7 +111,7 @@ impl<'a> Directories<'a> {
                 last: Vec::new(),
             }],
             file_systems,
-            closing: Vec::new(),
+            closing: Closing::default(),
         })
     }
 
@@ -292,30 +287,16 @@ impl<'a> Directories<'a> {
             }
             let mode = self.attributes.after_content(path, &made, metadata);
             if let Some(mode) = mode.filter(|mode| mode & made.lent != made.lent) {
-                self.closing.push((path.to_vec(), mode));
+                self.closing.add(path, mode);
             }
         }
     }
 
     /// All names are there, and the target is still open: takes back what directories were lent.
     pub fn close(&mut self) {
-        for (path, mode) in std::mem::take(&mut self.closing) {
-            let open = |target| {
-                let (parent, name) = open_parent(target, &path)?;
-                open_path(parent, name)
-            };
-            match self.target().map(open) {
-                Some(Ok(file)) => {
-                    let mut made = as_made(&file, Inherited::default());
-                    made.open = false;
-                    self.attributes.mode(&path, &made, mode);
-                }
-                Some(Err(error)) => {
-                    let problem = refused("set permissions", error);
-                    self.attributes.reporter.problem(&path, problem);
-                }
-                None => {}
-            }
+        let closing = std::mem::take(&mut self.closing);
+        if let Some(target) = self.target() {
+            closing.close(target, self.attributes);
         }
     }
 }

@@ -8,11 +8,13 @@ use rustix::fs::{AtFlags, FileType, OFlags, linkat};
 
 use super::Summary;
 use super::attributes::Attributes;
+use super::batch::{Job, Made, SMALL};
 use super::content::{Failure, Filler};
-use super::crew::{Crew, Done, Job, Made, Pending, SMALL};
+use super::crew::Crew;
 use super::directories::{Directories, Here};
 use super::links::{Follow, Restored};
 use super::options::ExtractOptions;
+use super::pending::{Done, Pending};
 use super::place::{Place, refused};
 use super::placer::{Item, Placer, failed, last_name, of_one_file};
 use crate::tree::Error;
