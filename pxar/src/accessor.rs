@@ -199,7 +199,17 @@ impl<A: ReadAt> Accessor<A> {
     /// # Errors
     /// If it is not where the archive says, or in a payload archive that was not given.
     pub fn contents(&self, payload: &Payload) -> Result<Contents<'_, A>, Error> {
-        let (source, range) = self.place(payload)?;
+        self.place(payload)?;
+        self.contents_again(payload)
+    }
+
+    /// The same of a file whose content was found before: nothing of the archive is read to find it
+    /// again, so that whoever reads on is seen to.
+    ///
+    /// # Errors
+    /// If the payload archive was not given.
+    pub fn contents_again(&self, payload: &Payload) -> Result<Contents<'_, A>, Error> {
+        let (source, range) = self.span(payload)?;
         let size = range.end - range.start;
         Ok(At::new(Section::new(source, range.start, size)))
     }
@@ -209,14 +219,22 @@ impl<A: ReadAt> Accessor<A> {
     /// # Errors
     /// As for [`Accessor::contents`].
     pub fn place(&self, payload: &Payload) -> Result<(&A, Range<u64>), Error> {
+        if let (Place::Reference(at), Some(source)) = (payload.place, &self.payload) {
+            check_payload(&mut At::new(source), at, payload.size)?;
+        }
+        self.span(payload)
+    }
+
+    /// The same without a look at what is there.
+    fn span(&self, payload: &Payload) -> Result<(&A, Range<u64>), Error> {
         let (source, at) = match payload.place {
-            Place::Inline(at) => (&self.archive, at),
+            Place::Inline(at) => (&self.archive, Some(at)),
             Place::Reference(at) => {
                 let source = self.payload.as_ref().ok_or(Error::NoPayload)?;
-                check_payload(&mut At::new(source), at, payload.size)?;
-                (source, at + HEADER)
+                (source, at.checked_add(HEADER))
             }
         };
+        let at = at.unwrap_or(u64::MAX);
         let end = at.checked_add(payload.size);
         let end = end.filter(|end| *end <= source.size());
         let end = end.ok_or_else(|| Error::corrupt(at, "the archive ends within this file"))?;

@@ -9,12 +9,12 @@ use api_types::names::ArchiveName;
 use bytes::Bytes;
 use datastore::format::FormatError;
 use datastore::format::index::{AnyIndexReader, ChunkReadInfo, IndexFile as _};
-use hyper::StatusCode;
 use pxar::ReadAt;
 
+use super::fault::Fault;
+use super::fetcher::Wanted;
 use super::progress::Progress;
-use super::reader::{ReaderSession, Wanted};
-use crate::remote::Refused;
+use super::reader::ReaderSession;
 
 /// Chunks that were read in a row before it is taken for granted that this goes on.
 const STREAK: u64 = 2;
@@ -150,7 +150,7 @@ impl Archive {
         let data = self.source.session.handle().block_on(chunk);
         let data = data.map_err(|error| {
             let why = format!("{}: {error:#}", self.source.name);
-            io::Error::new(kind(&error), why)
+            io::Error::new(Fault::of(&error).kind(), why)
         })?;
         if let Some(progress) = &self.progress {
             progress.add(data.len() as u64, 0, 0);
@@ -199,20 +199,6 @@ impl Archive {
     }
 }
 
-/// What an error says of a chunk: that it cannot be had now, nor any other, or that it is missing
-/// or damaged, as others need not be.
-fn kind(error: &anyhow::Error) -> io::ErrorKind {
-    let status = Refused::status_of(error);
-    let denied = |it| matches!(it, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    if error.chain().any(|cause| cause.is::<hyper::Error>()) {
-        io::ErrorKind::ConnectionAborted
-    } else if status.is_some_and(denied) {
-        io::ErrorKind::PermissionDenied
-    } else {
-        io::ErrorKind::InvalidData
-    }
-}
-
 impl ReadAt for Archive {
     fn size(&self) -> u64 {
         self.source.index.index_bytes()
@@ -223,38 +209,5 @@ impl ReadAt for Archive {
         let count = data.len().min(buffer.len());
         buffer[..count].copy_from_slice(&data[..count]);
         Ok(count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::Context as _;
-    use http_body_util::Full;
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-
-    use super::*;
-    use crate::session::connection::Connection;
-
-    #[tokio::test]
-    async fn a_lost_connection_is_no_damage() {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        let (requests, work) = client
-            .handshake::<_, Full<Bytes>>(TokioIo::new(ours))
-            .await
-            .unwrap();
-        drop(theirs);
-        tokio::spawn(work);
-        let lost = Connection::new(requests).download("chunk", 1).await;
-        let lost = lost.context("failed to read a chunk").unwrap_err();
-        assert_eq!(kind(&lost), io::ErrorKind::ConnectionAborted, "{lost:#}");
-
-        let refused = |status| anyhow::Error::from(Refused::new(status, b"no"));
-        let missing = refused(StatusCode::NOT_FOUND).context("failed to read a chunk");
-        assert_eq!(kind(&missing), io::ErrorKind::InvalidData);
-        let denied = refused(StatusCode::FORBIDDEN);
-        assert_eq!(kind(&denied), io::ErrorKind::PermissionDenied);
-        let damaged = anyhow::anyhow!("its content is not what its digest says");
-        assert_eq!(kind(&damaged), io::ErrorKind::InvalidData);
     }
 }

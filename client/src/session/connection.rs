@@ -41,6 +41,11 @@ impl Connection {
         Self { requests }
     }
 
+    /// Whether another request can be made.
+    pub(super) fn is_open(&self) -> bool {
+        !self.requests.is_closed()
+    }
+
     /// Makes a request whose answer is data. `target` is the endpoint with its query, whose values
     /// are digests, numbers and names, of which none needs an escape.
     pub async fn call(&self, method: Method, target: &str, body: Body) -> Result<Value> {

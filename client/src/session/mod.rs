@@ -8,6 +8,7 @@
 //! | [`chunked`] | a stream cut into chunks |
 //! | [`known`] | which chunks need not be sent, [`digests`] a set of them |
 //! | [`reader`] | a snapshot being read, [`cache`] its chunks |
+//! | `fetcher` | chunks asked for until they come, `fault` what it means if they do not |
 //! | [`archive`] | the bytes of an archive at any place, [`pxar`](mod@pxar) those of files |
 //! | [`crypt`] | digests, compression, encryption |
 //! | [`workers`], [`limiter`] | what it may take of the machine and of the network |
@@ -20,6 +21,8 @@ pub mod chunked;
 pub mod connection;
 pub mod crypt;
 pub mod digests;
+mod fault;
+mod fetcher;
 mod files;
 pub mod known;
 pub mod limiter;

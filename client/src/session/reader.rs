@@ -1,17 +1,15 @@
 //! A reader session: the files of a snapshot, each checked against the manifest.
 
-use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use api_types::digest::Digest;
 use api_types::names::{ArchiveName, BackupDir, BackupNamespace};
 use api_types::status::CryptMode;
 use bytes::Bytes;
 use datastore::env::Env;
 use datastore::format::{
-    CryptConfig, DataBlob, FileInfo, MAX_BLOB_PLAIN, MAX_CHUNK_ENCODED, MAX_CHUNK_PLAIN, Manifest,
-    SignatureStatus,
+    CryptConfig, DataBlob, FileInfo, MAX_BLOB_PLAIN, Manifest, SignatureStatus,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
@@ -20,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::archive::Archive;
 use super::cache::Cache;
-use super::connection::Connection;
-use super::crypt::chunk_digest;
+use super::fault::Interrupted;
+use super::fetcher::{Fetcher, Wanted};
 use super::files::{MAX_INDEX, MAX_MANIFEST, index_of};
 use super::limiter::Limiter;
 use super::open;
@@ -44,28 +42,16 @@ pub struct ReaderSession(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    connection: Connection,
-    key: Option<Arc<CryptConfig>>,
+    fetcher: Fetcher,
     manifest: Manifest,
     signature: Option<SignatureStatus>,
-    workers: Workers,
-    limiter: Option<Limiter>,
     cache: Cache<Fetch>,
     handle: Handle,
-    env: Env,
     cancelled: CancellationToken,
 }
 
 /// A chunk on its way, or there.
 pub(super) type Fetch = Shared<BoxFuture<'static, Result<Bytes, Arc<anyhow::Error>>>>;
-
-/// Which chunk is wanted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) encrypted: bool,
-}
 
 impl ReaderSession {
     /// Opens a session and reads the manifest, which must be signed with `key` if it is signed and
@@ -99,15 +85,18 @@ impl ReaderSession {
             manifest.backup_dir()
         );
         Ok(Self(Arc::new(Inner {
-            connection,
-            key,
+            fetcher: Fetcher {
+                connection,
+                key,
+                workers: Workers::new(env),
+                limiter,
+                env: env.clone(),
+                refused: AtomicU32::new(0),
+            },
             manifest,
             signature,
-            workers: Workers::new(env),
-            limiter,
             cache: Cache::new(cache),
             handle: Handle::current(),
-            env: env.clone(),
             cancelled: CancellationToken::new(),
         })))
     }
@@ -144,7 +133,7 @@ impl ReaderSession {
         let file = self.file(name)?;
         let target = format!("download?file-name={name}");
         let read = async {
-            let raw = self.0.download(&target, MAX_BLOB_ENCODED).await?;
+            let raw = self.0.fetcher.download(&target, MAX_BLOB_ENCODED).await?;
             let blob = DataBlob::from_bytes(raw)?;
             ensure!(
                 blob.raw_size() == file.size && blob.raw_csum() == *file.csum.as_bytes(),
@@ -153,9 +142,9 @@ impl ReaderSession {
             if blob.is_encrypted() {
                 self.0.key(file)?;
             }
-            let inner = Arc::clone(&self.0);
-            let decoded = move || blob.decode(inner.key.as_deref(), MAX_BLOB_PLAIN);
-            Ok(self.0.workers.run(decoded).await??)
+            let key = self.0.fetcher.key.clone();
+            let decoded = move || blob.decode(key.as_deref(), MAX_BLOB_PLAIN);
+            Ok(self.0.fetcher.workers.run(decoded).await??)
         };
         let content: Result<_> = read.await;
         content.with_context(|| format!("failed to read {name}"))
@@ -165,10 +154,10 @@ impl ReaderSession {
     pub async fn client_log(&self) -> Result<Vec<u8>> {
         let name = ArchiveName::CLIENT_LOG;
         let target = format!("download?file-name={name}");
-        let raw = self.0.download(&target, MAX_BLOB_ENCODED).await;
+        let raw = self.0.fetcher.download(&target, MAX_BLOB_ENCODED).await;
         let blob = DataBlob::from_bytes(raw.with_context(|| format!("failed to read {name}"))?)?;
         blob.verify_crc()?;
-        Ok(blob.decode(self.0.key.as_deref(), MAX_BLOB_PLAIN)?)
+        Ok(blob.decode(self.0.fetcher.key.as_deref(), MAX_BLOB_PLAIN)?)
     }
 
     /// An archive of chunks.
@@ -181,7 +170,7 @@ impl ReaderSession {
         let target = format!("download?file-name={name}");
         let read = async {
             let raw = self.0.spool(&target, MAX_INDEX).await?;
-            index_of(file, raw, &self.0.env).await
+            index_of(file, raw, &self.0.fetcher.env).await
         };
         let index = read.await;
         let index = index.with_context(|| format!("failed to read the index of {name}"))?;
@@ -205,7 +194,7 @@ impl ReaderSession {
     /// Fetches a chunk, unless it is there or on its way.
     pub(super) fn chunk(&self, wanted: Wanted) -> Fetch {
         if self.0.cancelled.is_cancelled() {
-            return std::future::ready(Err(Arc::new(interrupted())))
+            return std::future::ready(Err(Arc::new(Interrupted.into())))
                 .boxed()
                 .shared();
         }
@@ -213,8 +202,8 @@ impl ReaderSession {
             let (inner, handle) = (Arc::clone(&self.0), self.handle());
             let task = Task::spawn(handle, async move {
                 let fetched = tokio::select! {
-                    fetched = inner.fetch(wanted) => fetched,
-                    () = inner.cancelled.cancelled() => Err(interrupted()),
+                    fetched = inner.fetcher.chunk(wanted) => fetched,
+                    () = inner.cancelled.cancelled() => Err(Interrupted.into()),
                 };
                 if fetched.is_err() {
                     // Who asks again may have more luck.
@@ -231,19 +220,11 @@ impl ReaderSession {
 }
 
 impl Inner {
-    /// Downloads something of length.
-    async fn download(&self, target: &str, limit: u64) -> Result<Bytes> {
-        let download = self.connection.download(target, limit);
-        match &self.limiter {
-            Some(limiter) => limiter.during(download, |raw| raw.len() as u64).await,
-            None => download.await,
-        }
-    }
-
     /// Downloads what may be too large for memory.
     async fn spool(&self, target: &str, limit: u64) -> Result<Spooled> {
-        let download = self.connection.spool(target, limit, &self.env);
-        let downloaded = match &self.limiter {
+        let fetcher = &self.fetcher;
+        let download = fetcher.connection.spool(target, limit, &fetcher.env);
+        let downloaded = match &fetcher.limiter {
             Some(limiter) => limiter.during(download, |(_, length)| *length).await,
             None => download.await,
         };
@@ -252,7 +233,7 @@ impl Inner {
 
     /// The key for an encrypted file.
     fn key(&self, file: &FileInfo) -> Result<&CryptConfig> {
-        if let Some(key) = &self.key {
+        if let Some(key) = &self.fetcher.key {
             return Ok(key);
         }
         let name = &file.filename;
@@ -264,61 +245,4 @@ impl Inner {
             None => bail!("{name} is encrypted; give its key by --keyfile"),
         }
     }
-
-    async fn fetch(self: &Arc<Self>, wanted: Wanted) -> Result<Bytes> {
-        let digest = wanted.digest;
-        let target = format!("chunk?digest={digest}");
-        let read = async {
-            let raw = self.download(&target, MAX_CHUNK_ENCODED).await?;
-            let inner = Arc::clone(self);
-            let decode = move || decode(&raw, &wanted, inner.key.as_deref());
-            self.workers.run(decode).await?
-        };
-        let chunk: Result<_> = read.await;
-        chunk.with_context(|| format!("failed to read chunk {digest}"))
-    }
-}
-
-fn interrupted() -> anyhow::Error {
-    io::Error::new(
-        io::ErrorKind::ConnectionAborted,
-        "the restore was interrupted",
-    )
-    .into()
-}
-
-/// The plain data of a chunk, if it is what the index says.
-fn decode(raw: &Bytes, wanted: &Wanted, key: Option<&CryptConfig>) -> Result<Bytes> {
-    let blob = DataBlob::from_bytes(raw.clone())?;
-    blob.verify_crc()?;
-    let is = |encrypted| {
-        if encrypted {
-            "encrypted"
-        } else {
-            "not encrypted"
-        }
-    };
-    ensure!(
-        blob.is_encrypted() == wanted.encrypted,
-        "it is {}, its archive is {}",
-        is(blob.is_encrypted()),
-        is(wanted.encrypted)
-    );
-    let key = key.filter(|_| wanted.encrypted);
-    let plain = match blob.plain(key, MAX_CHUNK_PLAIN)? {
-        // As it is stored: no copy.
-        std::borrow::Cow::Borrowed(plain) => raw.slice_ref(plain),
-        std::borrow::Cow::Owned(plain) => Bytes::from(plain),
-    };
-    ensure!(
-        plain.len() as u64 == wanted.size,
-        "it has {} bytes, not {}",
-        plain.len(),
-        wanted.size
-    );
-    ensure!(
-        chunk_digest(key, &plain) == wanted.digest,
-        "its content is not what its digest says"
-    );
-    Ok(plain)
 }

@@ -45,7 +45,7 @@ pub enum Error {
         /// What was wanted, with its article.
         wanted: &'static str,
     },
-    /// A problem with a single file, where none is tolerated.
+    /// A problem with a single file, where none is tolerated or all others will have it too.
     #[error("'{}': {problem}", path.display())]
     File {
         /// Which file.

@@ -22,11 +22,6 @@ pub trait Tell {
     /// What only root can do, and another user does not expect: told once, and no problem unless
     /// none is tolerated.
     fn not_root(&self, path: &[u8], action: &'static str);
-
-    /// What the system refused.
-    fn refused(&self, path: &[u8], action: &'static str, error: Errno) {
-        self.problem(path, refusal(action, error));
-    }
 }
 
 /// Tells the observer, and counts.

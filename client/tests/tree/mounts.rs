@@ -1,13 +1,15 @@
 //! Archives as file systems of the kernel.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex};
 
 use client::tree::chunker::ChunkSize;
 use client::tree::create::CreateOptions;
 use client::tree::extract::{ExtractOptions, extract};
 use client::tree::mount::spawn;
-use pxar::{Accessor, Decoder, Forward, Node, Step};
+use pxar::{Accessor, Decoder, Forward, Node, ReadAt, Step};
 
 use crate::common::{Bytes, Notes, runner, split};
 use crate::generated::{archive, trees};
@@ -45,6 +47,53 @@ fn mounted_trees() {
         Ok(())
     });
     run.unwrap();
+}
+
+/// Bytes, and where they were read.
+struct Watched {
+    bytes: Bytes,
+    reads: Mutex<Vec<u64>>,
+}
+
+impl ReadAt for Watched {
+    fn size(&self) -> u64 {
+        self.bytes.size()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.reads.lock().unwrap().push(offset);
+        self.bytes.read_at(buffer, offset)
+    }
+}
+
+/// What is fetched ahead is what follows in the archive, so a file is read in the archive's order.
+#[test]
+fn a_file_that_is_read_in_order_is_read_in_order_in_the_archive() {
+    if !is_root() || !fs::exists("/dev/fuse").unwrap() {
+        eprintln!("not run: this machine does not mount archives");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(root.path().join("large"), &content).unwrap();
+    let (options, size) = (CreateOptions::default(), ChunkSize::ARCHIVE);
+    let (parts, _) = split(root.path(), &options, size, None, &Notes::default());
+    let watched = |bytes| {
+        let (bytes, reads) = (Bytes(bytes), Mutex::default());
+        Arc::new(Watched { bytes, reads })
+    };
+    let payload = watched(parts.payload.stream());
+    let archive = watched(parts.metadata);
+    let accessor = Accessor::open(archive, Some(Arc::clone(&payload))).unwrap();
+    let mount = tempfile::tempdir().unwrap();
+    let mounted = spawn(accessor, mount.path()).unwrap();
+    assert_eq!(fs::read(mount.path().join("large")).unwrap(), content);
+    drop(mounted);
+    let reads = payload.reads.lock().unwrap();
+    // The kernel asks for far less than 4 MB at once; the first bytes of the payload are its own.
+    let header = reads.iter().filter(|at| **at == 16).count();
+    assert!(reads.len() > 10, "{reads:?}");
+    assert_eq!(header, 1, "{reads:?}");
 }
 
 /// What FUSE shows of an archive: paths, metadata, sizes.

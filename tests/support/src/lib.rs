@@ -7,10 +7,12 @@
 //! * [`Endpoint`]: what a client needs to know about any of them
 //! * [`memory_client`]: a client of the scripted server without sockets, for virtual time
 //! * [`ConnectProxy`]: an HTTP proxy on the way to one of them
+//! * [`is_on_disk`]: whether a crash would leave a file as it is
 //! * [`scratch`]: a temporary directory that is fast
 //! * [`fixtures`]: the data made by the real system
 
 mod daemon;
+mod disk;
 mod endpoint;
 pub mod fixtures;
 mod memory;
@@ -21,6 +23,7 @@ mod s3s_server;
 mod scratch;
 
 pub use daemon::{DevDaemon, comes, dev_command, exported, server_command};
+pub use disk::{is_on_disk, tells_what_is_on_disk};
 pub use endpoint::{Endpoint, mock_endpoint};
 pub use memory::{MemoryTransport, http_request, memory_client};
 pub use minio::MinioServer;

@@ -4,13 +4,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use pxar::{Metadata, Mtime, mode};
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat, fchmod, fchown,
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat, fchmod, fchown,
     fstat, futimens, utimensat,
 };
 use rustix::io::{Errno, Result};
 use rustix::process::geteuid;
 
 use super::options::Ignore;
+use super::place::refused;
 use crate::tree::observer::Problem;
 use crate::tree::report::Tell;
 use crate::tree::sys::xattr::{Handle, is_stored};
@@ -28,6 +29,8 @@ pub struct Made<'a> {
     pub open: bool,
     /// What it has taken over from its directory.
     pub inherited: Inherited,
+    /// Permissions that it is given for now, whatever those of the archive are.
+    pub lent: u32,
 }
 
 /// What new files in a directory take over from it.
@@ -84,10 +87,19 @@ impl Made<'_> {
                 tv_nsec: mtime.nanos.into(),
             },
         };
-        match self.open {
-            true => futimens(self.file, &times),
-            false => utimensat(self.file, c"", &times, AtFlags::EMPTY_PATH),
+        if self.open {
+            return futimens(self.file, &times);
         }
+        match utimensat(self.file, c"", &times, AtFlags::EMPTY_PATH) {
+            // Linux before 5.8.
+            Err(Errno::INVAL) => self.change_times_by_name(&times),
+            set => set,
+        }
+    }
+
+    /// As systems do it that know files only by names; even of a link this one leads no further.
+    fn change_times_by_name(&self, times: &Timestamps) -> Result<()> {
+        utimensat(CWD, self.handle().proc_path(), times, AtFlags::empty())
     }
 }
 
@@ -116,8 +128,8 @@ impl Attributes<'_> {
         self.check(path, "set flags", set);
     }
 
-    /// All the rest.
-    pub fn after_content(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
+    /// All the rest; the permissions that it should have without those that it is lent, if any.
+    pub fn after_content(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) -> Option<u32> {
         let kind = metadata.stat.file_type();
         let handle = made.handle();
         if !self.ignore.xattrs {
@@ -136,14 +148,21 @@ impl Attributes<'_> {
         if let Some(fcaps) = &metadata.fcaps {
             self.check(path, "set capabilities", handle.set(FCAPS, fcaps));
         }
+        let mut permissions = None;
         if kind != mode::SYMLINK {
+            // First, since with a list the mode has other rights for the group than without.
+            let listed = self.access_lists(path, made, metadata);
             if !self.ignore.permissions {
                 // Rights of another owner than the archive's are nobody's to give.
-                let lent = if owned { 0 } else { SET_ID };
-                let mode = metadata.stat.permissions() & !lent;
-                self.check(path, "set permissions", made.change_mode(mode));
+                let denied = if owned { 0 } else { SET_ID };
+                let mode = match listed {
+                    true => metadata.stat.permissions(),
+                    false => acl::mode_without_list(&metadata.acl, &metadata.stat),
+                };
+                let mode = mode & !denied;
+                self.mode(path, made, mode | made.lent);
+                permissions = Some(mode);
             }
-            self.access_lists(path, made, metadata);
         }
         let set = made.change_mtime(metadata.stat.mtime);
         self.check(path, "set the time of modification", set);
@@ -156,6 +175,12 @@ impl Attributes<'_> {
             let set = flags::change_flags(made.file, flags, 0);
             self.check(path, "set flags", set);
         }
+        permissions
+    }
+
+    /// Restores permissions.
+    pub fn mode(&self, path: &[u8], made: &Made<'_>, mode: u32) {
+        self.check(path, "set permissions", made.change_mode(mode));
     }
 
     /// Restores the owner; whether the file has that of the archive now.
@@ -176,26 +201,35 @@ impl Attributes<'_> {
         set.is_ok()
     }
 
-    fn access_lists(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) {
+    /// Restores the access lists; whether the file has that of the archive now, if any.
+    fn access_lists(&self, path: &[u8], made: &Made<'_>, metadata: &Metadata) -> bool {
         if self.ignore.acls {
-            return;
+            return false;
         }
-        let mut lists = vec![(
-            acl::ACCESS,
-            acl::access_value(&metadata.acl, &metadata.stat),
-        )];
+        let access = acl::access_value(&metadata.acl, &metadata.stat);
+        let listed = self.access_list(path, made, acl::ACCESS, access);
         if metadata.stat.file_type() == mode::DIRECTORY {
-            lists.push((acl::DEFAULT, acl::default_value(&metadata.acl)));
+            self.access_list(path, made, acl::DEFAULT, acl::default_value(&metadata.acl));
         }
-        for (name, value) in lists {
-            let set = match value {
-                Some(Some(value)) => made.handle().set(name, &value),
-                Some(None) if made.inherited.lists => made.handle().remove(name),
-                Some(None) => Ok(()),
-                None => Err(Errno::INVAL),
-            };
-            self.check(path, "set access lists", set);
-        }
+        listed
+    }
+
+    /// Sets or removes one; whether that worked.
+    fn access_list(
+        &self,
+        path: &[u8],
+        made: &Made<'_>,
+        name: &[u8],
+        value: Option<Option<Vec<u8>>>,
+    ) -> bool {
+        let set = match value {
+            Some(Some(value)) => made.handle().set(name, &value),
+            Some(None) if made.inherited.lists => made.handle().remove(name),
+            Some(None) => Ok(()),
+            None => Err(Errno::INVAL),
+        };
+        self.check(path, "set access lists", set);
+        set.is_ok()
     }
 
     fn check(&self, path: &[u8], action: &'static str, result: Result<()>) {
@@ -204,7 +238,8 @@ impl Attributes<'_> {
             Err(error @ (Errno::PERM | Errno::NOTSUP | Errno::NOTTY | Errno::NOSYS)) => {
                 self.reporter.denied(path, action, error);
             }
-            Err(error) => self.reporter.refused(path, action, error),
+            // Of a restore nothing has vanished that was there before.
+            Err(error) => self.reporter.problem(path, refused(action, error)),
         }
     }
 }
@@ -214,4 +249,63 @@ pub fn has_lists(directory: &OwnedFd) -> bool {
     let directory = directory.as_fd();
     let handle = Handle::new(&directory);
     handle.has(acl::DEFAULT) || handle.has(acl::ACCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+    use crate::tree::report::{Note, Notes};
+    use crate::tree::sys::open::open_path;
+
+    /// As of a directory that somebody removes while it is restored.
+    #[test]
+    fn what_is_gone_did_not_vanish_while_it_was_backed_up() {
+        for error in [Errno::NOENT, Errno::STALE] {
+            let notes = Notes::default();
+            let attributes = Attributes {
+                ignore: Ignore::default(),
+                reporter: &notes,
+            };
+            attributes.check(b"f", "set flags", Err(error));
+            let notes = notes.all();
+            let [Note::Problem(problem)] = &notes[..] else {
+                panic!("{} notes", notes.len());
+            };
+            assert_eq!(
+                problem.to_string(),
+                format!("cannot set flags: {}", std::io::Error::from(error))
+            );
+        }
+    }
+
+    #[test]
+    fn times_of_what_cannot_be_opened_are_set_by_name_too() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (file, link) = (temporary.path().join("file"), temporary.path().join("link"));
+        fs::write(&file, "").unwrap();
+        symlink("file", &link).unwrap();
+        let before = fs::metadata(&file).unwrap().mtime();
+        let directory = fs::File::open(temporary.path()).unwrap();
+        let opened = open_path(&directory, b"link").unwrap();
+        let made = Made {
+            file: &opened,
+            open: false,
+            inherited: Inherited::default(),
+            lent: 0,
+        };
+        for secs in [-5, 1234] {
+            let at = |tv_sec| Timespec { tv_sec, tv_nsec: 7 };
+            let times = Timestamps {
+                last_access: at(0),
+                last_modification: at(secs),
+            };
+            made.change_times_by_name(&times).unwrap();
+            let stat = fs::symlink_metadata(&link).unwrap();
+            assert_eq!((stat.mtime(), stat.mtime_nsec()), (secs, 7));
+        }
+        assert_eq!(fs::metadata(&file).unwrap().mtime(), before);
+    }
 }

@@ -1,70 +1,15 @@
 //! Threads that make files while the archive is read on.
 
-use std::collections::VecDeque;
-use std::io::{self, Read};
-use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use pxar::Metadata;
-
-use super::attributes::{Attributes, Inherited};
-use super::content::Filler;
-use super::directories::Directory;
+use super::batch::{Answer, Batch};
 use super::options::ExtractOptions;
-use super::placer::{Item, Placer};
-use crate::tree::observer::Problem;
-use crate::tree::report::{Note, Notes};
 use crate::tree::{Error, threads};
 
-/// Larger files are written by the thread that reads the archive.
-pub const SMALL: u64 = 128 << 10;
-/// Files of a directory that are made at once.
-const BATCH: usize = 32;
-/// Bytes in them, but for the last one.
-const BATCH_BYTES: usize = 256 << 10;
-/// Batches and directories that wait for each other at most: 12 MiB of contents.
-const MOST: usize = 32;
-
-/// A file to be made.
-pub struct Job {
-    pub path: Vec<u8>,
-    pub metadata: Metadata,
-    /// Where its name is in the archive.
-    pub position: u64,
-    /// Its content, in that of the batch.
-    pub content: Range<usize>,
-}
-
-/// Files of a directory.
-pub struct Batch {
-    directory: Arc<OwnedFd>,
-    inherited: Inherited,
-    jobs: Vec<Job>,
-    /// What goes into them.
-    content: Vec<u8>,
-}
-
-/// A file that was made, or was not.
-pub struct Made {
-    pub path: Vec<u8>,
-    /// Where its name is in the archive.
-    pub position: u64,
-    /// Its flags in the archive.
-    pub flags: u64,
-    /// How many bytes are in it; what hinders other files too is an error of its own.
-    pub file: Result<Result<u64, Problem>, Error>,
-    /// What else was wrong with it.
-    pub notes: Vec<Note>,
-}
-
-/// What came of a batch, and its memory, for another one.
-type Answer = (Vec<Made>, Vec<u8>);
-
-type Task = (Batch, SyncSender<Answer>);
+/// Files to be made, and whom to tell.
+pub type Task = (Batch, SyncSender<Answer>);
 
 /// Who makes files.
 pub struct Crew {
@@ -90,10 +35,17 @@ impl Crew {
         })
     }
 
+    /// One that takes orders and does nothing.
+    #[cfg(test)]
+    pub fn idle(hands: usize) -> (Self, Vec<Receiver<Task>>) {
+        let (hands, tasks) = (0..hands).map(|_| channel()).unzip();
+        (Self { hands }, tasks)
+    }
+
     /// All files of a directory are made by the same thread: only one at a time can make one there.
-    fn make(&self, directory: usize, batch: Batch) -> Receiver<Answer> {
+    pub fn make(&self, batch: Batch) -> Receiver<Answer> {
         let (done, made) = sync_channel(1);
-        if let Some(hand) = self.hands.get(directory % self.hands.len().max(1)) {
+        if let Some(hand) = self.hands.get(batch.hand() % self.hands.len().max(1)) {
             // If it is gone, that shows where it is waited for.
             let _ = hand.send((batch, done));
         }
@@ -106,173 +58,5 @@ fn make_all(tasks: &Receiver<Task>, options: &ExtractOptions) {
     for (batch, done) in tasks {
         // Whoever wanted it may have given up.
         let _ = done.send(batch.make(options));
-    }
-}
-
-impl Batch {
-    /// Takes the content of a file of `size` bytes; where it is. After an error there is none of it.
-    pub fn read(&mut self, size: usize, mut content: impl Read) -> io::Result<Range<usize>> {
-        let start = self.content.len();
-        self.content.resize(start + size, 0);
-        let room = self.content.get_mut(start..).unwrap_or_default();
-        let read = content.read_exact(room);
-        if read.is_err() {
-            self.content.truncate(start);
-        }
-        read.map(|()| start..start + size)
-    }
-
-    /// Adds a file, whose content was read last.
-    pub fn add(&mut self, job: Job) {
-        self.jobs.push(job);
-    }
-
-    fn make(self, options: &ExtractOptions) -> Answer {
-        let mut made = Vec::with_capacity(self.jobs.len());
-        for job in self.jobs {
-            let content = self.content.get(job.content.clone()).unwrap_or_default();
-            made.push(job.make(content, &self.directory, self.inherited, options));
-        }
-        (made, self.content)
-    }
-}
-
-impl Job {
-    fn make(
-        self,
-        content: &[u8],
-        directory: &OwnedFd,
-        inherited: Inherited,
-        options: &ExtractOptions,
-    ) -> Made {
-        let notes = Notes::default();
-        let attributes = Attributes {
-            ignore: options.ignore,
-            reporter: &notes,
-        };
-        let placer = Placer {
-            directory,
-            inherited,
-            options,
-            attributes: &attributes,
-        };
-        let item = Item {
-            path: &self.path,
-            metadata: &self.metadata,
-        };
-        let file = placer.file(&item, |file| Filler::fill_from(file, content));
-        Made {
-            path: self.path,
-            position: self.position,
-            flags: self.metadata.stat.flags,
-            file,
-            notes: notes.all(),
-        }
-    }
-}
-
-/// What was begun and is not accounted for, in the archive's order.
-pub struct Pending<'a> {
-    crew: &'a Crew,
-    /// Files that wait for more of their directory.
-    batch: Option<Batch>,
-    queue: VecDeque<Begun>,
-    /// Directories that had files until now.
-    directories: usize,
-    /// Memory of batches that were made.
-    spare: Vec<Vec<u8>>,
-}
-
-/// Something that was begun.
-enum Begun {
-    Files(Receiver<Answer>),
-    /// A directory that was left.
-    Directory(Vec<u8>, Directory),
-    /// A large file that is there already, by where its name is in the archive.
-    Large(u64),
-}
-
-/// What is to be accounted for next.
-pub enum Done {
-    Files(Vec<Made>),
-    Directory(Vec<u8>, Directory),
-    Large(u64),
-}
-
-impl<'a> Pending<'a> {
-    pub fn new(crew: &'a Crew) -> Self {
-        Self {
-            crew,
-            batch: None,
-            queue: VecDeque::new(),
-            directories: 0,
-            spare: Vec::new(),
-        }
-    }
-
-    /// The files that are made next, in this directory.
-    pub fn batch(&mut self, directory: &Arc<OwnedFd>, inherited: Inherited) -> &mut Batch {
-        if let Some(batch) = &self.batch {
-            let other = !Arc::ptr_eq(&batch.directory, directory);
-            if other || batch.jobs.len() >= BATCH || batch.content.len() >= BATCH_BYTES {
-                self.begin();
-            }
-            self.directories += usize::from(other);
-        }
-        self.batch.get_or_insert_with(|| Batch {
-            directory: Arc::clone(directory),
-            inherited,
-            jobs: Vec::with_capacity(BATCH),
-            content: self.spare.pop().unwrap_or_default(),
-        })
-    }
-
-    /// Has the files made that wait.
-    fn begin(&mut self) {
-        if let Some(batch) = self.batch.take() {
-            let made = self.crew.make(self.directories, batch);
-            self.queue.push_back(Begun::Files(made));
-        }
-    }
-
-    /// Leaves a directory; it is done when all before it is.
-    pub fn leave(&mut self, path: &[u8], directory: Directory) {
-        self.begin();
-        self.directories += 1;
-        let left = Begun::Directory(path.to_vec(), directory);
-        self.queue.push_back(left);
-    }
-
-    /// A large file was made, whose name is at `position`.
-    pub fn made(&mut self, position: u64) {
-        self.begin();
-        self.queue.push_back(Begun::Large(position));
-    }
-
-    /// The next that is done, if any; waits for it if there are too many, or for `all`.
-    pub fn next(&mut self, all: bool) -> Option<Done> {
-        if all {
-            self.begin();
-        }
-        let wait = all || self.queue.len() > MOST;
-        let made = match self.queue.front()? {
-            Begun::Directory(..) | Begun::Large(_) => None,
-            Begun::Files(made) => match made.try_recv() {
-                Ok(made) => Some(made),
-                Err(TryRecvError::Empty) if !wait => return None,
-                // Without an answer its thread has panicked, and soon this one will.
-                Err(_) => made.recv().ok(),
-            },
-        };
-        match self.queue.pop_front()? {
-            Begun::Directory(path, directory) => Some(Done::Directory(path, directory)),
-            Begun::Large(position) => Some(Done::Large(position)),
-            Begun::Files(_) => {
-                let (made, mut memory) = made.unwrap_or_default();
-                memory.clear();
-                self.spare.push(memory);
-                Some(Done::Files(made))
-            }
-        }
     }
 }

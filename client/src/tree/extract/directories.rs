@@ -1,5 +1,6 @@
 //! The directories around what is restored.
 
+use std::cell::Cell;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -10,9 +11,15 @@ use std::sync::Arc;
 use pxar::Metadata;
 use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::attributes::{Attributes, Inherited, Made, has_lists};
+use super::batch::weight;
+use super::closing::{Closing, SEARCH};
+use super::file_systems::FileSystems;
 use super::options::ExtractOptions;
+use super::place::refused;
+use super::placer::of_one_file;
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::sys::flags::BEFORE_CONTENT;
@@ -23,6 +30,8 @@ pub struct Directories<'a> {
     options: &'a ExtractOptions,
     attributes: &'a Attributes<'a>,
     open: Vec<Directory>,
+    file_systems: FileSystems,
+    closing: Closing,
 }
 
 /// A directory of the archive.
@@ -43,9 +52,22 @@ enum State {
         directory: Arc<OwnedFd>,
         /// What new files in it take over.
         passes_on: Inherited,
+        /// Who makes its small files.
+        hand: Cell<Option<usize>>,
     },
     /// Nothing can be restored into it.
     Lost,
+}
+
+/// Where something is restored to next.
+#[derive(Clone, Copy)]
+pub struct Here<'a> {
+    /// The directory.
+    pub directory: &'a Arc<OwnedFd>,
+    /// What new files in it take over.
+    pub inherited: Inherited,
+    /// Who makes its small files, once that is decided.
+    pub hand: &'a Cell<Option<usize>>,
 }
 
 impl<'a> Directories<'a> {
@@ -70,6 +92,9 @@ impl<'a> Directories<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(target, flags, Mode::empty());
         let directory = directory.map_err(|error| failed("open")(error.into()))?;
+        let directory = Arc::new(directory);
+        let mut file_systems = FileSystems::new(target);
+        file_systems.add(&directory);
         let passes_on = begin(&directory, metadata.as_deref(), attributes, b"", None);
         Ok(Self {
             options,
@@ -79,11 +104,14 @@ impl<'a> Directories<'a> {
                 metadata,
                 wanted,
                 state: State::Made {
-                    directory: Arc::new(directory),
+                    directory,
                     passes_on,
+                    hand: Cell::default(),
                 },
                 last: Vec::new(),
             }],
+            file_systems,
+            closing: Closing::default(),
         })
     }
 
@@ -134,44 +162,56 @@ impl<'a> Directories<'a> {
         }
     }
 
-    /// The directory that was entered last, and what it passes on; it and those
-    /// around it are made if they are not there. None if that is not possible.
-    pub fn current(&mut self) -> Option<(&Arc<OwnedFd>, Inherited)> {
+    /// The directory that was entered last; it and those around it are made if they are not there.
+    /// None if that is not possible; what hinders others too is an error.
+    pub fn current(&mut self) -> Result<Option<Here<'_>>, Error> {
         for place in 1..self.open.len() {
-            let state = self.make(place);
+            let state = self.make(place)?;
+            if let Some(State::Made { directory, .. }) = &state {
+                self.file_systems.add(directory);
+            }
             if let (Some(state), Some(directory)) = (state, self.open.get_mut(place)) {
                 directory.state = state;
             }
         }
-        match &self.open.last()?.state {
-            State::Made {
+        Ok(match self.open.last().map(|it| &it.state) {
+            Some(State::Made {
                 directory,
                 passes_on,
-            } => Some((directory, *passes_on)),
-            State::Pending | State::Lost => None,
-        }
+                hand,
+            }) => Some(Here {
+                directory,
+                inherited: *passes_on,
+                hand,
+            }),
+            Some(State::Pending | State::Lost) | None => None,
+        })
     }
 
     /// Makes a directory unless that was tried before.
-    fn make(&self, place: usize) -> Option<State> {
-        let directory = self.open.get(place)?;
-        let parent = self.open.get(place.checked_sub(1)?)?;
-        match (&directory.state, &parent.state) {
+    fn make(&self, place: usize) -> Result<Option<State>, Error> {
+        let around = place.checked_sub(1).and_then(|it| self.open.get(it));
+        let (Some(parent), Some(directory)) = (around, self.open.get(place)) else {
+            return Ok(None);
+        };
+        let state = match (&directory.state, &parent.state) {
             (
                 State::Pending,
                 State::Made {
                     directory: parent,
                     passes_on,
+                    ..
                 },
             ) => {
                 let names = self.open.get(1..=place).unwrap_or_default();
                 let names: Vec<&[u8]> = names.iter().map(|it| it.name.as_slice()).collect();
                 let path = names.join(&b'/');
-                Some(self.make_in(parent, *passes_on, directory, &path))
+                Some(self.make_in(parent, *passes_on, directory, &path)?)
             }
             (State::Pending, State::Lost) => Some(State::Lost),
             _ => None,
-        }
+        };
+        Ok(state)
     }
 
     fn make_in(
@@ -180,7 +220,7 @@ impl<'a> Directories<'a> {
         passes_on: Inherited,
         directory: &Directory,
         path: &[u8],
-    ) -> State {
+    ) -> Result<State, Error> {
         let reporter = self.attributes.reporter;
         let name = directory.name.as_slice();
         let mode = match self.options.ignore.permissions {
@@ -193,28 +233,36 @@ impl<'a> Directories<'a> {
             Err(Errno::EXIST) => {
                 let (what, option) = ("a directory", "--allow-existing-dirs");
                 reporter.problem(path, Problem::Exists { what, option });
-                return State::Lost;
+                return Ok(State::Lost);
             }
             Err(error) => {
-                reporter.refused(path, "make the directory", error);
-                return State::Lost;
+                let problem = of_one_file(path, refused("make the directory", error))?;
+                reporter.problem(path, problem);
+                return Ok(State::Lost);
             }
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match openat(parent, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(error) => {
-                reporter.refused(path, "restore into what is there, as a directory,", error);
-                return State::Lost;
+                let action = "restore into what is there, as a directory,";
+                reporter.problem(path, refused(action, error));
+                return Ok(State::Lost);
             }
         };
         let inherited = (!existed).then_some(passes_on);
         let metadata = directory.metadata.as_deref();
         let passes_on = begin(&file, metadata, self.attributes, path, inherited);
-        State::Made {
+        Ok(State::Made {
             directory: Arc::new(file),
             passes_on,
-        }
+            hand: Cell::default(),
+        })
+    }
+
+    /// Waits until all that was restored is on disk.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file_systems.sync()
     }
 
     /// Leaves the directory that was entered last. It has to be finished.
@@ -223,16 +271,40 @@ impl<'a> Directories<'a> {
     }
 
     /// Restores what is known of the directory at `path`, in which nothing will be made any more.
-    pub fn finish(&self, path: &[u8], directory: &Directory) {
+    pub fn finish(&mut self, path: &[u8], directory: &Directory) {
         if let State::Made {
             directory: file,
             passes_on,
+            ..
         } = &directory.state
             && let Some(metadata) = &directory.metadata
         {
-            let made = as_made(file, *passes_on);
-            self.attributes.after_content(path, &made, metadata);
+            let mut made = as_made(file, *passes_on);
+            // Files in it may get names elsewhere. Whoever is not root needs the right to look for
+            // them until then.
+            if !path.is_empty() && !geteuid().is_root() {
+                made.lent = SEARCH;
+            }
+            let mode = self.attributes.after_content(path, &made, metadata);
+            if let Some(mode) = mode.filter(|mode| mode & made.lent != made.lent) {
+                self.closing.add(path, mode);
+            }
         }
+    }
+
+    /// All names are there, and the target is still open: takes back what directories were lent.
+    pub fn close(&mut self) {
+        let closing = std::mem::take(&mut self.closing);
+        if let Some(target) = self.target() {
+            closing.close(target, self.attributes);
+        }
+    }
+}
+
+impl Directory {
+    /// Bytes of what is known of it.
+    pub fn weight(&self) -> usize {
+        self.metadata.as_deref().map_or(0, weight)
     }
 }
 
@@ -275,5 +347,6 @@ fn as_made(directory: &OwnedFd, inherited: Inherited) -> Made<'_> {
         file: directory,
         open: true,
         inherited,
+        lent: 0,
     }
 }

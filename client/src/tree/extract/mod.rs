@@ -1,11 +1,15 @@
 //! An archive to a directory, a file of it to anywhere.
 
 mod attributes;
+mod batch;
+mod closing;
 mod content;
 mod crew;
 mod directories;
+mod file_systems;
 mod links;
 mod options;
+mod pending;
 mod place;
 mod placer;
 mod run;

@@ -2,13 +2,14 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use datastore::env::Env;
 use rustix::fs::{AtFlags, renameat, unlinkat};
 use rustix::io::{Errno, Result};
 
 use crate::tree::observer::Problem;
 
 /// Names that are tried for what takes another's place.
-const ATTEMPTS: u32 = 1000;
+const ATTEMPTS: u32 = 10;
 
 /// Where something was made: where it belongs, or beside what it will replace.
 pub struct Place<'a> {
@@ -32,9 +33,11 @@ impl<'a> Place<'a> {
         let mut made = make(name);
         let mut attempts = 0..if overwrite { ATTEMPTS } else { 0 };
         while let Err(Errno::EXIST) = made
-            && let Some(attempt) = attempts.next()
+            && attempts.next().is_some()
         {
-            let other = format!(".coffer-restore-{attempt}").into_bytes();
+            // One that could be foreseen could be in the archive, or a trap.
+            let random = Env::system().random_u64();
+            let other = format!(".coffer-restore-{random:016x}").into_bytes();
             made = make(&other);
             temporary = Some(other);
         }
@@ -101,5 +104,39 @@ pub fn refused(action: &'static str, error: Errno) -> Problem {
     Problem::Io {
         action,
         source: error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::fs;
+
+    use rustix::fs::{Mode, OFlags, open, symlinkat};
+
+    use super::*;
+
+    #[test]
+    fn nobody_foresees_the_name_of_what_takes_anothers_place() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = open(temporary.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let tried = RefCell::new(Vec::new());
+        let make = |name: &[u8]| {
+            tried.borrow_mut().push(name.to_vec());
+            symlinkat("new", &directory, name)
+        };
+        for _ in 0..2 {
+            fs::write(temporary.path().join("name"), "old").unwrap();
+            place(&directory, b"name", true, "--overwrite", make).unwrap();
+            assert!(temporary.path().join("name").is_symlink());
+            fs::remove_file(temporary.path().join("name")).unwrap();
+        }
+        let tried = tried.into_inner();
+        let [name, first, again, second] = &tried[..] else {
+            panic!("{tried:?}");
+        };
+        assert_eq!([name, again], [b"name"; 2]);
+        assert_ne!(first, second);
+        assert!(first.starts_with(b".coffer-restore-"));
     }
 }

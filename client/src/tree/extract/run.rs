@@ -8,13 +8,15 @@ use rustix::fs::{AtFlags, FileType, OFlags, linkat};
 
 use super::Summary;
 use super::attributes::Attributes;
+use super::batch::{Job, Made, SMALL};
 use super::content::{Failure, Filler};
-use super::crew::{Crew, Done, Job, Made, Pending, SMALL};
-use super::directories::Directories;
+use super::crew::Crew;
+use super::directories::{Directories, Here};
 use super::links::{Follow, Restored};
 use super::options::ExtractOptions;
-use super::place::Place;
-use super::placer::{Item, Placer, failed, last_name};
+use super::pending::{Done, Pending};
+use super::place::{Place, refused};
+use super::placer::{Item, Placer, failed, last_name, of_one_file};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
 use crate::tree::pattern::Rules;
@@ -88,8 +90,9 @@ impl<'a> Extractor<'a> {
         let done = self.steps(archive);
         // What came before an error is whole.
         let settled = self.settle(true);
+        self.directories.close();
         done.and(settled)?;
-        Ok(self.finish())
+        self.finish()
     }
 
     fn steps<I: Input>(&mut self, archive: &mut Decoder<I>) -> Result<(), Error> {
@@ -102,6 +105,7 @@ impl<'a> Extractor<'a> {
                     if path.is_empty() {
                         self.settle(true)?;
                         self.set_last_flags();
+                        self.directories.close();
                     }
                     if let Some(directory) = self.directories.leave() {
                         self.pending.leave(&path, directory);
@@ -139,9 +143,16 @@ impl<'a> Extractor<'a> {
                 self.summary.bytes += bytes;
                 self.restored.add(made.position);
                 self.count(&made.path, made.flags);
+                Ok(())
             }
-            Err(problem) => self.reporter.problem(&made.path, problem),
+            Err(problem) => self.tell(&made.path, problem),
         }
+    }
+
+    /// Tells what is wrong with a file, unless it ends the restore.
+    fn tell(&self, path: &[u8], problem: Problem) -> Result<(), Error> {
+        let problem = of_one_file(path, problem)?;
+        self.reporter.problem(path, problem);
         Ok(())
     }
 
@@ -174,7 +185,7 @@ impl<'a> Extractor<'a> {
                 if wanted && !self.directories.is_lost() {
                     self.reporter.entry(path);
                     self.summary.entries += 1;
-                    self.directories.current();
+                    self.directories.current()?;
                 }
                 Ok(())
             }
@@ -216,10 +227,10 @@ impl<'a> Extractor<'a> {
         position: u64,
     ) -> Result<(), Error> {
         self.reporter.entry(path);
-        let Some((directory, inherited)) = self.directories.current() else {
+        let Some(here) = self.directories.current()? else {
             return Ok(());
         };
-        let batch = self.pending.batch(directory, inherited);
+        let batch = self.pending.batch(here);
         let size = usize::try_from(size).unwrap_or_default();
         match batch.read(size, content) {
             Ok(content) => batch.add(Job {
@@ -229,7 +240,7 @@ impl<'a> Extractor<'a> {
                 content,
             }),
             Err(error) => {
-                let problem = failed(path, Failure::Read(error))?;
+                let problem = failed(Failure::Read(error))?;
                 self.reporter.problem(path, problem);
             }
         }
@@ -248,7 +259,7 @@ impl<'a> Extractor<'a> {
             self.set_last_flags();
         }
         self.reporter.check()?;
-        Ok(self.finish())
+        self.finish()
     }
 
     /// All names are there, and the target is still open.
@@ -260,15 +271,17 @@ impl<'a> Extractor<'a> {
             };
             match self.directories.target().map(open) {
                 Some(Ok(file)) => self.attributes.after_names(&path, &file, flags),
-                Some(Err(error)) => self.reporter.refused(&path, "open", error),
+                Some(Err(error)) => self.reporter.problem(&path, refused("open", error)),
                 None => {}
             }
         }
     }
 
-    fn finish(mut self) -> Summary {
+    /// Nothing counts as restored that a loss of power would take back.
+    fn finish(mut self) -> Result<Summary, Error> {
+        self.directories.sync()?;
         self.summary.problems = self.reporter.problems();
-        self.summary
+        Ok(self.summary)
     }
 
     fn is_wanted(&self, path: &[u8], directory: bool) -> bool {
@@ -312,12 +325,12 @@ impl<'a> Extractor<'a> {
             path,
             metadata: &inode.metadata,
         };
-        let Some((directory, inherited)) = self.directories.current() else {
+        let Some(here) = self.directories.current()? else {
             return Ok(false);
         };
         let placer = Placer {
-            directory,
-            inherited,
+            directory: here.directory,
+            inherited: here.inherited,
             options: self.options,
             attributes: self.attributes,
         };
@@ -344,10 +357,7 @@ impl<'a> Extractor<'a> {
                 Ok(true)
             }
             Ok(false) => Ok(false),
-            Err(problem) => {
-                self.reporter.problem(path, problem);
-                Ok(false)
-            }
+            Err(problem) => self.tell(path, problem).map(|()| false),
         }
     }
 
@@ -364,7 +374,7 @@ impl<'a> Extractor<'a> {
                 self.reporter.problem(path, Problem::Refused { why });
                 return Ok(());
             };
-            let Some((directory, _)) = self.directories.current() else {
+            let Some(Here { directory, .. }) = self.directories.current()? else {
                 return Ok(());
             };
             let name = last_name(path);
@@ -374,7 +384,7 @@ impl<'a> Extractor<'a> {
             let made = Place::take(directory, name, overwrite, option, make);
             match made.and_then(|((), place)| place.settle_link()) {
                 Ok(()) => self.summary.entries += 1,
-                Err(problem) => self.reporter.problem(path, problem),
+                Err(problem) => self.tell(path, problem)?,
             }
             return Ok(());
         }

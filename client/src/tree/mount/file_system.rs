@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ struct Known {
     parent: u64,
     /// How often the kernel was told of it.
     lookups: u64,
+    /// Whether its content was found where the archive says it is.
+    found: Arc<AtomicBool>,
 }
 
 /// A name in a directory.
@@ -57,6 +59,7 @@ impl<A: ReadAt> FileSystem<A> {
             entry: Arc::new(entry),
             parent: ROOT,
             lookups: 1,
+            found: Arc::default(),
         };
         Ok(Self {
             archive,
@@ -90,6 +93,7 @@ impl<A: ReadAt> FileSystem<A> {
             inode: Arc::new(inode),
             parent: parent.0,
             lookups: 0,
+            found: Arc::default(),
         });
         new.lookups += 1;
         Ok(attributes)
@@ -124,7 +128,13 @@ impl<A: ReadAt> FileSystem<A> {
             return Err(Errno::EINVAL);
         };
         let left = payload.size.saturating_sub(offset).min(size.into());
-        let mut content = self.archive.contents(payload).map_err(damaged)?;
+        // Once: who reads what is in front of a file before each piece of it does not read in a row.
+        let content = match known.found.load(Ordering::Relaxed) {
+            true => self.archive.contents_again(payload),
+            false => self.archive.contents(payload),
+        };
+        let mut content = content.map_err(damaged)?;
+        known.found.store(true, Ordering::Relaxed);
         let mut bytes = Vec::new();
         content
             .seek(SeekFrom::Start(offset))

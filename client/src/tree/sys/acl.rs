@@ -138,6 +138,16 @@ pub fn access_value(acl: &Acl, stat: &Stat) -> Option<Option<Vec<u8>>> {
     list.encode().map(Some)
 }
 
+/// The permissions of a file that does not get its list. With one the mode has the mask in the group's
+/// place: more than the group may do.
+#[must_use]
+pub fn mode_without_list(acl: &Acl, stat: &Stat) -> u32 {
+    let mode = stat.permissions();
+    let group = acl.group_obj.map_or(7, |rights| rights & 7);
+    let group = u32::try_from(group).unwrap_or_default();
+    mode & (!0o070 | group << 3)
+}
+
 /// What to put into the attribute [`DEFAULT`], likewise.
 #[must_use]
 pub fn default_value(acl: &Acl) -> Option<Option<Vec<u8>>> {
@@ -191,6 +201,31 @@ mod tests {
         let mut read = Acl::default();
         assert!(read_access(&mut read, &access) && read_default(&mut read, &default));
         assert_eq!(read, acl);
+    }
+
+    #[test]
+    fn without_its_list_a_file_gives_its_group_what_the_list_did() {
+        for (mode, group, expected) in [
+            (0o100_674, None, 0o674),
+            (0o100_674, Some(4), 0o644),
+            (0o100_674, Some(0), 0o604),
+            // The mask holds for the owning group, too.
+            (0o102_640, Some(7), 0o2640),
+        ] {
+            let acl = Acl {
+                group_obj: group,
+                ..Acl::default()
+            };
+            let stat = Stat {
+                mode,
+                ..Stat::default()
+            };
+            assert_eq!(
+                mode_without_list(&acl, &stat),
+                expected,
+                "{mode:o} {group:?}"
+            );
+        }
     }
 
     #[test]

@@ -191,7 +191,12 @@ pub(super) async fn chunk(call: Call<Reader>) -> Result<Answer, RestError> {
         reader.log(&format!("download chunk {path:?}"));
     }
     let bytes = reader.chunks.read(digest).await.map_err(|error| {
-        RestError::bad_request(format!("reading file {path:?} failed: {error}"))
+        // What the bucket does not give now is not missing: who takes it for that restores less.
+        let status = match error.is_transient() {
+            true => StatusCode::SERVICE_UNAVAILABLE,
+            false => StatusCode::BAD_REQUEST,
+        };
+        RestError::new(status, format!("reading file {path:?} failed: {error}"))
     })?;
     Ok(http::bytes(full(bytes)))
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use protocol_client::backup::{digest, encode};
-use s3_mock::{Action, Fault};
+use s3_mock::{Action, Fault, Op, Reply};
 
 use super::super::testing::World;
 
@@ -102,7 +102,7 @@ async fn zeros_need_no_bucket() {
     backed_up(&world, OTHER, &[b"one"]).await;
     std::fs::remove_file(world.store.chunks().chunk_path(&digest(&zeros))).unwrap();
     let server = world.server.as_ref().unwrap();
-    let gets = || server.journal().requests_of(s3_mock::Op::GetObject).len();
+    let gets = || server.journal().requests_of(Op::GetObject).len();
     let before = gets();
     let running = world.reader(DIR).await;
     let content = running.client.archive("a.didx").await.unwrap();
@@ -129,7 +129,7 @@ async fn a_cold_restore_fetches_ahead() {
     }
     let server = world.server.as_ref().unwrap();
     let gets = || {
-        let keys = server.journal().requests_of(s3_mock::Op::GetObject);
+        let keys = server.journal().requests_of(Op::GetObject);
         let chunks = keys
             .iter()
             .flatten()
@@ -174,4 +174,33 @@ async fn a_cached_restore_needs_no_answer_of_the_bucket() {
     assert!(passed < Duration::from_secs(10), "{passed:?}");
     assert!(!world.store.has_lease());
     running.disconnect().await.1.unwrap();
+}
+
+/// What the bucket does not give at the moment is not missing, and its status is another one.
+#[tokio::test]
+async fn a_bucket_that_fails_is_told_from_a_chunk_that_is_missing() {
+    let world = World::s3().await;
+    backed_up(&world, DIR, &[b"one", b"two"]).await;
+    let running = world.reader(DIR).await;
+    let client = &running.client;
+    client.index("a.didx").await.unwrap();
+    // Only markers are left.
+    for chunk in [b"one", b"two"] {
+        let path = world.store.chunks().chunk_path(&digest(chunk));
+        std::fs::write(path, b"").unwrap();
+    }
+    let server = world.server.as_ref().unwrap();
+    tokio::time::pause();
+    for (reply, status) in [
+        (Reply::slow_down(), StatusCode::SERVICE_UNAVAILABLE),
+        (Reply::access_denied(), StatusCode::BAD_REQUEST),
+    ] {
+        server.script(Fault::on(Op::GetObject, Action::Reply(reply)).always());
+        let answer = client.chunk(&digest(b"one")).await.unwrap();
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert!(answer.text().starts_with("reading file "));
+        server.clear_faults();
+    }
+    let content = client.archive("a.didx").await.unwrap();
+    assert_eq!(content, b"onetwo");
 }
