@@ -10,5 +10,6 @@ mod nodes;
 mod relocate;
 mod s3;
 mod spec;
+mod sync_jobs;
 mod work;
 mod world;
