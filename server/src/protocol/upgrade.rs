@@ -316,8 +316,13 @@ fn verify_new(
     let (name, stores) = (wanted.store.clone(), Arc::clone(&server.stores));
     server.spawn_task(spec, |task| async move {
         let store = stores.open(&name, Operation::Write).await?;
+        let options = VerifyOptions {
+            // The manifest of a snapshot that was pushed says how a verification elsewhere ended.
+            ignore_verified: false,
+            ..VerifyOptions::default()
+        };
         let report = store
-            .verify_snapshot(&*task, &snapshot, lock, VerifyOptions::default())
+            .verify_snapshot(&*task, &snapshot, lock, options)
             .await?;
         report.into_task_result()?;
         Ok(())
