@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -29,6 +29,9 @@ use crate::paths::create_dir;
 const COMPRESSED_FROM: u32 = 2;
 /// No index file comes near it; bounds what a damaged one can do.
 const MAX_INDEX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// Places in a line where an entry may begin.
+const MAX_GLUED: usize = 4;
 
 /// Rotated files at most, if it is their age that decides.
 const MAX_FILES: u32 = 1000;
@@ -63,8 +66,20 @@ pub struct IndexEntry {
 
 impl IndexEntry {
     /// Reads a line; none if it is not one of an index.
+    ///
+    /// A writer that broke off in the middle of a line may have left that before the entry: what
+    /// was there of the other one is not read.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
+        let glued = || {
+            let starts = line.match_indices("UPID:").map(|(start, _)| start);
+            let mut inner = starts.filter(|start| *start > 0).take(MAX_GLUED);
+            inner.find_map(|start| Self::parse_whole(line.get(start..)?))
+        };
+        Self::parse_whole(line).or_else(glued)
+    }
+
+    fn parse_whole(line: &str) -> Option<Self> {
         let mut words = line.trim_end().splitn(3, ' ');
         let upid = words.next()?.parse().ok()?;
         let Some(endtime) = words.next() else {
@@ -241,11 +256,12 @@ impl TaskIndex {
         let path = self.dir.join("archive");
         let text: String = ended.iter().map(IndexEntry::to_line).collect();
         OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o640)
             .open(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|mut file| append_lines(&mut file, &text))
             .with_context(|| format!("failed to write the task archive {}", path.display()))
     }
 
@@ -329,13 +345,31 @@ impl TaskIndex {
         let archives = std::iter::once(self.dir.join("archive")).chain(rotated);
         let archived = archives
             .flat_map(|path| lines_backwards(&path))
-            .filter_map(|line| IndexEntry::parse(&line));
+            .filter_map(|line| IndexEntry::parse(&line))
+            // An id alone is a line that broke off: its task is still in `active`.
+            .filter(|entry| entry.end.is_some());
         let mut seen = HashSet::new();
         Ok(first
             .into_iter()
             .chain(archived)
             .filter(move |entry| seen.insert(entry.upid.clone())))
     }
+}
+
+/// Appends lines to a file whose last one may have been left unfinished.
+fn append_lines(file: &mut File, text: &str) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    let begun = if last == [b'\n'] { "" } else { "\n" };
+    let written = file.write_all(format!("{begun}{text}").as_bytes());
+    if written.is_err() {
+        // Best without any part of a line; if this fails, too, the next one starts a new line.
+        let _ = file.set_len(length);
+    }
+    written
 }
 
 /// When the last task ended that an archive has.
@@ -471,6 +505,29 @@ mod tests {
         assert!(archive.contains("6B02A9D3 unknown\n") && archive.contains(" disk full\n"));
         assert_eq!(listed(&index)[0], (7, None));
         assert_eq!(listed(&index).len(), 3);
+    }
+
+    #[test]
+    fn a_line_that_broke_off_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = TaskIndex::new(dir.path().to_owned(), Rotation::default(), own_tasks());
+        let own = Process::current().unwrap();
+        let archive = dir.path().join("archive");
+        let line = |id: u64| format!("{} 6B02A4FF OK", upid(own, id));
+        // Wherever it broke off.
+        for cut in 1..line(1).len() - 3 {
+            let half = &line(1)[..cut];
+            // By a server that did not start a new line.
+            let glued = format!("{}\n{half}{}\n", line(0), line(2));
+            std::fs::write(&archive, glued).unwrap();
+            let ok = Some(TaskStatus::Ok);
+            assert_eq!(listed(&index), [(2, ok.clone()), (0, ok.clone())], "{half}");
+            std::fs::write(&archive, half).unwrap();
+            index.finish(&upid(own, 3), &self::ok(0x6B02_A5FF)).unwrap();
+            let text = std::fs::read_to_string(&archive).unwrap();
+            assert_eq!(text, format!("{half}\n{} 6B02A5FF OK\n", upid(own, 3)));
+            assert_eq!(listed(&index), [(3, ok)]);
+        }
     }
 
     #[test]
