@@ -198,6 +198,7 @@ async fn run_sync(call: Call) -> Result<Answer, RestError> {
     let id = call.params.text(ID.name).unwrap_or_default();
     let job = content.get(id).map_err(refused)?;
     job.check_change(&call)?;
+    job.check_names(&call.server)?;
     let upid: Upid = run::sync(&call.server, job, call.auth_id.clone(), None).await?;
     Answer::of(upid)
 }

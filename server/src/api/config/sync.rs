@@ -262,9 +262,11 @@ impl ApiEntity for SyncJob {
     }
 
     fn check_change(&self, call: &Call) -> Result<(), RestError> {
-        check_rights(call, self)?;
-        // Whoever may do so may also name what is not there.
-        Ok(call.server.config.check_sync_job(self)?)
+        check_rights(call, self)
+    }
+
+    fn check_names(&self, server: &Server) -> Result<(), RestError> {
+        Ok(server.config.check_sync_job(self)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sync jobs between datastores of this server: who may have what copied.
+//! Sync jobs between datastores of this server: who may have what copied, and jobs without theirs.
 
 use api_types::access::Role;
 use hyper::Method;
@@ -99,4 +99,39 @@ async fn nor_does_one_that_was_made_by_another_or_is_changed() {
     let (status, text) = world.refusal("test@pbs", Method::POST, RUN, "").await;
     assert_eq!(status, 400);
     assert!(text.contains("unable to open datastore 'aaa'"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_without_its_datastore_or_remote_can_go_or_be_given_another() {
+    let world = world().await;
+    let remote = "name=far&host=pbs.example.org&auth-id=sync@pbs&password=geheim";
+    world.post("/config/remote", remote).await;
+    let jobs = [
+        "id=job1&store=aaa&remote-store=bbb",
+        "id=job2&store=aaa&remote-store=bbb&remote=far",
+        "id=job3&store=bbb&remote-store=aaa",
+    ];
+    for job in jobs {
+        world.post(SYNC, job).await;
+    }
+    world.configure(&["aaa", "ccc"]);
+    // As an older version left it.
+    std::fs::remove_file(world.server.paths.config.join("remote.cfg")).unwrap();
+    let (store, remote) = ("no such datastore 'bbb'", "no such remote 'far'");
+    let root = "root@pam";
+    for (id, missing) in [("job1", store), ("job2", remote), ("job3", store)] {
+        let run = format!("/admin/sync/{id}/run");
+        let item = format!("{SYNC}/{id}");
+        for (method, path, form) in [(Method::POST, &run, ""), (Method::PUT, &item, "comment=x")] {
+            let refusal = world.refusal(root, method, path, form).await;
+            assert_eq!(refusal, (400, missing.to_owned()), "{path}");
+        }
+    }
+    world.put(&format!("{SYNC}/job1"), "remote-store=ccc").await;
+    world
+        .put(&format!("{SYNC}/job2"), "delete=remote&remote-store=ccc")
+        .await;
+    for id in ["job1", "job2", "job3"] {
+        world.delete(&format!("{SYNC}/{id}"), "").await;
+    }
 }
