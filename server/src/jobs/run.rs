@@ -33,7 +33,7 @@ pub async fn garbage_collection(
     auth_id: Authid,
     schedule: Option<&str>,
 ) -> Result<Upid> {
-    server.stores.check_nesting(name)?;
+    server.stores.check_nesting(name).await?;
     let store = server.stores.open(name, Operation::Write).await?;
     let run = gc::lock(&JobStates::of(server), name)?;
     let spec = TaskSpec::new(gc::WORKER_TYPE, Some(name.to_string()), auth_id);

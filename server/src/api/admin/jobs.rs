@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api_types::access::Privilege;
-use api_types::datastore::Operation;
+use api_types::datastore::{DatastoreConfig, Operation};
 use api_types::names::DatastoreName;
 use api_types::upid::Upid;
 use hyper::Method;
@@ -131,13 +131,24 @@ async fn list_gc(call: Call) -> Result<Answer, RestError> {
         if !wanted || sight(&call, &config.name).is_none() {
             continue;
         }
-        match open(&call, &config.name, Operation::Read).await {
-            Ok(_) => items.push(GcJobStatus::of(config, &jobs, &call.server.env).await),
+        match gc_status(&call, config, &jobs).await {
+            Ok(status) => items.push(status),
             Err(error) if asked.is_some() => return Err(error),
             Err(_) => {}
         }
     }
     Answer::of(items)
+}
+
+async fn gc_status(
+    call: &Call,
+    config: &DatastoreConfig,
+    jobs: &JobStates,
+) -> Result<GcJobStatus, RestError> {
+    let _open = open(call, &config.name, Operation::Read).await?;
+    let (owned, jobs, env) = (config.clone(), jobs.clone(), call.server.env.clone());
+    let look = async move { GcJobStatus::of(&owned, &jobs, &env).await };
+    Ok(call.server.stores.in_time(&config.name, look).await?)
 }
 
 async fn list<T: ApiJob>(call: Call) -> Result<Answer, RestError> {

@@ -6,6 +6,7 @@ mod contents;
 mod entries;
 mod figures;
 mod files;
+mod hanging;
 mod nodes;
 mod relocate;
 mod s3;
