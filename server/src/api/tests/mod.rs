@@ -1,5 +1,6 @@
 //! Endpoints asked by a caller, their answers held against those of the real system.
 
+mod accounts;
 mod changes;
 mod config;
 mod contents;
