@@ -1,6 +1,7 @@
 //! S3 clients of the configured endpoints, with what this machine adds: proxy and plain HTTP.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use api_types::s3::{BucketName, S3EndpointConfig};
@@ -143,6 +144,21 @@ impl fmt::Debug for S3Clients {
             .field("proxy", &self.proxy)
             .field("plain_http", &self.plain_http)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether a client's bucket can be had, or why not; it may take so long to answer.
+pub async fn bucket_answers(
+    client: &S3Client,
+    env: &Env,
+    patience: Duration,
+) -> Result<(), String> {
+    tokio::select! {
+        answer = client.head_bucket() => answer.map_err(|error| error.to_string()),
+        () = env.sleep(patience) => {
+            let seconds = patience.as_secs();
+            Err(format!("its bucket did not answer within {seconds} s"))
+        }
     }
 }
 

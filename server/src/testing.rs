@@ -31,6 +31,27 @@ fn default_root() -> PathBuf {
     }
 }
 
+/// A file whose reading does not end until this is dropped, as on a disk that hangs: a pipe. Then it
+/// is gone.
+pub struct Hanging(PathBuf);
+
+impl Hanging {
+    pub fn at(path: PathBuf) -> Self {
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // Opened for both it waits for nobody, and whoever reads comes to its end.
+        let mut both = std::fs::OpenOptions::new();
+        let pipe = both.read(true).write(true).open(&self.0).unwrap();
+        std::fs::remove_file(&self.0).unwrap();
+        drop(pipe);
+    }
+}
+
 /// What is in a tar or zip file, by name.
 pub type Members = BTreeMap<String, Value>;
 

@@ -160,6 +160,38 @@ impl AclTree {
         found
     }
 
+    /// A place at or below `path` where `auth_id` has none of `wanted`, if there is one.
+    #[must_use]
+    pub fn lacking_below(
+        &self,
+        auth_id: &Authid,
+        path: &[&str],
+        wanted: Privileges,
+    ) -> Option<Vec<Box<str>>> {
+        let user = Authid::from(auth_id.user.clone());
+        let lacks = |names: &[Box<str>]| {
+            let mut names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+            let here = self.granted(auth_id, &names).here;
+            // What counts at a child about which nothing is said: no node has an empty name.
+            names.push("");
+            let child = self.granted(auth_id, &names).here;
+            !here.has_any(wanted) || !child.has_any(wanted)
+        };
+        let mut names: Vec<Box<str>> = path.iter().map(|name| Box::from(*name)).collect();
+        if lacks(&names) {
+            return Some(names);
+        }
+        let mut found = None;
+        self.node(path)?
+            .visit_names(&mut names, &mut |names, node| {
+                let says = node.roles.contains_key(auth_id) || node.roles.contains_key(&user);
+                if found.is_none() && says && lacks(names) {
+                    found = Some(names.to_vec());
+                }
+            });
+        found
+    }
+
     /// By the entries of this very user or token.
     fn own(&self, auth_id: &Authid, path: &[&str]) -> Granted {
         let mut node = &self.root;

@@ -147,11 +147,14 @@ impl AccessControl {
     /// nobody but the super-user may do anything.
     #[must_use]
     pub fn granted(&self, auth_id: &Authid, path: &[&str]) -> Granted {
-        let acl = self.current_acl().unwrap_or_else(|error| {
+        self.acl_or_nothing().tree.granted(auth_id, path)
+    }
+
+    fn acl_or_nothing(&self) -> Arc<Acl> {
+        self.current_acl().unwrap_or_else(|error| {
             tracing::error!("nobody has any rights: {error}");
             Arc::default()
-        });
-        acl.tree.granted(auth_id, path)
+        })
     }
 
     /// What `auth_id` may do at the path itself.
@@ -201,11 +204,22 @@ impl AccessControl {
         if self.privileges(auth_id, path).has_any(wanted) {
             return Ok(());
         }
-        Err(RestError::bad_request(format!(
-            "missing permissions '{}' on '/{}'",
-            wanted.join("|"),
-            path.join("/")
-        )))
+        Err(lacking(wanted, &path.join("/")))
+    }
+
+    /// The same for the path and everything below it.
+    pub fn require_throughout(
+        &self,
+        auth_id: &Authid,
+        path: &[&str],
+        any: &[Privilege],
+    ) -> Result<(), RestError> {
+        let wanted = Privileges::of(any);
+        let acl = self.acl_or_nothing();
+        match acl.tree.lacking_below(auth_id, path, wanted) {
+            None => Ok(()),
+            Some(names) => Err(lacking(wanted, &names.join("/"))),
+        }
     }
 
     /// Whether `auth_id` may touch all groups of a namespace, since it has one of `full` there
@@ -317,6 +331,13 @@ impl AccessControl {
             self.csrf_key.issue(user, now)?,
         ))
     }
+}
+
+fn lacking(wanted: Privileges, path: &str) -> RestError {
+    RestError::bad_request(format!(
+        "missing permissions '{}' on '/{path}'",
+        wanted.join("|")
+    ))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! | [`nodes`] | `/nodes`: tasks, the machine |
 //! | [`pull`] | `/pull`: syncs without a job |
 //! | [`push`] | `/push`: snapshots to other servers |
+//! | [`tape`] | `/tape`: there are none |
 //! | [`status`], [`charts`] | `/status`, and `rrd` of the node and of datastores |
 
 pub mod access;
@@ -28,6 +29,7 @@ pub mod push;
 pub mod rights;
 pub mod status;
 pub mod stream;
+pub mod tape;
 pub mod target;
 pub mod version;
 

@@ -85,9 +85,7 @@ pub fn on_namespace(
     store: &DatastoreName,
     ns: &BackupNamespace,
 ) -> Privileges {
-    let mut names = vec!["datastore", store.as_str()];
-    names.extend(ns.components().iter().map(AsRef::as_ref));
-    access.privileges(auth_id, &names)
+    access.privileges(auth_id, &path_of(store, ns))
 }
 
 /// How far someone reaches in a namespace: to all groups with one of `full`, to their own with one
@@ -152,9 +150,26 @@ pub fn require_any_in(
     ns: &BackupNamespace,
     any: &[Privilege],
 ) -> Result<(), RestError> {
+    let path = path_of(store, ns);
+    call.server.access.require(&call.auth_id, &path, any)
+}
+
+/// The same for the namespace and all below it.
+pub fn require_throughout(
+    call: &Call,
+    store: &DatastoreName,
+    ns: &BackupNamespace,
+    any: &[Privilege],
+) -> Result<(), RestError> {
+    let path = path_of(store, ns);
+    let access = &call.server.access;
+    access.require_throughout(&call.auth_id, &path, any)
+}
+
+fn path_of<'a>(store: &'a DatastoreName, ns: &'a BackupNamespace) -> Vec<&'a str> {
     let mut names = vec!["datastore", store.as_str()];
     names.extend(ns.components().iter().map(AsRef::as_ref));
-    call.server.access.require(&call.auth_id, &names, any)
+    names
 }
 
 /// Which groups `auth_id` may deal with with these privileges, asked for each namespace and group anew.

@@ -10,11 +10,12 @@ use hyper::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::admin::datastore::{Sight, mount_status, sight};
+use super::admin::datastore::{Sight, sight};
 use super::entry;
 use super::rights::has_any;
 use super::target::{open, refused};
-use crate::datastores::space::{self, DiskSpace};
+use crate::datastores::mounted::NOT_MOUNTED;
+use crate::datastores::space::DiskSpace;
 use crate::metrics::chart::Timeframe;
 use crate::metrics::forecast::full_date;
 use crate::metrics::live::DataPoint;
@@ -98,13 +99,13 @@ async fn usage(call: Call) -> Result<Answer, RestError> {
         let mut item = Item {
             store: config.name.clone(),
             space: None,
-            mount_status: mount_status(config),
+            mount_status: call.server.stores.mount_status(config).await,
             backend_type: config.backend().backend_type(),
             gc_status: None,
             history: None,
             error: None,
         };
-        if sight == Sight::Store && item.mount_status != "notmounted" {
+        if sight == Sight::Store && item.mount_status != NOT_MOUNTED {
             match look(&call, &config.name).await {
                 Ok((space, gc_status)) => {
                     item.space = Some(space);
@@ -124,8 +125,7 @@ async fn look(
     name: &DatastoreName,
 ) -> Result<(DiskSpace, GarbageCollectionStatus), RestError> {
     let store = open(call, name, Operation::Read).await?;
-    let (space, gc_status) = space::look(&store).await;
-    Ok((space.map_err(refused)?, gc_status))
+    Ok(call.server.stores.look_at(&store).await?)
 }
 
 /// From the figures that are kept; none if there are none yet.

@@ -61,7 +61,7 @@ impl GarbageCollectionCommand {
 
 impl StartOptions {
     async fn run(self, session: &Session) -> Result<()> {
-        session.datastores.check_nesting(&self.store)?;
+        session.datastores.check_nesting(&self.store).await?;
         let opened = session
             .datastores
             .open(&self.store, Operation::Write)

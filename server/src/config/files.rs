@@ -129,16 +129,24 @@ impl Config {
         existing: &Entries<DatastoreConfig>,
         datastore: &DatastoreConfig,
     ) -> Result<(), ConfigError> {
-        let path = resolved(Path::new(&datastore.absolute_path()));
-        let others = existing.entries.iter();
-        for other in others.filter(|other| other.id() != datastore.id()) {
-            let other_path = resolved(Path::new(&other.absolute_path()));
-            if path.starts_with(&other_path) || other_path.starts_with(&path) {
-                return Err(ConfigError::Nested {
-                    other: other.id().to_owned(),
-                    other_path,
-                });
-            }
+        let path = directory_of(datastore);
+        for other in &existing.entries {
+            Self::check_apart((datastore, &path), (other, directory_of(other)))?;
+        }
+        Ok(())
+    }
+
+    /// The same for one other datastore, and directories that are known.
+    pub fn check_apart(
+        (datastore, path): (&DatastoreConfig, &Path),
+        (other, other_path): (&DatastoreConfig, PathBuf),
+    ) -> Result<(), ConfigError> {
+        let is_nested = path.starts_with(&other_path) || other_path.starts_with(path);
+        if is_nested && other.id() != datastore.id() {
+            return Err(ConfigError::Nested {
+                other: other.id().to_owned(),
+                other_path,
+            });
         }
         Ok(())
     }
@@ -207,6 +215,12 @@ fn endpoint_of(datastore: &DatastoreConfig) -> Option<EndpointId> {
 
 fn uses(datastore: &DatastoreConfig, endpoint: &str) -> bool {
     endpoint_of(datastore).is_some_and(|client| client.as_str() == endpoint)
+}
+
+/// Where a datastore really is. Looks at the disk.
+#[must_use]
+pub fn directory_of(datastore: &DatastoreConfig) -> PathBuf {
+    resolved(Path::new(&datastore.absolute_path()))
 }
 
 /// The path with symbolic links followed as far as it exists, and without `.` and `..`.

@@ -23,6 +23,11 @@ pub trait Job: Entity + Clone + Serialize {
     fn ns(&self) -> BackupNamespace;
     /// When it runs by itself, if it does.
     fn schedule(&self) -> Option<&str>;
+
+    /// Whether it can do nothing without this datastore.
+    fn uses(&self, store: &DatastoreName) -> bool {
+        self.store() == store
+    }
 }
 
 /// A section `prune` of `prune.cfg`.

@@ -21,7 +21,7 @@ pub mod users;
 pub use error::ConfigError;
 pub(crate) use file::read_bounded;
 pub use file::{ConfigFile, Entries};
-pub use files::Config;
+pub use files::{Config, directory_of};
 pub use lock::ConfigLock;
 pub(crate) use replace::{replace_file, replace_volatile};
 

@@ -370,6 +370,10 @@ impl Job for SyncJob {
         self.ns.clone().unwrap_or_default()
     }
 
+    fn uses(&self, store: &DatastoreName) -> bool {
+        self.store == *store || (self.remote.is_none() && self.remote_store == *store)
+    }
+
     fn schedule(&self) -> Option<&str> {
         self.schedule.as_deref()
     }

@@ -11,8 +11,9 @@ const NODE: &[&str] = &[
     "acmedomain2",
     "acmedomain3",
     "acmedomain4",
+    "consent-text",
+    "default-lang",
     "email-from",
-    "http-proxy",
 ];
 /// Of datastores.
 const DATASTORE: &[&str] = &[
@@ -78,7 +79,9 @@ mod tests {
         let config = Config::new(&paths, &Env::system());
         assert!(ignored(&config).is_empty());
         let write = |name: &str, text: &str| std::fs::write(paths.config.join(name), text).unwrap();
-        write("node.cfg", "http-proxy: http://proxy\nlocation: here\n");
+        let node =
+            "http-proxy: http://proxy\nlocation: here\nconsent-text: ask\ndefault-lang: de\n";
+        write("node.cfg", node);
         write(
             "datastore.cfg",
             "datastore: store1\n\tpath /s\n\tnotify-user root@pam\n\tgc-schedule daily\n",
@@ -90,7 +93,8 @@ mod tests {
         assert_eq!(
             ignored(&config),
             [
-                "the setting 'http-proxy' of the node has no effect",
+                "the setting 'consent-text' of the node has no effect",
+                "the setting 'default-lang' of the node has no effect",
                 "the setting 'notify-user' of datastore 'store1' has no effect",
                 "the setting 'run-on-mount' of sync job 'job1' has no effect"
             ]

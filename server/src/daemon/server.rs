@@ -83,12 +83,9 @@ impl Server {
         paths.create()?;
         let config = Config::new(&paths, &env);
         let s3 = Arc::new(S3Clients::new(s3, config.node().clone(), &env)?);
-        let stores = Arc::new(Datastores::new(
-            config.clone(),
-            Arc::clone(&s3),
-            paths.clone(),
-            env.clone(),
-        ));
+        let (config_of_stores, s3_of_stores) = (config.clone(), Arc::clone(&s3));
+        let stores = Datastores::new(config_of_stores, s3_of_stores, paths.clone(), env.clone());
+        let stores = Arc::new(stores.with_limited_patience());
         Ok(Arc::new(Self {
             access: Arc::new(AccessControl::open(&paths, env.clone())?),
             tasks: Tasks::new(&paths, env.clone()),

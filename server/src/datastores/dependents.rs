@@ -41,7 +41,7 @@ impl Dependents<'_> {
 
     async fn remove_jobs<T: Job>(&self, file: &ConfigFile<T>, name: &DatastoreName) -> Result<()> {
         let removed = file.update::<_, ConfigError>(None, |content| {
-            let of_store = content.entries.extract_if(.., |job| job.store() == name);
+            let of_store = content.entries.extract_if(.., |job| job.uses(name));
             Ok(of_store.collect::<Vec<_>>())
         });
         let removed = removed

@@ -15,6 +15,7 @@ use api_types::names::DatastoreName;
 use datastore::store::Keep;
 
 use super::Datastores;
+use super::mounted::is_mounted;
 use crate::daemon::server::Server;
 
 /// Between two looks at the configuration.
@@ -88,7 +89,13 @@ impl Keeper {
     /// Closes them all.
     pub async fn end(self) {
         for name in self.known.keys() {
-            self.stores.open.close(name).await;
+            let (open, owned) = (Arc::clone(&self.stores.open), name.clone());
+            let closed = self
+                .stores
+                .in_time(name, async move { open.close(&owned).await });
+            if let Err(error) = closed.await {
+                tracing::warn!("datastore '{name}' is left open: {error:#}");
+            }
         }
     }
 }
@@ -105,7 +112,21 @@ fn tell(last: &str, error: &Error, what: &str) -> String {
 impl Datastores {
     /// Keeps a datastore as its configuration says, or closes one that is not configured any more.
     /// Returns whether it is configured.
-    async fn keep(&self, name: &DatastoreName) -> Result<bool> {
+    async fn keep(self: &Arc<Self>, name: &DatastoreName) -> Result<bool> {
+        let (stores, owned) = (Arc::clone(self), name.clone());
+        self.in_time(name, async move { stores.keep_now(&owned).await })
+            .await?
+    }
+
+    async fn keep_now(&self, name: &DatastoreName) -> Result<bool> {
+        let removable = self
+            .config_of(name)
+            .ok()
+            .filter(|config| config.backing_device.is_some());
+        let is_away = match removable {
+            Some(config) => self.env.blocking(move || !is_mounted(&config)).await,
+            None => false,
+        };
         let mut is_configured = true;
         let wanted = || {
             let content = self.config.datastores().load()?;
@@ -114,6 +135,9 @@ impl Datastores {
                 is_configured = false;
                 return Ok(Keep::Closed);
             };
+            if is_away {
+                return Ok(Keep::Closed);
+            }
             let mode = config.maintenance_mode.as_ref();
             match mode.map(|mode| mode.ty) {
                 None => Ok(Keep::Tended(Box::new(self.options(config)?))),
@@ -146,6 +170,20 @@ mod tests {
                 Ok(())
             });
         changed.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_on_a_device_that_is_not_there_is_no_trouble() {
+        let dir = support::scratch().unwrap();
+        let paths = Paths::below(dir.path());
+        let server = Server::open(paths, &S3Options::default(), Env::system()).unwrap();
+        let file = server.paths.config.join("datastore.cfg");
+        let away = "datastore: away\n\tpath backup\n\tbacking-device 0a0b0c0d-no-such-device\n";
+        std::fs::write(file, away).unwrap();
+        let mut keeper = Keeper::new(Arc::clone(&server.stores));
+        keeper.look().await;
+        assert_eq!(keeper.known[&"away".parse().unwrap()], "");
+        keeper.end().await;
     }
 
     #[tokio::test]

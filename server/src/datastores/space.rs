@@ -2,12 +2,16 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
+use anyhow::Result;
 use api_types::status::GarbageCollectionStatus;
 use datastore::gc::status_file::read_status;
 use datastore::store::DataStore;
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
+
+use super::Datastores;
 
 /// Room of the file system that holds a directory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,10 +46,22 @@ impl DiskSpace {
 
 /// How full a datastore's disk is, and what its last collection said. Asked on a thread that may
 /// wait: a disk that hangs must hold up nobody else.
-pub async fn look(store: &DataStore) -> (io::Result<DiskSpace>, GarbageCollectionStatus) {
+async fn look(store: Arc<DataStore>) -> (io::Result<DiskSpace>, GarbageCollectionStatus) {
     let base = store.base().to_owned();
     let look = move || (DiskSpace::of(&base), read_status(&base));
     store.env().blocking(look).await
+}
+
+impl Datastores {
+    /// How full a datastore's disk is, and what its last collection said, unless the disk hangs.
+    pub async fn look_at(
+        &self,
+        store: &Arc<DataStore>,
+    ) -> Result<(DiskSpace, GarbageCollectionStatus)> {
+        let looked = self.in_time(store.name(), look(Arc::clone(store)));
+        let (space, status) = looked.await?;
+        Ok((space?, status))
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub async fn garbage_collection(
     auth_id: Authid,
     schedule: Option<&str>,
 ) -> Result<Prepared> {
-    site.stores.check_nesting(name)?;
+    site.stores.check_nesting(name).await?;
     let store = site.stores.open(name, Operation::Write).await?;
     let run = gc::lock(&site.jobs, name)?;
     let spec = TaskSpec::new(gc::WORKER_TYPE, Some(name.to_string()), auth_id);

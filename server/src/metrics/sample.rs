@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use api_types::datastore::{DatastoreConfig, Operation};
 use api_types::names::DatastoreName;
+use futures_util::future;
+use futures_util::stream::{self, StreamExt as _};
 use s3_client::UpstreamStatistics;
 use tokio::time::Instant;
 
@@ -13,6 +15,7 @@ use super::live::{DataPoint, MetricKind};
 use super::sources::{Disk, Network};
 use crate::api::nodes::machine::{Ticks, parse_loadavg, parse_memory};
 use crate::daemon::Server;
+use crate::datastores::mounted::{NOT_MOUNTED, mount_status};
 use crate::datastores::space::DiskSpace;
 
 /// The machine's series, in the order of its file.
@@ -84,17 +87,21 @@ pub struct Previous {
     counters: BTreeMap<(Option<DatastoreName>, &'static str), u64>,
 }
 
-/// A datastore to be looked at.
+/// A datastore that was looked at.
 struct Target {
     name: DatastoreName,
-    path: PathBuf,
+    space: DiskSpace,
+    disk: Option<Disk>,
     s3: Option<UpstreamStatistics>,
 }
+
+/// Datastores that are looked at together.
+const AT_ONCE: usize = 16;
 
 impl Sample {
     /// Looks. Without a look before there are no rates.
     pub async fn take(server: &Arc<Server>, previous: Option<Previous>) -> (Self, Previous) {
-        let targets = targets(server);
+        let targets = targets(server).await;
         let time = server.env.unix_secs();
         let look = Look {
             time,
@@ -109,8 +116,9 @@ impl Sample {
     }
 }
 
-/// The datastores that may be read.
-fn targets(server: &Server) -> Vec<Target> {
+/// The datastores that may be read and are there: one that is not has no use of zero, and one whose
+/// disk hangs keeps no figures of others back.
+async fn targets(server: &Arc<Server>) -> Vec<Target> {
     let Ok(content) = server.config.datastores().load() else {
         return Vec::new();
     };
@@ -118,16 +126,38 @@ fn targets(server: &Server) -> Vec<Target> {
         let mode = config.maintenance_mode.as_ref();
         mode.is_none_or(|mode| mode.allows(Operation::Read))
     };
-    let target = |config: DatastoreConfig| Target {
-        path: PathBuf::from(config.absolute_path()),
-        s3: match server.stores.client(&config) {
-            Ok(Some(client)) => Some(client.counters().upstream()),
-            _ => None,
-        },
-        name: config.name,
+    let entries = content.entries.into_iter().filter(is_readable);
+    let looks = stream::iter(entries.map(|config| target(server, config)));
+    looks
+        .buffered(AT_ONCE)
+        .filter_map(future::ready)
+        .collect()
+        .await
+}
+
+async fn target(server: &Server, config: DatastoreConfig) -> Option<Target> {
+    let s3 = match server.stores.client(&config) {
+        Ok(Some(client)) => Some(client.counters().upstream()),
+        _ => None,
     };
-    let entries = content.entries.into_iter();
-    entries.filter(is_readable).map(target).collect()
+    let (name, env) = (config.name.clone(), server.env.clone());
+    let look = move || {
+        if mount_status(&config) == NOT_MOUNTED {
+            return None;
+        }
+        let path = PathBuf::from(config.absolute_path());
+        Some((DiskSpace::of(&path).ok()?, Disk::of(&path)))
+    };
+    let looked = server
+        .stores
+        .in_time(&name, async move { env.blocking(look).await });
+    let (space, disk) = looked.await.ok()??;
+    Some(Target {
+        name,
+        space,
+        disk,
+        s3,
+    })
 }
 
 /// A look under way.
@@ -140,11 +170,7 @@ struct Look {
 impl Look {
     fn everything(mut self, targets: Vec<Target>) -> (Sample, Previous) {
         let mut objects = vec![self.host()];
-        objects.extend(
-            targets
-                .into_iter()
-                .filter_map(|target| self.datastore(target)),
-        );
+        objects.extend(targets.into_iter().map(|target| self.datastore(target)));
         let sample = Sample {
             time: self.time,
             objects,
@@ -231,11 +257,14 @@ impl Look {
         }
     }
 
-    /// Nothing if it is not there: that is no use of zero.
     #[allow(clippy::cast_precision_loss)]
-    fn datastore(&mut self, target: Target) -> Option<Object> {
-        let Target { name, path, s3 } = target;
-        let (space, disk) = (DiskSpace::of(&path).ok()?, Disk::of(&path));
+    fn datastore(&mut self, target: Target) -> Object {
+        let Target {
+            name,
+            space,
+            disk,
+            s3,
+        } = target;
         let mut series: Vec<Option<f64>> = [space.total, space.avail, space.used]
             .map(|bytes| Some(bytes as f64))
             .to_vec();
@@ -262,11 +291,11 @@ impl Look {
                 points.derive("downloaded", Some(made.downloaded));
             }
         }
-        Some(Object {
+        Object {
             datastore: Some(name),
             series,
             points: points.list,
-        })
+        }
     }
 }
 

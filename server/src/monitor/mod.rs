@@ -10,10 +10,11 @@ pub mod readiness;
 use std::sync::Arc;
 
 use api_types::datastore::{DatastoreConfig, Operation};
+use api_types::names::DatastoreName;
 use api_types::status::GarbageCollectionStatus;
 
 use crate::daemon::Server;
-use crate::datastores::space::{DiskSpace, look};
+use crate::datastores::space::DiskSpace;
 use crate::jobs::state::{JobState, JobStates, JobType};
 use crate::task::list::TaskFilter;
 use exposition::{Exposition, Kind};
@@ -45,18 +46,17 @@ pub async fn metrics(server: &Arc<Server>) -> anyhow::Result<String> {
     );
     let states = JobStates::of(server);
     for config in server.config.datastores().load()?.entries {
-        let store = server.stores.open(&config.name, Operation::Read).await;
+        let looked = look(server, &config.name).await;
         let name = [("datastore", config.name.as_str())];
         out.sample(
             "coffer_datastore_up",
             Kind::Gauge,
             "Whether the datastore can be read.",
             &name,
-            u8::from(store.is_ok()),
+            u8::from(looked.is_ok()),
         );
-        if let Ok(store) = store {
-            let (space, gc) = look(&store).await;
-            of_datastore(&mut out, space.ok(), &gc, &config);
+        if let Ok((space, gc)) = looked {
+            of_datastore(&mut out, space, &gc, &config);
         }
         let (states, name) = (states.clone(), config.name.clone());
         let read = move || states.get(JobType::GarbageCollection, name.as_str());
@@ -66,28 +66,34 @@ pub async fn metrics(server: &Arc<Server>) -> anyhow::Result<String> {
     Ok(out.into_text())
 }
 
+async fn look(
+    server: &Server,
+    name: &DatastoreName,
+) -> anyhow::Result<(DiskSpace, GarbageCollectionStatus)> {
+    let store = server.stores.open(name, Operation::Read).await?;
+    server.stores.look_at(&store).await
+}
+
 fn of_datastore(
     out: &mut Exposition,
-    space: Option<DiskSpace>,
+    space: DiskSpace,
     gc: &GarbageCollectionStatus,
     config: &DatastoreConfig,
 ) {
     let name = [("datastore", config.name.as_str())];
     let mut gauge = |metric, help, value: u64| out.sample(metric, Kind::Gauge, help, &name, value);
-    if let Some(space) = space {
-        let help = "Bytes of the file system of the datastore or its cache.";
-        gauge("coffer_datastore_total_bytes", help, space.total);
-        gauge(
-            "coffer_datastore_used_bytes",
-            "Bytes in use there.",
-            space.used,
-        );
-        gauge(
-            "coffer_datastore_available_bytes",
-            "Bytes to be had there.",
-            space.avail,
-        );
-    }
+    let help = "Bytes of the file system of the datastore or its cache.";
+    gauge("coffer_datastore_total_bytes", help, space.total);
+    gauge(
+        "coffer_datastore_used_bytes",
+        "Bytes in use there.",
+        space.used,
+    );
+    gauge(
+        "coffer_datastore_available_bytes",
+        "Bytes to be had there.",
+        space.avail,
+    );
     gauge(
         "coffer_gc_index_files",
         "Index files that the last garbage collection read.",

@@ -1,5 +1,5 @@
 //! `/readyz`: whether the server can do its work: its configuration can be read, each datastore that is
-//! not under maintenance can be opened, and its bucket answers.
+//! not under maintenance, nor on a removable device that is not there, can be opened, and its bucket answers.
 //!
 //! Everybody may ask, as often as they like, so the answer is found out by one for all: it is good for
 //! `FRESH`, a look that is under way is waited for, not longer than `PATIENCE`, and a disk that
@@ -17,6 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::Server;
+use crate::datastores::mounted::{NOT_MOUNTED, mount_status};
+use crate::s3::bucket_answers;
 
 /// For how long an answer is given again: a look costs a request for each bucket.
 const FRESH: Duration = Duration::from_secs(10);
@@ -114,7 +116,9 @@ fn configuration(server: &Server) -> Result<Vec<DatastoreName>, String> {
     server.config.s3_endpoints().load().map_err(failed)?;
     server.access.current_users().map_err(failed)?;
     server.access.current_acl().map_err(failed)?;
-    let usable = |store: &DatastoreConfig| store.maintenance_mode.is_none();
+    let usable = |store: &DatastoreConfig| {
+        store.maintenance_mode.is_none() && mount_status(store) != NOT_MOUNTED
+    };
     let usable = stores.entries.into_iter().filter(usable);
     Ok(usable.map(|store| store.name).collect())
 }
@@ -127,13 +131,8 @@ async fn datastore(server: &Arc<Server>, name: DatastoreName) -> Result<(), Stri
     let Some(client) = opened.client(TaskKind::Check, &cancel) else {
         return Ok(());
     };
-    tokio::select! {
-        answer = client.head_bucket() => answer.map_err(|error| failed(&error)),
-        () = server.env.sleep(BUCKET_PATIENCE) => {
-            let seconds = BUCKET_PATIENCE.as_secs();
-            Err(failed(&format_args!("its bucket did not answer within {seconds} s")))
-        }
-    }
+    let answers = bucket_answers(&client, &server.env, BUCKET_PATIENCE).await;
+    answers.map_err(|reason| failed(&reason))
 }
 
 #[cfg(test)]
@@ -144,6 +143,7 @@ mod tests {
     use super::*;
     use crate::paths::Paths;
     use crate::s3::S3Options;
+    use crate::testing::Hanging;
 
     fn server(dir: &tempfile::TempDir) -> Arc<Server> {
         Server::open(
@@ -161,6 +161,20 @@ mod tests {
             tokio::spawn(async move { server.readiness.ask(&server).await })
         };
         (0..count).map(|_| one()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_not_there_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(&dir);
+        let file = dir.path().join("config/datastore.cfg");
+        let away = "datastore: away\n\tpath backup\n\tbacking-device 0a0b0c0d-no-such-device\n";
+        std::fs::write(&file, away).unwrap();
+        server.readiness.ask(&server).await.unwrap();
+        let name = "away".parse().unwrap();
+        let refused = server.stores.open(&name, Operation::Read).await;
+        let text = "datastore 'away' is not mounted";
+        assert_eq!(refused.unwrap_err().to_string(), text);
     }
 
     #[tokio::test]
@@ -183,23 +197,13 @@ mod tests {
         assert_eq!(one().await, Err("shutting down".to_owned()));
     }
 
-    /// A pipe that somebody reads, who goes on when this is dropped.
-    struct Hanging(std::path::PathBuf);
-
-    impl Drop for Hanging {
-        fn drop(&mut self) {
-            let written = std::fs::OpenOptions::new().write(true).open(&self.0);
-            drop(written.unwrap());
-        }
-    }
-
     /// With a disk that hangs nobody waits for long, and one looks, whoever goes away.
     #[tokio::test]
     async fn a_look_that_does_not_end_is_one_for_all() {
         let dir = tempfile::tempdir().unwrap();
         let server = server(&dir);
         let file = dir.path().join("config/datastore.cfg");
-        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let hanging = Hanging::at(file);
         tokio::time::pause();
         let mut seen = server.readiness.seen.subscribe();
         for first in ask(&server, 1) {
@@ -207,7 +211,6 @@ mod tests {
             first.abort();
         }
         assert!(seen.wait_for(|seen| seen.looking).await.is_ok());
-        let hanging = Hanging(file);
         let waiting = ask(&server, 50);
         tokio::task::yield_now().await;
         tokio::time::advance(2 * PATIENCE).await;

@@ -193,7 +193,8 @@ async fn backup(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
             ),
         ));
     }
-    let store = server.stores.open(&wanted.store, Operation::Write).await?;
+    let stores = &server.stores;
+    let store = stores.open_at_last(&wanted.store, Operation::Write).await?;
     let upgrade = asked.upgrade_to(BACKUP_PROTOCOL)?;
     let options = BackupOptions {
         ns: wanted.ns.clone(),
@@ -246,7 +247,8 @@ async fn reader(server: Arc<Server>, mut asked: Asked) -> Result<Answer, RestErr
             path.join("/")
         )));
     }
-    let store = server.stores.open(&wanted.store, Operation::Read).await?;
+    let stores = &server.stores;
+    let store = stores.open_at_last(&wanted.store, Operation::Read).await?;
     let dir = wanted.dir();
     if !may_read_all {
         let owner = store.snapshots().owner(&wanted.ns, &dir.group);
@@ -315,9 +317,14 @@ fn verify_new(
     let snapshot = SnapshotPath::new(wanted.ns.clone(), wanted.dir());
     let (name, stores) = (wanted.store.clone(), Arc::clone(&server.stores));
     server.spawn_task(spec, |task| async move {
-        let store = stores.open(&name, Operation::Write).await?;
+        let store = stores.open_at_last(&name, Operation::Write).await?;
+        let options = VerifyOptions {
+            // The manifest of a snapshot that was pushed says how a verification elsewhere ended.
+            ignore_verified: false,
+            ..VerifyOptions::default()
+        };
         let report = store
-            .verify_snapshot(&*task, &snapshot, lock, VerifyOptions::default())
+            .verify_snapshot(&*task, &snapshot, lock, options)
             .await?;
         report.into_task_result()?;
         Ok(())

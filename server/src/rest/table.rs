@@ -103,6 +103,7 @@ pub static TABLES: &[&[Endpoint]] = &[
     crate::api::push::ENDPOINTS,
     crate::api::ping::ENDPOINTS,
     crate::api::pull::ENDPOINTS,
+    crate::api::tape::ENDPOINTS,
     crate::api::version::ENDPOINTS,
     crate::protocol::upgrade::ENDPOINTS,
 ];

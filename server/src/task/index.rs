@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -29,6 +29,9 @@ use crate::paths::create_dir;
 const COMPRESSED_FROM: u32 = 2;
 /// No index file comes near it; bounds what a damaged one can do.
 const MAX_INDEX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// Places in a line where an entry may begin.
+const MAX_GLUED: usize = 4;
 
 /// Rotated files at most, if it is their age that decides.
 const MAX_FILES: u32 = 1000;
@@ -63,8 +66,20 @@ pub struct IndexEntry {
 
 impl IndexEntry {
     /// Reads a line; none if it is not one of an index.
+    ///
+    /// A writer that broke off in the middle of a line may have left that before the entry: what
+    /// was there of the other one is not read.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
+        let glued = || {
+            let starts = line.match_indices("UPID:").map(|(start, _)| start);
+            let mut inner = starts.filter(|start| *start > 0).take(MAX_GLUED);
+            inner.find_map(|start| Self::parse_whole(line.get(start..)?))
+        };
+        Self::parse_whole(line).or_else(glued)
+    }
+
+    fn parse_whole(line: &str) -> Option<Self> {
         let mut words = line.trim_end().splitn(3, ' ');
         let upid = words.next()?.parse().ok()?;
         let Some(endtime) = words.next() else {
@@ -241,11 +256,12 @@ impl TaskIndex {
         let path = self.dir.join("archive");
         let text: String = ended.iter().map(IndexEntry::to_line).collect();
         OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o640)
             .open(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|mut file| append_lines(&mut file, &text))
             .with_context(|| format!("failed to write the task archive {}", path.display()))
     }
 
@@ -329,13 +345,31 @@ impl TaskIndex {
         let archives = std::iter::once(self.dir.join("archive")).chain(rotated);
         let archived = archives
             .flat_map(|path| lines_backwards(&path))
-            .filter_map(|line| IndexEntry::parse(&line));
+            .filter_map(|line| IndexEntry::parse(&line))
+            // An id alone is a line that broke off: its task is still in `active`.
+            .filter(|entry| entry.end.is_some());
         let mut seen = HashSet::new();
         Ok(first
             .into_iter()
             .chain(archived)
             .filter(move |entry| seen.insert(entry.upid.clone())))
     }
+}
+
+/// Appends lines to a file whose last one may have been left unfinished.
+fn append_lines(file: &mut File, text: &str) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    let begun = if last == [b'\n'] { "" } else { "\n" };
+    let written = file.write_all(format!("{begun}{text}").as_bytes());
+    if written.is_err() {
+        // Best without any part of a line; if this fails, too, the next one starts a new line.
+        let _ = file.set_len(length);
+    }
+    written
 }
 
 /// When the last task ended that an archive has.
@@ -394,166 +428,4 @@ fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::end::failure;
-    use super::*;
-    use api_types::status::TaskStatus;
-
-    fn upid(process: Process, task_id: u64) -> Upid {
-        let Process { pid, pstart } = process;
-        let text =
-            format!("UPID:vm:{pid:08X}:{pstart:08X}:{task_id:08X}:6B02A4FC:prune:s1:root@pam:");
-        text.parse().unwrap()
-    }
-
-    /// The first tasks of this process run.
-    fn own_tasks() -> OwnTasks {
-        let own = OwnTasks::new();
-        let process = Process::current().unwrap();
-        (0..10).for_each(|task_id| own.begin(&upid(process, task_id)));
-        own
-    }
-
-    fn ok(endtime: i64) -> TaskEnd {
-        TaskEnd {
-            endtime,
-            status: TaskStatus::Ok,
-        }
-    }
-
-    fn listed(index: &TaskIndex) -> Vec<(u64, Option<TaskStatus>)> {
-        let entry = |entry: IndexEntry| (entry.upid.task_id(), entry.end.map(|end| end.status));
-        index.entries().unwrap().map(entry).collect()
-    }
-
-    #[test]
-    fn a_task_moves_from_active_to_archive() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = TaskIndex::new(dir.path().join("tasks"), Rotation::default(), own_tasks());
-        let own = Process::current().unwrap();
-        index.register(&upid(own, 0)).unwrap();
-        index.register(&upid(own, 1)).unwrap();
-        assert_eq!(listed(&index), [(1, None), (0, None)]);
-        index.finish(&upid(own, 1), &ok(0x6B02_A4FF)).unwrap();
-        assert_eq!(listed(&index), [(0, None), (1, Some(TaskStatus::Ok))]);
-        let archive = std::fs::read_to_string(dir.path().join("tasks/archive")).unwrap();
-        assert_eq!(archive, format!("{} 6B02A4FF OK\n", upid(own, 1)));
-        let active = std::fs::read_to_string(dir.path().join("tasks/active")).unwrap();
-        assert_eq!(active, format!("{}\n", upid(own, 0)));
-    }
-
-    #[test]
-    fn a_task_whose_process_died_is_settled_from_its_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = TaskIndex::new(dir.path().to_owned(), Rotation::default(), own_tasks());
-        let own = Process::current().unwrap();
-        let dead = Process {
-            pstart: own.pstart + 1,
-            ..own
-        };
-        for (task_id, line) in [(0, "half way"), (1, "TASK ERROR: disk full")] {
-            let upid = upid(dead, task_id);
-            index.create_log_dir(&upid).unwrap();
-            let line = format!("2026-11-22T08:37:39+00:00: {line}\n");
-            std::fs::write(index.log_path(&upid), line).unwrap();
-        }
-        let active = format!("{}\n{}\nrubbish\n", upid(dead, 0), upid(dead, 1));
-        std::fs::write(dir.path().join("active"), active).unwrap();
-
-        let expected = [
-            (1, Some(failure("disk full"))),
-            (0, Some(TaskStatus::Unknown)),
-        ];
-        assert_eq!(listed(&index), expected);
-        // The next change writes it down.
-        index.register(&upid(own, 7)).unwrap();
-        let archive = std::fs::read_to_string(dir.path().join("archive")).unwrap();
-        assert!(archive.contains("6B02A9D3 unknown\n") && archive.contains(" disk full\n"));
-        assert_eq!(listed(&index)[0], (7, None));
-        assert_eq!(listed(&index).len(), 3);
-    }
-
-    #[test]
-    fn with_a_limit_of_days_the_age_decides_what_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let env = Env::system();
-        let rotation = Rotation {
-            max_size: 10,
-            keep_files: 3,
-        };
-        let node = NodeFile::new(dir.path(), env.clone());
-        let index = TaskIndex::new(dir.path().join("tasks"), rotation, own_tasks())
-            .with_age_limit(node, env.clone());
-        std::fs::write(dir.path().join("node.cfg"), "task-log-max-days: 8\n").unwrap();
-        let own = Process::current().unwrap();
-        for task_id in 0..10 {
-            let upid = upid(own, task_id);
-            index.register(&upid).unwrap();
-            // Nine days ago, eight, seven, ...
-            let days = 9 - i64::try_from(task_id).unwrap();
-            let end = ok(env.unix_secs() - days * DAY - 3600);
-            index.finish(&upid, &end).unwrap();
-        }
-        let kept: Vec<_> = listed(&index).into_iter().map(|(id, _)| id).collect();
-        assert_eq!(kept, [9, 8, 7, 6, 5, 4, 3, 2]);
-    }
-
-    #[test]
-    fn rotation_keeps_the_newest_files_and_removes_the_logs_of_the_oldest() {
-        let dir = tempfile::tempdir().unwrap();
-        // Each finished task makes the archive large enough to be rotated.
-        let index = TaskIndex::new(
-            dir.path().to_owned(),
-            Rotation {
-                max_size: 10,
-                keep_files: 3,
-            },
-            own_tasks(),
-        );
-        let own = Process::current().unwrap();
-        for task_id in 0..6 {
-            let upid = upid(own, task_id);
-            index.create_log_dir(&upid).unwrap();
-            std::fs::write(index.log_path(&upid), "x").unwrap();
-            index.register(&upid).unwrap();
-            index
-                .finish(&upid, &ok(i64::try_from(task_id).unwrap() + 1))
-                .unwrap();
-        }
-        let there = |name: &str| dir.path().join(name).exists();
-        assert!(there("archive.1") && there("archive.2.zst") && there("archive.3.zst"));
-        assert!(!there("archive.4.zst") && !there("archive.2") && !there("archive"));
-        let ids: Vec<u64> = listed(&index).into_iter().map(|(id, _)| id).collect();
-        assert_eq!(ids, [5, 4, 3]);
-        let logs: Vec<bool> = (0..6)
-            .map(|id| index.log_path(&upid(own, id)).exists())
-            .collect();
-        assert_eq!(logs, [false, false, false, true, true, true]);
-    }
-
-    #[test]
-    fn the_fixture_archive_is_read() {
-        let Some(folder) = crate::testing::fixtures("task-logs") else {
-            return;
-        };
-        let text = std::fs::read_to_string(folder.join("archive")).unwrap();
-        for line in text.lines() {
-            assert_eq!(IndexEntry::parse(line).unwrap().to_line().trim_end(), line);
-        }
-        let index = TaskIndex::new(folder, Rotation::default(), own_tasks());
-        let entries: Vec<_> = index.entries().unwrap().collect();
-        assert_eq!(entries.len(), text.lines().count());
-        assert!(entries.iter().all(|entry| entry.end.is_some()));
-    }
-
-    #[test]
-    fn odd_lines_are_not_entries() {
-        for line in ["", "x", "UPID:x", "UPID:vm:1:2:3:4:a:b:c: 00000001 OK"] {
-            assert_eq!(IndexEntry::parse(line), None, "{line}");
-        }
-        let upid = upid(Process { pid: 1, pstart: 2 }, 3);
-        assert_eq!(IndexEntry::parse(&format!("{upid} 1")), None);
-        assert_eq!(IndexEntry::parse(&format!("{upid} +1 OK")), None);
-        assert!(IndexEntry::parse(&format!("{upid}")).unwrap().end.is_none());
-    }
-}
+mod tests;

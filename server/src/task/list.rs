@@ -5,6 +5,11 @@ use api_types::upid::Upid;
 
 use super::index::IndexEntry;
 
+/// Ended tasks that are looked at though they ended too long ago. A task that could not say so when
+/// it ended, since its process died or the disk was full, comes later than its end: behind it there
+/// may be more recent ones. So many do not come at once.
+const RECORDED_LATE: usize = 1000;
+
 /// Kind of a task's result, to filter by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum StatusKind {
@@ -64,12 +69,23 @@ pub struct TaskList {
 }
 
 impl TaskFilter {
-    /// Picks from `entries`, which come in the order of [`super::TaskIndex::entries`].
-    pub fn apply(&self, entries: impl Iterator<Item = IndexEntry>) -> TaskList {
-        let in_time = |entry: &IndexEntry| match (&entry.end, self.since) {
-            // Ended tasks come in the order of their ends: all that follow are older still.
-            (Some(end), Some(since)) => end.endtime >= since,
-            _ => true,
+    /// Picks from `entries`, which come in the order of [`super::TaskIndex::entries`], those that
+    /// `visible` says may be seen.
+    pub fn apply(
+        &self,
+        entries: impl Iterator<Item = IndexEntry>,
+        mut visible: impl FnMut(&Upid) -> bool,
+    ) -> TaskList {
+        let mut too_old = 0;
+        // Ended tasks come in the order in which that was recorded, which is mostly that of their
+        // ends: what follows many that are too old is older still.
+        let in_time = |entry: &IndexEntry| {
+            if self.is_too_old(entry) {
+                too_old += 1;
+            } else {
+                too_old = 0;
+            }
+            too_old <= RECORDED_LATE
         };
         let limit = if self.limit == 0 {
             usize::MAX
@@ -79,7 +95,7 @@ impl TaskFilter {
         let entries: Vec<IndexEntry> = entries
             .take_while(in_time)
             .take_while(|entry| !self.running || entry.end.is_none())
-            .filter(|entry| self.matches(entry))
+            .filter(|entry| self.matches(entry) && visible(&entry.upid))
             .skip(self.start)
             .take(limit)
             .collect();
@@ -88,6 +104,12 @@ impl TaskFilter {
             total: self.start.saturating_add(entries.len() + more),
             entries,
         }
+    }
+
+    /// Whether the task ended before the time that is asked for began.
+    fn is_too_old(&self, entry: &IndexEntry) -> bool {
+        let end = entry.end.as_ref().map(|end| end.endtime);
+        end.zip(self.since).is_some_and(|(end, since)| end < since)
     }
 
     fn matches(&self, entry: &IndexEntry) -> bool {
@@ -165,7 +187,7 @@ mod tests {
 
     fn ids(filter: &TaskFilter) -> Vec<u64> {
         filter
-            .apply(sample().into_iter())
+            .apply(sample().into_iter(), |_| true)
             .entries
             .iter()
             .map(|e| e.upid.task_id())
@@ -238,6 +260,45 @@ mod tests {
     }
 
     #[test]
+    fn what_was_recorded_late_does_not_hide_what_ended_after_it() {
+        // Tasks begin at 100 and their id.
+        let filter = TaskFilter {
+            since: Some(200),
+            ..TaskFilter::default()
+        };
+        let at = |id, end, status: &TaskStatus| {
+            entry(id, "prune:s1:root@pam", Some((end, status.clone())))
+        };
+        for status in [TaskStatus::Unknown, TaskStatus::Ok] {
+            for late in [1, RECORDED_LATE] {
+                let mut entries = vec![at(144, 1000, &TaskStatus::Ok)];
+                entries.extend((0..late).map(|_| at(10, 150, &status)));
+                entries.push(at(120, 500, &TaskStatus::Ok));
+                entries.push(at(5, 130, &TaskStatus::Ok));
+                let list = filter.apply(entries.into_iter(), |_| true);
+                let ids: Vec<u64> = list.entries.iter().map(|e| e.upid.task_id()).collect();
+                assert_eq!(ids, [144, 120], "{late} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_read_to_its_end() {
+        let filter = TaskFilter {
+            since: Some(1000),
+            ..TaskFilter::default()
+        };
+        let mut read = 0;
+        let endless = std::iter::from_fn(|| {
+            read += 1;
+            Some(entry(1, "prune:s1:root@pam", Some((200, TaskStatus::Ok))))
+        });
+        // Nor if the caller may see none of them.
+        assert!(filter.apply(endless, |_| false).entries.is_empty());
+        assert_eq!(read, RECORDED_LATE + 1);
+    }
+
+    #[test]
     fn total_is_one_more_when_the_limit_was_reached() {
         let page = |start, limit| {
             let list = TaskFilter {
@@ -245,7 +306,7 @@ mod tests {
                 limit,
                 ..TaskFilter::default()
             }
-            .apply(sample().into_iter());
+            .apply(sample().into_iter(), |_| true);
             (list.entries.len(), list.total)
         };
         assert_eq!(page(0, 2), (2, 3));

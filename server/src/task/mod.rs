@@ -164,7 +164,7 @@ impl Tasks {
 
     /// The tasks that `filter` lets through. Reads files: not for threads that must not wait.
     pub fn list(&self, filter: &TaskFilter) -> Result<TaskList> {
-        Ok(filter.apply(self.index.entries()?))
+        self.list_visible(filter, |_| true)
     }
 
     /// The tasks that `filter` lets through, of those that `visible` says may be seen. Reads files,
@@ -172,10 +172,9 @@ impl Tasks {
     pub fn list_visible(
         &self,
         filter: &TaskFilter,
-        mut visible: impl FnMut(&Upid) -> bool,
+        visible: impl FnMut(&Upid) -> bool,
     ) -> Result<TaskList> {
-        let entries = self.index.entries()?;
-        Ok(filter.apply(entries.filter(|entry| visible(&entry.upid))))
+        Ok(filter.apply(self.index.entries()?, visible))
     }
 
     /// The log of a task, to be read as it is.

@@ -16,6 +16,7 @@ mod life;
 mod memory;
 mod pull;
 mod push;
+mod push_trouble;
 mod recordings;
 mod revoked;
 mod scan;

@@ -15,20 +15,20 @@ use crate::support::{Daemon, scratch};
 
 const NEW: &str = "Summary: sync job pushed";
 const NOTHING_NEW: &str = "Summary: sync job found no new data to push";
-const FAILED: &str = "Sync failed with some errors!";
+pub const FAILED: &str = "Sync failed with some errors!";
 
 /// A daemon here, and another one that is a remote of it.
-struct Pair {
+pub struct Pair {
     source: Daemon,
     target: Daemon,
-    here: Rest,
-    there: Rest,
-    _source_dir: TempDir,
+    pub here: Rest,
+    pub there: Rest,
+    pub source_dir: TempDir,
     target_dir: TempDir,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let (source_dir, target_dir) = (scratch().unwrap(), scratch().unwrap());
         let (source, target) = (
             Daemon::start(source_dir.path()),
@@ -39,7 +39,7 @@ impl Pair {
             there: by_password(&target).await,
             source,
             target,
-            _source_dir: source_dir,
+            source_dir,
             target_dir,
         };
         let mut remote = pair.remote();
@@ -74,7 +74,7 @@ impl Pair {
     }
 
     /// How a push ended, and what its log says.
-    async fn push(&self, from: &str, to: &str, more: &Value) -> (String, String) {
+    pub async fn push(&self, from: &str, to: &str, more: &Value) -> (String, String) {
         let upid = self.begin(from, to, more).await;
         (
             end_of(&self.here, &upid).await,
@@ -83,7 +83,7 @@ impl Pair {
     }
 
     /// The log of a push that ended well.
-    async fn pushed(&self, from: &str, to: &str, more: &Value) -> String {
+    pub async fn pushed(&self, from: &str, to: &str, more: &Value) -> String {
         let (end, log) = self.push(from, to, more).await;
         assert_eq!(end, "OK", "{log}");
         log
@@ -99,7 +99,7 @@ fn chunks(log: &str) -> u64 {
     words[place - 1].parse().unwrap()
 }
 
-async fn snapshots(rest: &Rest, store: &str, ns: &str) -> Vec<String> {
+pub async fn snapshots(rest: &Rest, store: &str, ns: &str) -> Vec<String> {
     let path = format!("admin/datastore/{store}/snapshots?ns={ns}");
     let list = call(rest, Method::GET, &path, None).await;
     let mut found: Vec<String> = list

@@ -99,6 +99,49 @@ fn something_below_makes_a_datastore_visible() {
 }
 
 #[test]
+fn one_gap_below_is_found() {
+    let tree = tree(
+        "acl:1:/datastore:a@pbs,b@pbs:DatastoreReader\n\
+         acl:1:/datastore/s1/x/secret:a@pbs:NoAccess\n\
+         acl:0:/datastore/s2:a@pbs:DatastoreReader\n\
+         acl:0:/datastore/s3/x:a@pbs:DatastoreBackup\n\
+         acl:0:/datastore/s4/x:a@pbs:DatastoreReader\n\
+         acl:1:/datastore/s4/x:a@pbs:DatastoreAudit\n\
+         acl:1:/datastore:a@pbs!t:DatastoreReader\n\
+         acl:0:/remote/r:a@pbs:DatastoreReader\n",
+    );
+    let lacking = |who: &str, path: &[&str]| {
+        let wanted = Privilege::DatastoreRead.into();
+        let names = tree.lacking_below(&id(who), path, wanted);
+        names.map(|names| names.join("/"))
+    };
+    let at = |path: &str| Some(path.to_owned());
+    let secret = at("datastore/s1/x/secret");
+    assert_eq!(lacking("a@pbs", &["datastore", "s1"]), secret);
+    assert_eq!(
+        lacking("a@pbs!t", &["datastore", "s1"]),
+        secret,
+        "of the user"
+    );
+    assert_eq!(lacking("a@pbs", &["datastore", "s1", "y"]), None);
+    assert_eq!(
+        lacking("a@pbs", &["datastore", "s2"]),
+        None,
+        "from above, below"
+    );
+    assert_eq!(lacking("a@pbs", &["datastore", "s3"]), at("datastore/s3/x"));
+    assert_eq!(
+        lacking("a@pbs", &["datastore", "s4"]),
+        at("datastore/s4/x"),
+        "below it"
+    );
+    assert_eq!(lacking("a@pbs", &["remote", "r"]), at("remote/r"));
+    assert_eq!(lacking("b@pbs", &["datastore"]), None);
+    assert_eq!(lacking("c@pbs", &["datastore", "s9"]), at("datastore/s9"));
+    assert_eq!(lacking("root@pam", &["datastore"]), None);
+}
+
+#[test]
 fn files_are_written_as_upstream_writes_them() {
     let text = "acl:1:/:a@pbs:Admin\n\
                 acl:0:/datastore:a@pbs,b@pbs:DatastoreAudit,DatastoreBackup\n\

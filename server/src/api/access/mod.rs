@@ -81,8 +81,9 @@ impl Call {
 
 /// The common settings of users and tokens, as far as they were given.
 fn change_account(call: &Call, account: &mut api_types::access::Account) -> Result<(), RestError> {
-    if let Some(comment) = call.optional("comment")? {
-        account.comment = Some(comment);
+    if let Some(comment) = call.optional::<SingleLine>("comment")? {
+        // An empty one unsets it, as in other configurations.
+        account.comment = Some(comment).filter(|comment| !comment.as_str().is_empty());
     }
     if let Some(enable) = call
         .params

@@ -118,7 +118,7 @@ async fn catalog(call: Call) -> Result<Answer, RestError> {
     let path = decode_path(call.params.text(FILE_PATH.name).unwrap_or_default())?;
     let store = READ.open_group(&call, &params.group).await?;
     let snapshot = params.path();
-    let place = call.server.places.make().await?;
+    let place = call.server.places.list(call.peer).await?;
     let data = match call.optional::<ArchiveName>(ARCHIVE_NAME.name)? {
         Some(name) => {
             open_file(&store, &snapshot, &name).await?;

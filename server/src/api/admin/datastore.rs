@@ -1,7 +1,7 @@
 //! Datastores: which there are, how full they are, who is using them.
 
 use api_types::access::{Privilege, Privileges};
-use api_types::datastore::{BackendType, DatastoreConfig, Operation};
+use api_types::datastore::{BackendType, Operation};
 use api_types::names::{BackupNamespace, BackupType, DatastoreName};
 use api_types::status::{Counts, DatastoreStatus, S3Statistics, TypeCounts};
 use hyper::{Method, StatusCode};
@@ -12,7 +12,6 @@ use crate::api::fields::STORE;
 use crate::api::rights::{Reach, reach};
 use crate::api::target::{LIST, open, refused};
 use crate::datastores::OpenDatastore;
-use crate::datastores::space::look;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
 use crate::rest::endpoint::Param;
@@ -108,21 +107,6 @@ pub fn sight(call: &Call, store: &DatastoreName) -> Option<Sight> {
     }
 }
 
-/// Whether the directory of a datastore on a removable device is there.
-#[must_use]
-pub fn mount_status(config: &DatastoreConfig) -> &'static str {
-    if config.backing_device.is_none() {
-        "nonremovable"
-    } else if std::path::Path::new(&config.absolute_path())
-        .join(".chunks")
-        .is_dir()
-    {
-        "mounted"
-    } else {
-        "notmounted"
-    }
-}
-
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Item {
@@ -137,24 +121,23 @@ struct Item {
 
 async fn list(call: Call) -> Result<Answer, RestError> {
     let datastores = call.server.config.datastores().load().map_err(refused)?;
-    let items: Vec<Item> = datastores
-        .entries
-        .iter()
-        .filter_map(|config| {
-            let sight = sight(&call, &config.name)?;
-            let comment = config.comment.as_ref().map(ToString::to_string);
-            Some(Item {
-                store: config.name.clone(),
-                comment: comment.filter(|_| sight == Sight::Store),
-                mount_status: mount_status(config),
-                maintenance: config
-                    .maintenance_mode
-                    .as_ref()
-                    .map(|mode| mode.ty.to_string()),
-                backend_type: config.backend().backend_type(),
-            })
-        })
-        .collect();
+    let mut items = Vec::new();
+    for config in &datastores.entries {
+        let Some(sight) = sight(&call, &config.name) else {
+            continue;
+        };
+        let comment = config.comment.as_ref().map(ToString::to_string);
+        items.push(Item {
+            store: config.name.clone(),
+            comment: comment.filter(|_| sight == Sight::Store),
+            mount_status: call.server.stores.mount_status(config).await,
+            maintenance: config
+                .maintenance_mode
+                .as_ref()
+                .map(|mode| mode.ty.to_string()),
+            backend_type: config.backend().backend_type(),
+        });
+    }
     Answer::of(items)
 }
 
@@ -190,8 +173,7 @@ async fn status(call: Call) -> Result<Answer, RestError> {
         s3_statistics: None,
     };
     if sight == Sight::Store {
-        let (space, gc_status) = look(&store).await;
-        let space = space.map_err(refused)?;
+        let (space, gc_status) = call.server.stores.look_at(&store).await?;
         (status.total, status.used, status.avail) = (space.total, space.used, space.avail);
         status.s3_statistics = s3;
         if call.flag("verbose") {

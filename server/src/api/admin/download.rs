@@ -84,7 +84,7 @@ async fn download_decoded(call: Call) -> Result<Answer, RestError> {
     let snapshot = params.path();
     if !name.is_index() {
         check_plain(&store, &snapshot, &name).await?;
-        let place = call.server.places.make().await?;
+        let place = call.server.places.decode().await?;
         let plain = decoded_blob(&store, &snapshot, &name).await?;
         drop(place);
         let body = match place_for(&call.server, plain.len())? {

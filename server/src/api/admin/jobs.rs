@@ -1,6 +1,6 @@
 //! Jobs: what there is, when it ran and will run, and running it now.
 
-use api_types::datastore::Operation;
+use api_types::datastore::{DatastoreConfig, Operation};
 use api_types::names::DatastoreName;
 use hyper::Method;
 use serde::Serialize;
@@ -127,13 +127,24 @@ async fn list_gc(call: Call) -> Result<Answer, RestError> {
         if !wanted || sight(&call, &config.name).is_none() {
             continue;
         }
-        match open(&call, &config.name, Operation::Read).await {
-            Ok(_) => items.push(GcJobStatus::of(config, &jobs, &call.server.env).await),
+        match gc_status(&call, config, &jobs).await {
+            Ok(status) => items.push(status),
             Err(error) if asked.is_some() => return Err(error),
             Err(_) => {}
         }
     }
     Answer::of(items)
+}
+
+async fn gc_status(
+    call: &Call,
+    config: &DatastoreConfig,
+    jobs: &JobStates,
+) -> Result<GcJobStatus, RestError> {
+    let _open = open(call, &config.name, Operation::Read).await?;
+    let (owned, jobs, env) = (config.clone(), jobs.clone(), call.server.env.clone());
+    let look = async move { GcJobStatus::of(&owned, &jobs, &env).await };
+    Ok(call.server.stores.in_time(&config.name, look).await?)
 }
 
 async fn list<T: ApiJob>(call: Call) -> Result<Answer, RestError> {
@@ -177,6 +188,7 @@ async fn run_sync(call: Call) -> Result<Answer, RestError> {
     let content = SyncJob::file(&call.server).load().map_err(refused)?;
     let job = content.get(id_of(&call)).map_err(refused)?;
     job.check_change(&call)?;
+    job.check_names(&call.server)?;
     start(&call, job).await
 }
 

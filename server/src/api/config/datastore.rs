@@ -1,6 +1,7 @@
 //! `/config/datastore`: datastores are created, configured and removed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::access::Privilege;
 use api_types::auth::Userid;
@@ -9,7 +10,10 @@ use api_types::datastore::{
     NotificationThresholds,
 };
 use api_types::names::DatastoreName;
+use api_types::s3::BucketName;
 use hyper::Method;
+use s3_client::S3Client;
+use s3_client::env::Env;
 
 use super::entries::{digest, entry as made, failed, given};
 use crate::api::entry;
@@ -32,6 +36,7 @@ use crate::rest::endpoint::{Param, joined};
 use crate::rest::error::RestError;
 use crate::rest::schema::Schema;
 use crate::rest::table::{Access, Endpoint};
+use crate::s3::bucket_answers;
 use crate::task::TaskSpec;
 
 const NAME: Param = Param::required(
@@ -173,6 +178,8 @@ const PRUNE_SETTINGS: [&str; 7] = [
     "keep-monthly",
     "keep-yearly",
 ];
+/// How long a bucket may take to answer.
+const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
 /// Most characters of a job's name.
 const MAX_JOB_ID: usize = 32;
 
@@ -265,6 +272,18 @@ async fn show(call: Call) -> Result<Answer, RestError> {
     Answer::of(content.get(name.as_str()).map_err(said)?)?.with("digest", &content.digest)
 }
 
+/// Refuses a bucket that cannot be had, before there is a task.
+async fn check_bucket(env: &Env, client: &S3Client) -> Result<(), RestError> {
+    let answers = bucket_answers(client, env, BUCKET_PATIENCE).await;
+    answers.map_err(|reason| {
+        let bucket = client.bucket().map_or("", BucketName::as_str);
+        RestError::bad_request(format!(
+            "unable to access bucket '{bucket}' by endpoint '{}': {reason}",
+            client.endpoint_id()
+        ))
+    })
+}
+
 async fn create(call: Call) -> Result<Answer, RestError> {
     let name: DatastoreName = call.text(NAME.name)?;
     if call.params.get(BACKING_DEVICE).is_some() {
@@ -289,7 +308,11 @@ async fn create(call: Call) -> Result<Answer, RestError> {
         reuse: call.flag("reuse-datastore"),
         overwrite_in_use: call.flag("overwrite-in-use"),
     };
-    let requests = call.server.stores.client(&config)?.map(RequestCount::start);
+    let client = call.server.stores.client(&config)?;
+    if let Some(client) = &client {
+        check_bucket(&call.server.env, client).await?;
+    }
+    let requests = client.map(RequestCount::start);
     let spec = TaskSpec::new("create-datastore", Some(name.to_string()), call.auth_id);
     let server = Arc::clone(&call.server);
     let upid = call.server.spawn_task(spec, |task| async move {

@@ -83,8 +83,13 @@ pub trait ApiEntity: Entity + Serialize + Send + Sync + 'static {
     /// Refuses a caller who may not look at it.
     fn check_see(&self, call: &Call) -> Result<(), RestError>;
 
-    /// Refuses a caller who may not change it, or what names something that is not there.
+    /// Refuses a caller who may not change it.
     fn check_change(&self, call: &Call) -> Result<(), RestError>;
+
+    /// Refuses what names something that is not there. Whoever may change it may be told.
+    fn check_names(&self, _server: &Server) -> Result<(), RestError> {
+        Ok(())
+    }
 
     /// The parameters of a call as properties.
     fn given(call: &Call) -> Given {
@@ -129,6 +134,7 @@ pub async fn create<T: ApiEntity>(call: Call) -> Result<Answer, RestError> {
     let section_type = T::TYPES.first().copied().unwrap_or_default();
     let new: T = entry(section_type, id_of::<T>(&call), &properties)?;
     new.check_change(&call)?;
+    new.check_names(&call.server)?;
     T::file(&call.server)
         .update(None, |content| content.insert(new))
         .await
@@ -144,6 +150,7 @@ pub async fn update<T: ApiEntity>(call: Call) -> Result<Answer, RestError> {
             entry.check_change(&call)?;
             let new = changed_by(&call, entry, T::given(&call))?;
             new.check_change(&call)?;
+            new.check_names(&call.server)?;
             *entry = new;
             anyhow::Ok(())
         })

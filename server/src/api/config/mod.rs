@@ -7,4 +7,5 @@ pub mod remotes;
 pub mod s3;
 pub mod scan;
 pub mod sync;
+mod sync_rights;
 pub mod traffic;

@@ -9,9 +9,10 @@ use api_types::names::{BackupNamespace, DatastoreName};
 use hyper::{Method, StatusCode};
 
 use super::entries::{ApiEntity, create, listed, remove, show, update};
+use super::sync_rights::check_rights;
 use crate::api::entry;
 use crate::api::fields::{COMMENT, DEPTH, DIGEST, NAMESPACE, SAFE_ID, SCHEDULE, STORE, THREADS};
-use crate::api::rights::{on_namespace, require_any_in};
+use crate::api::rights::on_namespace;
 use crate::api::target::refused;
 use crate::config::ConfigFile;
 use crate::config::jobs::Job as _;
@@ -226,11 +227,6 @@ pub fn require_there(call: &Call, job: &SyncJob, all: &[Privilege]) -> Result<()
     )))
 }
 
-/// Whether the caller is the job's owner, or the user whose token that is.
-fn is_owner(call: &Call, job: &SyncJob) -> bool {
-    Authid::is_owner_ok(&job.owner(), &call.auth_id)
-}
-
 impl ApiEntity for SyncJob {
     const ID: &'static str = ID.name;
     const WHAT: &'static str = "job";
@@ -266,37 +262,11 @@ impl ApiEntity for SyncJob {
     }
 
     fn check_change(&self, call: &Call) -> Result<(), RestError> {
-        let here = |privilege| require_any_in(call, &self.store, &self.ns(), &[privilege]);
-        let removes = self.remove_vanished == Some(true);
-        here(Privilege::DatastoreAudit)?;
-        match self.direction() {
-            SyncDirection::Pull => {
-                here(Privilege::DatastoreBackup)?;
-                if removes {
-                    here(Privilege::DatastorePrune)?;
-                }
-                if !is_owner(call, self) {
-                    here(Privilege::DatastoreModify)?;
-                }
-                if self.remote.is_some() {
-                    require_there(call, self, &[Privilege::RemoteRead])?;
-                }
-            }
-            SyncDirection::Push => {
-                require_there(call, self, &[Privilege::RemoteDatastoreBackup])?;
-                if removes {
-                    require_there(call, self, &[Privilege::RemoteDatastorePrune])?;
-                }
-                if here(Privilege::DatastoreRead).is_err() {
-                    here(Privilege::DatastoreBackup)?;
-                    if !is_owner(call, self) {
-                        here(Privilege::DatastoreModify)?;
-                    }
-                }
-            }
-        }
-        // Whoever may do so may also name what is not there.
-        Ok(call.server.config.check_sync_job(self)?)
+        check_rights(call, self)
+    }
+
+    fn check_names(&self, server: &Server) -> Result<(), RestError> {
+        Ok(server.config.check_sync_job(self)?)
     }
 }
 

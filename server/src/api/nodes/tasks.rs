@@ -285,7 +285,7 @@ async fn log(call: Call) -> Result<Answer, RestError> {
         }
         return download(&call, &upid);
     }
-    let place = call.server.places.make().await?;
+    let place = call.server.places.read_log().await?;
     let (tasks, asked) = (call.server.tasks.clone(), params.test_status);
     let read = move || {
         // Asked before reading: what a task writes as its last line is then read for sure.

@@ -153,6 +153,15 @@ async fn what_belongs_to_a_datastore_comes_and_goes_with_it() {
     assert!(id.starts_with("default-store1-") && id.len() == 32, "{id}");
     world.post("/config/verify", "id=v-two&store=store2").await;
     world.post("/config/verify", "id=v-one&store=store1").await;
+    let remote = "name=other&host=pbs.example.org&auth-id=sync@pbs&password=geheim";
+    world.post("/config/remote", remote).await;
+    for job in [
+        "id=from-one&store=store2&remote-store=store1",
+        "id=to-one&store=store1&remote-store=store2",
+        "id=from-far&store=store2&remote-store=store1&remote=other",
+    ] {
+        world.post("/config/sync", job).await;
+    }
     world
         .grant("test@pbs", "/datastore/store1", Role::DatastoreAdmin)
         .await;
@@ -165,6 +174,14 @@ async fn what_belongs_to_a_datastore_comes_and_goes_with_it() {
     assert_eq!(world.get("/config/prune", "").await, json!([]));
     let left = world.get("/config/verify", "").await;
     assert_eq!(left, json!([{ "id": "v-two", "store": "store2" }]));
+    let synced = world.get("/config/sync", "").await;
+    let ids: Vec<_> = synced
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| &job["id"])
+        .collect();
+    assert_eq!(ids, ["from-far"], "that one's source is elsewhere");
     let acl = world.server.access.current_acl().unwrap();
     let paths: Vec<String> = acl
         .tree

@@ -137,6 +137,9 @@ async fn sync_jobs_are_configured_listed_and_run() {
     world
         .grant("test@pbs", "/datastore/store1", Role::DatastoreAdmin)
         .await;
+    world
+        .grant("test@pbs", "/datastore/store2", Role::DatastoreBackup)
+        .await;
     let made = world
         .call("test@pbs", Method::POST, SYNC, &pull("mine", ""))
         .await;

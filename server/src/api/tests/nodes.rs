@@ -126,6 +126,23 @@ async fn tasks_are_listed_as_asked() {
     assert_eq!(world.end(&running).await, "abort requested - aborting task");
 }
 
+/// Clients that wait for a task ask for its log every second.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_do_not_wait_for_what_reads_snapshots() {
+    let world = World::empty();
+    let upid = task(&world, "verify", "store1", "root@pam", Some("OK")).await;
+    let places = &world.server.places;
+    let mut held = Vec::new();
+    for address in [[10, 0, 0, 1], [10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 2]] {
+        let listed = places.list(Some(address.into())).await.unwrap();
+        held.push((listed, places.decode().await.unwrap()));
+    }
+    let path = format!("{TASKS}/{}/log", encoded(&upid));
+    let log = world.call("root@pam", Method::GET, &path, "");
+    let log = tokio::time::timeout(Duration::from_secs(20), log).await;
+    assert!(log.expect("it waits").is_ok());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_shows_its_state_and_log() {
     let world = World::empty();

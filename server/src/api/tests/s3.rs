@@ -182,6 +182,29 @@ async fn a_datastore_in_a_bucket() {
     assert_eq!(mock.keys(BUCKET, "store1/"), [""; 0]);
 }
 
+/// Whoever creates a datastore learns at once that there is no such bucket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_cannot_be_had_is_refused_before_there_is_a_task() {
+    let (world, mock) = world().await;
+    let create = async |bucket: &str| {
+        let form = format!(
+            "name=store1&path={}/store1&backend=type%3Ds3,client%3Dmock,bucket%3D{bucket}",
+            world.path().display()
+        );
+        let path = "/config/datastore";
+        let (status, text) = world.refusal("root@pam", Method::POST, path, &form).await;
+        assert_eq!(status, 400, "{text}");
+        let what = format!("unable to access bucket '{bucket}' by endpoint 'mock': ");
+        assert!(text.starts_with(&what), "{text}");
+    };
+    create("no-such-bucket").await;
+    mock.script(Fault::on(Op::HeadBucket, Action::Reply(Reply::access_denied())).always());
+    create(BUCKET).await;
+    let tasks = world.get("/nodes/localhost/tasks", "").await;
+    assert_eq!(tasks, json!([]));
+    assert!(!world.path().join("store1").exists());
+}
+
 /// A server whose bucket is out of reach is not ready, unless that is by intention.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_out_of_reach_is_noticed() {

@@ -350,3 +350,33 @@ async fn a_new_snapshot_is_verified_if_it_is_to_be() {
         "{ended:?}"
     );
 }
+
+/// Another server that pushes says that it has verified the snapshot.
+#[tokio::test]
+async fn a_new_snapshot_is_verified_whatever_its_manifest_says() {
+    let world = World::with(|config| config.verify_new = Some(true)).await;
+    let target = format!("/api2/json/backup?{SNAPSHOT}");
+    let session = world.session("root@pam", &target, BACKUP_PROTOCOL).await;
+    let client = protocol_client::Backup::new(session);
+    let archive = client.stream("a.didx", &[b"data"]).await.unwrap();
+    let dir = "host/a/2026-01-01T00:00:00Z".parse().unwrap();
+    let mut manifest = protocol_client::backup::manifest(&dir, &[archive]).unwrap();
+    let verified = serde_json::json!({
+        "state": "ok",
+        "upid": "UPID:far:00000001:00000002:00000003:6B02A4FC:verify:s1:root@pam:",
+    });
+    manifest.unprotected.insert("verify_state".into(), verified);
+    let raw = manifest.to_blob().unwrap().into_raw();
+    let sent = client.raw_blob("index.json.blob", raw).await.unwrap();
+    sent.data().unwrap();
+    client.finish().await.unwrap().data().unwrap();
+    drop(client);
+    let ended = world.ended_tasks().await;
+    assert_eq!(ended.len(), 2, "{ended:?}");
+    let name = "store1".parse().unwrap();
+    let store = world.server.stores.open(&name, Operation::Read).await;
+    let root = BackupNamespace::root();
+    let manifest = store.unwrap().load_manifest(&root, &dir).await.unwrap();
+    let verified = manifest.verify_state().unwrap().unwrap();
+    assert_eq!(verified.upid.worker_id(), Some("store1:host/a/6955B900"));
+}

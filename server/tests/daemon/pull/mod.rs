@@ -3,4 +3,4 @@
 mod choice;
 mod story;
 mod trouble;
-mod world;
+pub mod world;

@@ -95,7 +95,7 @@ async fn everything_comes_once(store: &str) {
 
     // What comes late to the newest snapshot.
     let newest = START + 60;
-    upload_log(&two.from, "host/a", newest).await;
+    upload_log(&two.from, "host/a", newest, b"it went well").await;
     run_job(&two.to)
         .await
         .well(&["got backup log file client.log.blob"]);

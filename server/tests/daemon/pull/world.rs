@@ -191,13 +191,13 @@ pub fn in_query(body: &Value) -> String {
 }
 
 /// The log of a client, some time after its backup.
-pub async fn upload_log(rest: &Rest, group: &str, time: i64) {
+pub async fn upload_log(rest: &Rest, group: &str, time: i64, text: &[u8]) {
     let Credentials::Ticket { ticket, csrf } = &rest.credentials else {
         panic!("no ticket");
     };
     let query = query("local", "", group, time);
     let query = query.strip_prefix("store=local&").unwrap();
-    let body: Bytes = encode(b"it went well").unwrap();
+    let body: Bytes = encode(text).unwrap();
     let request = Request::builder()
         .method(Method::POST)
         .uri(format!(
