@@ -18,6 +18,7 @@
 //! [`Plan`]: plan::Plan
 
 pub mod actors;
+pub mod beside;
 pub mod book;
 pub mod bucket;
 pub mod coverage;
@@ -30,6 +31,7 @@ pub mod plan;
 pub mod run;
 pub mod shrink;
 pub mod sim;
+pub mod source;
 pub mod trace;
 pub mod transport;
 pub mod universe;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::actors;
 use crate::coverage::{Coverage, Kind};
-use crate::invariants::{Violation, dry, keys, reports};
+use crate::invariants::{Violation, dry, keys, labels, reports};
 use crate::machine::Server;
 use crate::plan::{Episode, Plan};
 use crate::sim::Sim;
@@ -149,6 +149,7 @@ async fn run_dry(sim: &Arc<Sim>) -> Result<()> {
     sim.env.sleep(Duration::from_secs(120)).await;
     settle_ownership(sim).await?;
     let server = sim.server().context("no process is running")?;
+    actors::resync::repair_all(&server)?;
     for _ in 0..45 {
         sim.env.sleep(Duration::from_secs(60)).await;
         actors::serve(server.clone(), crate::plan::Act::Tend).await;
@@ -193,6 +194,8 @@ async fn collect(sim: &Arc<Sim>, server: &Server, round: u32) -> Result<()> {
     let report = result.with_context(|| format!("collection {round}"))?;
     let result = reports::collected(core, &sim.universe, &report, absent);
     core.check(result);
+    let missing = sim.universe.set(&report.missing_confirmed);
+    labels::note_failed(core, &server.store, missing);
     let deleted = report.deleted.count;
     sim.step(
         core,

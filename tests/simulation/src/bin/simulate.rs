@@ -14,7 +14,7 @@ use clap::Parser;
 use simulation::coverage::Coverage;
 use simulation::invariants::Violation;
 use simulation::plan::Plan;
-use simulation::plan::generate;
+use simulation::plan::guests::{Guest, plan_with};
 use simulation::run::{Conduct, run};
 use simulation::shrink::shrink;
 
@@ -48,9 +48,28 @@ struct Options {
     /// Stop at the first failure.
     #[arg(long)]
     first_failure: bool,
+    /// Actors that come in addition: `beside`, `moves`, `copies`, `labels`, by commas; `all`, `none`.
+    #[arg(long, default_value = "all", value_parser = guests)]
+    guests: Guests,
     /// Only so many lines of the trace of a failure.
     #[arg(long, default_value_t = 80)]
     lines: usize,
+}
+
+/// Some actors.
+#[derive(Clone)]
+struct Guests(Vec<Guest>);
+
+fn guests(text: &str) -> Result<Guests, String> {
+    let by_name = |name: &str| {
+        let guest = Guest::ALL.into_iter().find(|guest| guest.name() == name);
+        guest.ok_or_else(|| format!("there is no actor '{name}'"))
+    };
+    Ok(Guests(match text {
+        "all" => Guest::ALL.to_vec(),
+        "none" => Vec::new(),
+        names => names.split(',').map(by_name).collect::<Result<_, _>>()?,
+    }))
 }
 
 struct Failure {
@@ -121,7 +140,7 @@ fn simulate(state: &State<'_>, seed: u64) -> Result<()> {
     let mut steps = 0;
     let mut world = state.options.world.unwrap_or(0);
     while steps < state.options.steps && !state.stop.load(Ordering::SeqCst) {
-        let plan = generate::plan(seed, world);
+        let plan = plan_with(seed, world, &state.options.guests.0);
         let outcome = run(&plan, &Conduct::default())
             .with_context(|| format!("seed {seed}, world {world}"))?;
         steps += outcome.steps;
@@ -192,7 +211,8 @@ fn report(state: &State<'_>, plan: &Plan, violation: Violation) -> Result<()> {
     writeln!(out, "the same again: make simulate PLAN={}", path.display())?;
     writeln!(
         out,
-        "all of it: make simulate SEEDS=1 FIRST_SEED={seed} WORLD={world}\n"
+        "all of it: make simulate SEEDS=1 FIRST_SEED={seed} WORLD={world}{}\n",
+        suffix(&state.options.guests.0)
     )?;
     failures.push(Failure {
         seed,
@@ -200,6 +220,16 @@ fn report(state: &State<'_>, plan: &Plan, violation: Violation) -> Result<()> {
         violation,
     });
     Ok(())
+}
+
+/// How to have the same actors again.
+fn suffix(guests: &[Guest]) -> String {
+    if guests == Guest::ALL {
+        return String::new();
+    }
+    let names: Vec<_> = guests.iter().map(|guest| guest.name()).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(",") };
+    format!(" GUESTS={names}")
 }
 
 fn replay(path: &PathBuf) -> Result<ExitCode> {

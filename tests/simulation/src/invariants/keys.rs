@@ -4,7 +4,7 @@ use crate::bucket::Subject;
 use crate::sim::Core;
 use crate::universe::{Key, Universe};
 
-use super::Violation;
+use super::{Violation, whole};
 
 /// Keys that are no chunks of ours, as others leave them below `.chunks/`.
 #[must_use]
@@ -45,16 +45,21 @@ pub fn may_delete(core: &Core, universe: &Universe, subject: &Subject) -> Result
     Ok(())
 }
 
-fn refuse_live(core: &Core, key: &str, snapshot: &str) -> Result<(), Violation> {
-    let snapshot = core
-        .book
-        .find(snapshot)
-        .map(|index| &core.book.snapshots[index]);
-    match snapshot {
-        Some(snapshot) if snapshot.is_needed() => Err(Violation::new(
-            "G15",
-            format!("a delete of {key} of a committed snapshot is sent"),
-        )),
-        _ => Ok(()),
+fn refuse_live(core: &Core, key: &str, directory: &str) -> Result<(), Violation> {
+    let Some(index) = core.book.find(directory) else {
+        return Ok(());
+    };
+    let snapshot = &core.book.snapshots[index];
+    // A move deletes where the snapshot was, or where it did not come to be.
+    let is_moving = || {
+        !snapshot.may_be_at(directory)
+            || whole::is_whole(&core.bucket, snapshot, |place| place != directory)
+    };
+    if !snapshot.is_needed() || is_moving() {
+        return Ok(());
     }
+    Err(Violation::new(
+        "G15",
+        format!("a delete of {key} of a committed snapshot is sent"),
+    ))
 }
