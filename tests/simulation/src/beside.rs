@@ -75,7 +75,7 @@ impl Sim {
     }
 
     /// A process ends.
-    pub async fn end(&self, proc: ProcId) {
+    pub async fn end(&self, proc: ProcId) -> Result<()> {
         {
             let mut core = self.core();
             core.ending.retain(|(of, _)| *of != proc);
@@ -83,5 +83,6 @@ impl Sim {
         }
         self.bury().await;
         self.note(format_args!("p{proc} is gone"));
+        self.note_cut()
     }
 }

@@ -50,6 +50,10 @@ pub struct Bucket {
     pub late_applied: Set,
     /// The metadata: names by directory.
     pub metadata: BTreeMap<String, BTreeSet<String>>,
+    /// Who has changed a file of the metadata last.
+    pub last_by: BTreeMap<String, ProcId>,
+    /// Files of the metadata whose change the end of a process has cut off.
+    pub cut: BTreeSet<String>,
 }
 
 /// A change that others want to know of.
@@ -170,23 +174,28 @@ impl Bucket {
     }
 
     fn follow_metadata(&mut self, change: &Change, universe: &Universe) {
-        let (key, is_put) = match change {
-            Change::Put { key, .. } => (key, true),
-            Change::Deleted { key, .. } => (key, false),
-            Change::BucketCreated => return,
-        };
-        let path = match universe.classify(key) {
-            Key::Manifest(directory) => format!("{directory}/{MANIFEST}"),
-            Key::Metadata(path) => path,
-            _ => return,
+        let Some(path) = metadata_path(change, universe) else {
+            return;
         };
         let (directory, name) = split(&path);
-        if is_put {
+        if matches!(change, Change::Put { .. }) {
             let names = self.metadata.entry(directory.to_owned()).or_default();
             names.insert(name.to_owned());
         } else if let Some(names) = self.metadata.get_mut(directory) {
             names.remove(name);
         }
+    }
+}
+
+/// The file of the metadata that a change is of.
+pub fn metadata_path(change: &Change, universe: &Universe) -> Option<String> {
+    let (Change::Put { key, .. } | Change::Deleted { key, .. }) = change else {
+        return None;
+    };
+    match universe.classify(key) {
+        Key::Manifest(directory) => Some(format!("{directory}/{MANIFEST}")),
+        Key::Metadata(path) => Some(path),
+        _ => None,
     }
 }
 

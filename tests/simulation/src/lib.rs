@@ -22,6 +22,7 @@ pub mod beside;
 pub mod book;
 pub mod bucket;
 pub mod coverage;
+pub mod cut;
 pub mod dice;
 pub mod director;
 pub mod disk;

@@ -341,7 +341,7 @@ impl Sim {
     }
 
     /// A disk that is not retired, the youngest of its installation.
-    fn youngest_disk(&self, of: Option<&str>) -> Option<usize> {
+    pub(crate) fn youngest_disk(&self, of: Option<&str>) -> Option<usize> {
         let core = self.core();
         let fits = |disk: &Disk| !disk.retired && of.is_none_or(|of| disk.instance == of);
         (0..core.disks.len())
@@ -446,6 +446,7 @@ impl Sim {
             return Ok(());
         }
         self.bury().await;
+        self.note_cut()?;
         self.env.sleep(down).await;
         self.start_if_none()
     }

@@ -41,6 +41,8 @@ pub type Sabotage = Arc<dyn Fn(&Arc<Sim>) + Send + Sync>;
 pub struct Conduct {
     /// Keep the trace.
     pub keep_trace: bool,
+    /// What the end of a process cuts off between the bucket and the disk is a violation as well.
+    pub strict: bool,
     /// Done after the lanes of the first episode have begun, every virtual second.
     pub sabotage: Option<Sabotage>,
 }
@@ -59,6 +61,7 @@ pub fn run(plan: &Plan, conduct: &Conduct) -> Result<Outcome> {
 
 async fn live(plan: Plan, conduct: &Conduct) -> Result<Outcome> {
     let sim = Sim::new(plan, conduct.keep_trace).await?;
+    sim.core().strict = conduct.strict;
     let observation = datastore::disk::observe(sim.disk_observer());
     let result = go(&sim, conduct).await;
     sim.close().await;

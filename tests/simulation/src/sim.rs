@@ -79,6 +79,8 @@ pub struct Core {
     pub ending: Vec<(ProcId, u64)>,
     /// Local indexes that were damaged and not yet replaced: whose, which, and what it was.
     pub damaged_files: BTreeMap<(usize, String), Bytes>,
+    /// Also what the end of a process has cut off must be on the disk as in the bucket.
+    pub strict: bool,
     /// A delete journal was lost, and the local state was not rebuilt since.
     pub journal_lost: bool,
     next_ticket: Ticket,
@@ -143,6 +145,7 @@ impl Sim {
                 armed: None,
                 ending: Vec::new(),
                 damaged_files: BTreeMap::new(),
+                strict: false,
                 journal_lost: false,
                 next_ticket: 0,
             }),
@@ -248,6 +251,12 @@ impl Sim {
         let core = &mut *core;
         let is_late = core.watch.is_late(event.tag);
         let news = core.bucket.line(event, &self.universe);
+        if let What::Applied { changes } = &event.what {
+            let paths = changes.iter();
+            let paths = paths.filter_map(|it| crate::bucket::metadata_path(it, &self.universe));
+            let by = core.watch.sender(event.tag);
+            crate::cut::applied(core, paths.collect(), by);
+        }
         for news in news {
             self.follow(core, event.tag, is_late, &news);
         }

@@ -47,7 +47,11 @@ pub async fn act(sim: &Arc<Sim>, act: Act) {
         | Act::Crash { .. }
         | Act::Reload
         | Act::Takeover => meddle::with_the_world(sim, act).await,
-        Act::Beside { what, kill } => beside::errand(sim, *what, kill).await,
+        Act::Beside { what, kill } => {
+            if let Err(error) = beside::errand(sim, *what, kill).await {
+                sim.note(format_args!("beside: in vain: {error:#}"));
+            }
+        }
         act => {
             let Some(server) = sim.server() else { return };
             let proc = server.proc;

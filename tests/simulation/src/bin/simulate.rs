@@ -51,6 +51,9 @@ struct Options {
     /// Actors that come in addition: `beside`, `moves`, `copies`, `labels`, by commas; `all`, `none`.
     #[arg(long, default_value = "all", value_parser = guests)]
     guests: Guests,
+    /// What the end of a process cuts off between the bucket and the disk is a violation as well.
+    #[arg(long)]
+    strict: bool,
     /// Only so many lines of the trace of a failure.
     #[arg(long, default_value_t = 80)]
     lines: usize,
@@ -93,7 +96,7 @@ struct State<'a> {
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     if let Some(path) = &options.plan {
-        return replay(path);
+        return replay(path, options.strict);
     }
     let threads = options
         .threads
@@ -141,7 +144,7 @@ fn simulate(state: &State<'_>, seed: u64) -> Result<()> {
     let mut world = state.options.world.unwrap_or(0);
     while steps < state.options.steps && !state.stop.load(Ordering::SeqCst) {
         let plan = plan_with(seed, world, &state.options.guests.0);
-        let outcome = run(&plan, &Conduct::default())
+        let outcome = run(&plan, &conduct(state.options))
             .with_context(|| format!("seed {seed}, world {world}"))?;
         steps += outcome.steps;
         state.steps.fetch_add(outcome.steps, Ordering::SeqCst);
@@ -186,7 +189,7 @@ fn report(state: &State<'_>, plan: &Plan, violation: Violation) -> Result<()> {
         state.stop.store(true, Ordering::SeqCst);
     }
     let patience = Duration::from_secs(state.options.patience);
-    let (shortest, outcome) = shrink(plan, violation.invariant, patience);
+    let (shortest, outcome) = shrink(plan, violation.invariant, &conduct(state.options), patience);
     std::fs::create_dir_all(&state.options.out)?;
     let path = state.options.out.join(format!("seed-{seed}-{world}.json"));
     std::fs::write(&path, serde_json::to_string_pretty(&shortest)?)?;
@@ -222,6 +225,13 @@ fn report(state: &State<'_>, plan: &Plan, violation: Violation) -> Result<()> {
     Ok(())
 }
 
+fn conduct(options: &Options) -> Conduct {
+    Conduct {
+        strict: options.strict,
+        ..Conduct::default()
+    }
+}
+
 /// How to have the same actors again.
 fn suffix(guests: &[Guest]) -> String {
     if guests == Guest::ALL {
@@ -232,12 +242,13 @@ fn suffix(guests: &[Guest]) -> String {
     format!(" GUESTS={names}")
 }
 
-fn replay(path: &PathBuf) -> Result<ExitCode> {
+fn replay(path: &PathBuf, strict: bool) -> Result<ExitCode> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("unable to read the plan {}", path.display()))?;
     let plan: Plan = serde_json::from_str(&text)?;
     let conduct = Conduct {
         keep_trace: true,
+        strict,
         ..Conduct::default()
     };
     let outcome = run(&plan, &conduct)?;

@@ -21,24 +21,48 @@ type Files = BTreeMap<String, Bytes>;
 
 /// Compares both.
 pub fn equal(sim: &Sim, base: &Path) -> Result<Result<(), Violation>> {
-    let mut local = Files::new();
-    for top in TOPS {
-        gather(base, &base.join(top), &mut local)?;
-    }
+    let (local, remote) = (local(base)?, objects(sim)?);
     let excused = half_committed(sim, &local);
     let is_excused = |path: &str| excused.iter().any(|dir| path.starts_with(&format!("{dir}/")));
-    let remote = objects(sim)?;
+    let core = sim.core();
+    let is_cut = |path: &str| !core.strict && core.bucket.cut.contains(path);
+    let wrong = compare(&local, &remote);
+    let mut wrong = wrong.filter(|(path, _)| !is_excused(path) && !is_cut(path));
+    Ok(match wrong.next() {
+        None => Ok(()),
+        Some((path, how)) => Err(Violation::new("mirror", format!("{path} {how}"))),
+    })
+}
+
+/// Paths that are not the same in the bucket and on the disk.
+pub fn differing(sim: &Sim, base: &Path) -> Result<Vec<String>> {
+    let (local, remote) = (local(base)?, objects(sim)?);
+    let differing = compare(&local, &remote);
+    Ok(differing.map(|(path, _)| path.to_owned()).collect())
+}
+
+fn compare<'a>(
+    local: &'a Files,
+    remote: &'a Files,
+) -> impl Iterator<Item = (&'a str, &'static str)> {
     let paths: BTreeSet<&String> = local.keys().chain(remote.keys()).collect();
-    for path in paths.into_iter().filter(|path| !is_excused(path)) {
-        let wrong = match (local.get(path), remote.get(path)) {
-            (Some(here), Some(there)) if here == there => continue,
+    paths.into_iter().filter_map(|path| {
+        let how = match (local.get(path), remote.get(path)) {
+            (Some(here), Some(there)) if here == there => return None,
             (Some(_), Some(_)) => "is another in the bucket than here",
             (Some(_), None) => "is here and not in the bucket",
             (None, _) => "is in the bucket and not here",
         };
-        return Ok(Err(Violation::new("mirror", format!("{path} {wrong}"))));
+        Some((path.as_str(), how))
+    })
+}
+
+fn local(base: &Path) -> Result<Files> {
+    let mut files = Files::new();
+    for top in TOPS {
+        gather(base, &base.join(top), &mut files)?;
     }
-    Ok(Ok(()))
+    Ok(files)
 }
 
 fn objects(sim: &Sim) -> Result<Files> {
@@ -53,11 +77,7 @@ fn objects(sim: &Sim) -> Result<Files> {
 /// Snapshots that are finished in the bucket and not here, since the process ended in between, before
 /// their client was told anything: kept, with the advice to rebuild the local state.
 pub fn half_committed_now(sim: &Sim, base: &Path) -> Result<BTreeSet<String>> {
-    let mut local = Files::new();
-    for top in TOPS {
-        gather(base, &base.join(top), &mut local)?;
-    }
-    Ok(half_committed(sim, &local))
+    Ok(half_committed(sim, &local(base)?))
 }
 
 fn half_committed(sim: &Sim, local: &Files) -> BTreeSet<String> {
