@@ -118,11 +118,16 @@ pub async fn forget_one(server: &Server, index: usize) -> Result<()> {
 }
 
 /// Snapshots of the group, the newest first, wherever they are: a move may bring them home while they
-/// are being removed there. One that is being written is not there yet for whoever removes.
+/// are being removed there. One that is being written is not there yet for whoever removes; one that is
+/// synced again is.
 fn of_group(core: &Core, group: u8) -> Result<Vec<usize>> {
     let (_, group) = place(group)?;
     let mut found: Vec<usize> = (0..core.book.snapshots.len())
-        .filter(|&index| core.book.snapshots[index].path.dir.group == group)
+        .filter(|&index| {
+            let snapshot = &core.book.snapshots[index];
+            let is_new = snapshot.session.is_some() && !snapshot.acknowledged;
+            !is_new && snapshot.path.dir.group == group
+        })
         .collect();
     found.sort_by_key(|&index| std::cmp::Reverse(core.book.snapshots[index].path.dir.time));
     Ok(found)

@@ -29,11 +29,21 @@ impl Book {
         self.labels.iter()
     }
 
-    /// A group was removed or made: nothing is known of what is written on it.
+    /// Nothing is known of what is written on a group.
     pub fn unlabel(&mut self, directory: &str) {
         if let Some(labels) = self.labels.get_mut(directory) {
             labels.owner.forget();
             labels.notes.forget();
+        }
+    }
+
+    /// Something was removed with all that is below it.
+    pub fn unlabel_below(&mut self, directory: &str) {
+        for (of, labels) in &mut self.labels {
+            if of == directory || of.starts_with(&format!("{directory}/")) {
+                labels.owner.forget();
+                labels.notes.forget();
+            }
         }
     }
 

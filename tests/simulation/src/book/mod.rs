@@ -95,6 +95,13 @@ impl Snapshot {
         self.chunks_of(|_| true)
     }
 
+    /// Whether this is the name of one of its indexes or blobs.
+    #[must_use]
+    pub fn has_file(&self, name: &str) -> bool {
+        let mut archives = self.archives.iter();
+        archives.any(|(archive, _)| archive == name) || self.blobs.iter().any(|blob| blob == name)
+    }
+
     /// The chunks of some of its indexes, by name.
     pub fn chunks_of(&self, wanted: impl Fn(&str) -> bool) -> Set {
         let some = self.archives.iter().filter(|(name, _)| wanted(name));
@@ -129,7 +136,11 @@ impl Book {
         self.next += 1;
         let relative = places::directory(&path);
         let doomed = self.is_doomed(&relative);
-        self.by_path.insert(relative.clone(), self.snapshots.len());
+        // Whatever had the name is gone: nobody may begin a snapshot that is there.
+        let earlier = self.by_path.insert(relative.clone(), self.snapshots.len());
+        if let Some(earlier) = earlier.filter(|&it| self.snapshots[it].relative == relative) {
+            self.set_status(earlier, Status::Gone);
+        }
         self.sessions.insert(
             self.next,
             Session {

@@ -22,7 +22,6 @@ use super::Violation;
 /// An operation on a disk was done.
 pub fn after_operation(core: &mut Core, operation: &Operation<'_>) -> Result<(), Violation> {
     let path = match operation {
-        Operation::RemoveFile { path, .. } => path,
         Operation::Rename { to, .. } => to,
         _ => return Ok(()),
     };
@@ -34,12 +33,16 @@ pub fn after_operation(core: &mut Core, operation: &Operation<'_>) -> Result<(),
     };
     let name = relative.file_name().and_then(|name| name.to_str());
     let directory = relative.parent().and_then(Path::to_str).unwrap_or_default();
+    if let Operation::Rename { from, .. } = operation
+        && let Ok(from) = from.strip_prefix(&disk.base)
+        && relative.starts_with(".trash")
+    {
+        // A group that is removed, or whatever it is in.
+        let from = from.to_string_lossy().into_owned();
+        core.book.unlabel_below(&from);
+        return Ok(());
+    }
     match (name, operation) {
-        (Some("owner"), Operation::RemoveFile { .. }) => {
-            let directory = directory.to_owned();
-            core.book.unlabel(&directory);
-            Ok(())
-        }
         (Some(MANIFEST), Operation::Rename { .. }) => stays_failed(core, path, directory),
         _ => Ok(()),
     }
