@@ -59,8 +59,11 @@ endif
 tour: setup ## the tour of the README, command by command
 	@scripts/tour
 
+# Many tests wait: for daemons to start, for clocks, for servers that are slow on purpose.
+RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+
 test: setup minio restic interop-venv ## all tests
-	cargo test --locked --workspace
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) cargo test --locked --workspace
 
 # MUTANTS="name name" for some of them.
 mutants: setup ## drop each rule of the collection in turn, and see its tests fail (slow)

@@ -12,6 +12,7 @@ use crate::children::collection::{Needed, STORE, Task};
 use crate::row::{Bench, Round, Row, Setup, Side, Target, Unit};
 use crate::world::corpus::Corpus;
 use crate::world::index_file;
+use crate::world::process::SERVICE;
 use crate::world::series::{Series, Written};
 use crate::world::snapshots;
 use crate::world::synthetic::SyntheticServer;
@@ -130,13 +131,9 @@ fn write_indexes(base: &Path, corpus: Corpus) -> Result<Written> {
 async fn child(task: Task) -> Result<Needed> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let task = serde_json::to_string(&children::Task::Collection(task))?;
-    // As the service has it (`debian/coffer-server.service`).
     let run = move || {
         let mut command = Command::new(program);
-        command.env("MALLOC_ARENA_MAX", "2");
-        command.env("MALLOC_MMAP_THRESHOLD_", "262144");
-        command.env("MALLOC_TRIM_THRESHOLD_", "262144");
-        command.arg("--child").arg(task).output()
+        command.envs(SERVICE).arg("--child").arg(task).output()
     };
     let output = tokio::task::spawn_blocking(run)
         .await?

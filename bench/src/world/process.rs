@@ -11,6 +11,13 @@ use crate::children::Task;
 /// Ticks of a second in `/proc/PID/stat`, the same on every Linux.
 const TICKS: u64 = 100;
 
+/// The allocator's settings of the package's service (`debian/coffer-server.service`).
+pub const SERVICE: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "262144"),
+    ("MALLOC_TRIM_THRESHOLD_", "262144"),
+];
+
 /// This program at a task of its own. Ends with this.
 #[derive(Debug)]
 pub struct Process {
@@ -31,10 +38,15 @@ impl Process {
     /// Starts the program, and waits for the first line that it says.
     pub fn start(task: &Task) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
+        let settings: &[_] = match task {
+            Task::Daemon(_) => &SERVICE,
+            _ => &[],
+        };
         let mut child = Command::new(program)
             .arg("--child")
             .arg(serde_json::to_string(task)?)
             .env("COFFER_LOG", "warn")
+            .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

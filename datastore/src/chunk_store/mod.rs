@@ -377,10 +377,12 @@ impl ChunkStore {
             atime,
             ..self.file_options(durability)
         };
-        match atomic_file::replace(path, data, &options) {
+        let replace =
+            || atomic_file::replace_with(path, &options, |file| file.write_past_cache(data));
+        match replace() {
             Err(error) if error.is_not_found() => {
                 self.create_prefix_dir(path)?;
-                atomic_file::replace(path, data, &options)
+                replace()
             }
             result => result,
         }

@@ -35,12 +35,8 @@ impl ChunkStore {
         }
         let mut options = self.file_options(durability(fsync));
         options.atime = Some(time);
-        let write = || {
-            atomic_file::write_beside(&path, &options, |file| {
-                use std::io::Write;
-                file.write_all(data)
-            })
-        };
+        let write =
+            || atomic_file::write_beside(&path, &options, |file| file.write_past_cache(data));
         let temp = match write() {
             Err(error) if error.is_not_found() => {
                 self.create_prefix_dir(&path)?;

@@ -9,6 +9,7 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
 
+use super::direct;
 use super::operation::{Attribute, OpenFile, Operation};
 use super::perform;
 use crate::file_time::FileTime;
@@ -80,6 +81,20 @@ impl DiskFile {
             bytes,
         };
         perform(&operation, || self.file.write_all_at(bytes, offset))
+    }
+
+    /// Writes all of `bytes` at the beginning of a new file, past the page cache if there are many of
+    /// them and the file system can do that: for what nobody reads soon.
+    ///
+    /// # Errors
+    /// If the system fails it; a part may be written then.
+    pub fn write_past_cache(&self, bytes: &[u8]) -> io::Result<()> {
+        let operation = Operation::Write {
+            file: self.open_file(),
+            offset: Some(0),
+            bytes,
+        };
+        perform(&operation, || direct::write_all(&self.file, bytes))
     }
 
     /// Cuts or extends the file.

@@ -52,6 +52,7 @@
 //! like a power cut.
 
 mod dir;
+mod direct;
 mod file;
 #[cfg(feature = "simulation")]
 mod observer;

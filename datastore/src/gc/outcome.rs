@@ -91,7 +91,7 @@ impl Run {
             let orphans = report.orphan_metadata.clone();
             backend.cleanup.add(&self.store.env, orphans).await?;
             if let Some(client) = &self.client {
-                backend.reconcile_metadata(client).await?;
+                self.store.reconcile_metadata(backend, client).await?;
             }
         }
         if let Some(client) = &self.client {

@@ -180,7 +180,7 @@ impl Run {
                     "{count} deletes of an earlier run may still be applied"
                 ));
             }
-            backend.reconcile_metadata(client).await?;
+            store.reconcile_metadata(backend, client).await?;
         }
         let losses_at_start = match store.backend.s3() {
             Some(backend) => backend.losses.count().await,

@@ -153,6 +153,11 @@ pub struct LockFile {
 }
 
 impl LockFile {
+    /// The exclusive lock of `what`, by a file at `path`; fails at once if it is held.
+    pub(crate) fn try_exclusive(what: &'static str, path: PathBuf) -> LocalResult<Self> {
+        Self::acquire(what, path, FlockArg::LockExclusiveNonblock)
+    }
+
     fn acquire(what: &'static str, path: PathBuf, mode: FlockArg) -> LocalResult<Self> {
         let file = flock(what, open_or_create(&path)?, &path, mode)?;
         let held = file.metadata().at("stat lock file", &path)?;

@@ -160,14 +160,22 @@ impl DataStore {
             }
         }
         let mut intent = None;
+        let resisting = forgotten.failed.len();
         if let Some((backend, client)) = self.remote(client) {
             self.spare_protected(&backend, &client, &mut targets, forgotten)
                 .await?;
             let all = targets.iter().flat_map(|target| self.relatives(target));
             let intended = backend.cleanup.intend(&self.env, all.collect()).await?;
             intent = Some(intended);
-            self.delete_manifests(&backend, &client, &mut targets, forgotten)
-                .await?;
+            let deleted = self
+                .delete_manifests(&backend, &client, &mut targets, forgotten)
+                .await;
+            if let Err(error) = deleted {
+                // Not under the locks of this removal.
+                drop(targets);
+                self.put_manifests_back(&backend, &client).await;
+                return Err(error);
+            }
             forgotten.left_in_bucket += self.delete_rest(&backend, &client, &targets).await;
         }
         let relatives: Vec<String> = targets
@@ -188,8 +196,11 @@ impl DataStore {
                 Err(error) => forgotten.failed.push((path, error)),
             }
         }
-        if let Some((backend, _)) = self.remote(client) {
+        if let Some((backend, client)) = self.remote(client) {
             backend.cleanup.renew(&self.env, relatives).await?;
+            if forgotten.failed.len() > resisting {
+                self.put_manifests_back(&backend, &client).await;
+            }
         }
         // What is still here although it is gone from the bucket is put back.
         match intent.filter(|_| forgotten.failed.len() == failures) {
@@ -317,24 +328,16 @@ impl DataStore {
             self.relative_file(ns, dir, ArchiveName::MANIFEST)
         };
         let relatives: Vec<String> = targets.iter().map(manifest).collect();
-        let deleted = match &relatives[..] {
-            [one] => backend
-                .delete_metadata(&fenced, one)
-                .await
-                .map(|()| Vec::new()),
-            many => backend.delete_metadata_files(&fenced, many).await,
-        };
-        let resisted = match deleted {
-            Ok(resisted) => resisted,
-            Err(error) => {
-                self.put_manifests_back(backend, client).await;
-                return Err(error);
+        let resisted = match &relatives[..] {
+            [one] => {
+                backend.delete_metadata(&fenced, one).await?;
+                return Ok(());
             }
+            many => backend.delete_metadata_files(&fenced, many).await?,
         };
         if resisted.is_empty() {
             return Ok(());
         }
-        self.put_manifests_back(backend, client).await;
         let mut rest = Vec::with_capacity(targets.len());
         for target in targets.drain(..) {
             let relative = manifest(&target);
@@ -352,7 +355,7 @@ impl DataStore {
 
     /// A first round over the cleanup journal, which repeats what fails here.
     async fn put_manifests_back(&self, backend: &S3Backend, client: &S3Client) {
-        if let Err(error) = backend.reconcile_metadata(client).await {
+        if let Err(error) = self.reconcile_metadata(backend, client).await {
             tracing::warn!(store = %self.name, %error, "unable to put manifests back for now");
         }
     }

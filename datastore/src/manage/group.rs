@@ -209,7 +209,11 @@ impl DataStore {
         }
         let remote = self.remote(client);
         let files = [NOTES_FILE, OWNER_FILE].map(|file| self.relative_group_file(ns, group, file));
+        let mut intent = None;
         if let Some((backend, client)) = &remote {
+            // With its owner gone from the bucket alone, whoever backs up next would get the group
+            // after a refresh.
+            intent = Some(backend.cleanup.intend(&self.env, files.to_vec()).await?);
             let fence = backend.ownership.check(client, "remove a group").await?;
             let fenced = client.signed_at(fence.signed_at);
             for relative in &files {
@@ -221,9 +225,13 @@ impl DataStore {
             self.local(move |snapshots| snapshots.remove_group_if_empty(&ns, &group))
                 .await
         };
-        if let (Err(_) | Ok(false), Some((backend, client))) = (&removed, &remote) {
-            backend.cleanup.add(&self.env, files.to_vec()).await?;
-            backend.reconcile_metadata(client).await?;
+        match (&removed, intent, &remote) {
+            (Ok(true), Some(intent), _) => intent.done(&self.env).await?,
+            (_, Some(intent), Some((backend, client))) => {
+                drop(intent);
+                backend.reconcile_held(client, &files).await?;
+            }
+            _ => {}
         }
         removed
     }

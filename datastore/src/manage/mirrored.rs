@@ -6,6 +6,7 @@ use bytes::Bytes;
 use s3_client::S3Client;
 
 use crate::backend::s3::S3Backend;
+use crate::backend::s3::cleanup::{PathLocks, ReconcileReport};
 use crate::error::Result;
 use crate::local_error::LocalResult;
 use crate::snapshot::SnapshotStore;
@@ -68,18 +69,26 @@ impl DataStore {
     }
 
     /// Makes the object equal to the local file again, after the local half of a change failed; as
-    /// far as that does not succeed at once, the cleanup journal sees to it.
+    /// far as that does not succeed at once, the cleanup journal sees to it. The caller holds the
+    /// locks of the change.
     pub(super) async fn restore_object(
         &self,
         backend: &S3Backend,
         client: &S3Client,
         relative: &str,
     ) -> Result<()> {
-        backend
-            .cleanup
-            .add(&self.env, vec![relative.to_owned()])
-            .await?;
-        backend.reconcile_metadata(client).await?;
-        Ok(())
+        let path = [relative.to_owned()];
+        backend.cleanup.add(&self.env, path.to_vec()).await?;
+        backend.reconcile_held(client, &path).await
+    }
+
+    /// A round over the cleanup journal.
+    pub(crate) async fn reconcile_metadata(
+        &self,
+        backend: &S3Backend,
+        client: &S3Client,
+    ) -> Result<ReconcileReport> {
+        let locks = PathLocks::new(self.base.clone(), self.locks.clone());
+        backend.reconcile_metadata(client, &locks).await
     }
 }

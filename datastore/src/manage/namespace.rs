@@ -153,22 +153,28 @@ impl DataStore {
         {
             self.prove_empty(backend, client, ns).await?;
         }
+        let relative = self.relative_namespace_marker(ns);
+        let mut intent = None;
+        if let Some((backend, _)) = &remote {
+            // With the directory gone and the marker there, it would be back after a refresh.
+            let intended = backend.cleanup.intend(&self.env, vec![relative.clone()]);
+            intent = Some(intended.await?);
+        }
         let gone = {
             let ns = ns.clone();
             self.local(move |snapshots| snapshots.remove_namespace_dir(&ns))
                 .await?
         };
         if let (true, Some((backend, client))) = (gone, &remote) {
-            let relative = self.relative_namespace_marker(ns);
             let fence = backend
                 .ownership
                 .check(client, "remove a namespace")
                 .await?;
             let fenced = client.signed_at(fence.signed_at);
-            if let Err(error) = backend.delete_metadata(&fenced, &relative).await {
-                backend.cleanup.add(&self.env, vec![relative]).await?;
-                return Err(error);
-            }
+            backend.delete_metadata(&fenced, &relative).await?;
+        }
+        if let Some(intent) = intent {
+            intent.done(&self.env).await?;
         }
         Ok(gone)
     }

@@ -85,7 +85,7 @@ impl DataStore {
         };
         if self.state.read_rebuild_needed()?.is_none() {
             // What could not be deleted so far must not come back with the tree.
-            backend.reconcile_metadata(&client).await?;
+            self.reconcile_metadata(backend, &client).await?;
         }
         task.log("Start refresh phase1 (metadata)");
         let metadata = self.refresh_metadata(&client, task, &lease, false).await?;

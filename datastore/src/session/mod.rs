@@ -136,7 +136,7 @@ impl WriterSession {
                 what: format!("namespace '{}'", options.ns),
             });
         }
-        store.refuse_old_leftovers(&options.ns, &dir)?;
+        store.refuse_old_leftovers(&options.ns, &dir).await?;
         let (group_is_new, group_lock) =
             Self::enter_group(store, client.as_ref(), &options).await?;
         let base = BaseSnapshot::find(store, &options, &registration).await?;
@@ -147,7 +147,7 @@ impl WriterSession {
         }
         // Locked before it exists: nobody takes the empty directory for an abandoned one.
         let snapshot_lock = store.locks.snapshot_exclusive(&options.ns, &dir)?;
-        store.refuse_old_leftovers(&options.ns, &dir)?;
+        store.refuse_old_leftovers(&options.ns, &dir).await?;
         store.snapshots.create_snapshot_dir(&options.ns, &dir)?;
         let left = Abandoned {
             snapshot: SnapshotPath::new(options.ns.clone(), dir.clone()),

@@ -136,11 +136,11 @@ impl DataStore {
             self.env
                 .blocking(move || {
                     backend.bad_list.reload()?;
-                    backend.cleanup.reload()?;
                     backend.adopt_journal()
                 })
                 .await?
         };
+        backend.cleanup.adopt(&self.env).await?;
         backend.losses.reload(&self.env).await?;
         if adopted > 0 {
             tracing::info!(store = %self.name, adopted, "deletes of an earlier run are unresolved");

@@ -200,7 +200,7 @@ impl DataStore {
                 report.waiting
             )));
         }
-        backend.reconcile_metadata(&client).await?;
+        self.reconcile_metadata(backend, &client).await?;
         backend.ownership.release(&client).await
     }
 }

@@ -55,10 +55,10 @@ impl StateDir {
         self.dir.join("delete-journal")
     }
 
-    /// Metadata paths whose object may not match.
+    /// Metadata paths whose object may not match: a file of each process.
     #[must_use]
-    pub fn cleanup_journal(&self) -> PathBuf {
-        self.dir.join("cleanup-journal")
+    pub fn cleanup_journals(&self) -> PathBuf {
+        self.dir.join("cleanup")
     }
 
     /// Digests whose object is damaged.

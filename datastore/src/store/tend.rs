@@ -81,6 +81,8 @@ impl DataStore {
         else {
             return Ok(any_left.then_some(tended));
         };
+        // Also what another process has left that ended meanwhile.
+        backend.cleanup.adopt(&self.env).await?;
         let due = !self.table.due_suspects(self.env.now()).is_empty()
             || backend.cleanup.is_due(self.env.now())
             || backend.has_unread_journal();
@@ -94,7 +96,7 @@ impl DataStore {
             Err(error) => return Err(error),
         };
         tended.quarantines = backend.resolve_quarantine(&client).await?;
-        tended.metadata = backend.reconcile_metadata(&client).await?;
+        tended.metadata = self.reconcile_metadata(backend, &client).await?;
         Ok(Some(tended))
     }
 
@@ -199,11 +201,16 @@ impl DataStore {
 
     /// A snapshot of the same name that an earlier session has left behind: its late requests
     /// would hit the new one's objects.
-    pub(crate) fn refuse_old_leftovers(&self, ns: &BackupNamespace, dir: &BackupDir) -> Result<()> {
+    pub(crate) async fn refuse_old_leftovers(
+        &self,
+        ns: &BackupNamespace,
+        dir: &BackupDir,
+    ) -> Result<()> {
         let Some(backend) = self.backend.s3() else {
             return Ok(());
         };
-        if !backend.cleanup.has_below(&ns.path_of(&dir.path())) {
+        let path = ns.path_of(&dir.path());
+        if !backend.cleanup.has_below(&self.env, &path).await? {
             return Ok(());
         }
         Err(Error::Refused(format!(

@@ -9,7 +9,7 @@ use crate::{Place, Stage};
 /// Our own files that are there between two pieces of work.
 const STATE: [&str; 8] = [
     "bad-chunks",
-    "cleanup-journal",
+    "cleanup",
     "delete-journal",
     "first-seen",
     "gc-history",
@@ -37,8 +37,10 @@ pub(crate) fn check(stage: &Stage, server: &Server) -> Result<()> {
         return Ok(());
     }
     let state = StateDir::of(server.store.base());
-    let cleanup = std::fs::read_to_string(state.cleanup_journal()).unwrap_or_default();
-    ensure!(cleanup.is_empty(), "left in the cleanup journal: {cleanup}");
+    for journal in std::fs::read_dir(state.cleanup_journals()).into_iter().flatten() {
+        let cleanup = std::fs::read_to_string(journal?.path())?;
+        ensure!(cleanup.is_empty(), "left in the cleanup journal: {cleanup}");
+    }
     let root = format!("{STORE}/.cnt/");
     let keys = stage.world.mock.keys(BUCKET, &root);
     let unfinished: Vec<&String> = keys

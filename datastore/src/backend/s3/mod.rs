@@ -132,7 +132,7 @@ impl S3Backend {
             checks: Checks::default(),
             bad_list: BadList::load(state.bad_list())?,
             losses: Losses::load(state.losses())?,
-            cleanup: CleanupJournal::load(state.cleanup_journal())?,
+            cleanup: CleanupJournal::new(state.cleanup_journals()),
             quarantine: parts.quarantine,
             journal: DeleteJournal::unread(state.delete_journal()),
             next_batch: AtomicU64::new(1),

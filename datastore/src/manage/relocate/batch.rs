@@ -112,7 +112,7 @@ impl Route<'_> {
         let store = self.store;
         // Not with the task's client: it makes no request once the task is aborted.
         if let Some((backend, client)) = store.remote(None)
-            && let Err(error) = backend.reconcile_metadata(&client).await
+            && let Err(error) = store.reconcile_metadata(&backend, &client).await
         {
             tracing::warn!(store = %store.name, %error, "objects of moved snapshots stay for now");
         }
@@ -120,7 +120,7 @@ impl Route<'_> {
 
     async fn lock(&self, dir: &BackupDir) -> Result<Moving> {
         let (store, cancel) = (self.store, self.task.cancel());
-        store.refuse_late_requests(self.to, dir)?;
+        store.refuse_late_requests(self.to, dir).await?;
         if store.awaits_clearing(self.from, dir) {
             return Err(Error::Refused(format!(
                 "unable to move {dir}: its backup was given up and is being cleared away; try again \
@@ -236,7 +236,8 @@ impl Route<'_> {
     async fn copy(&self, backend: &S3Backend, client: &S3Client, moving: &Moving) -> Result<()> {
         let dir = &moving.info.dir;
         // What a late request may still change is not copied but written as it is here.
-        let is_settled = !backend.cleanup.has_below(&self.from.path_of(&dir.path()));
+        let source = self.from.path_of(&dir.path());
+        let is_settled = !backend.cleanup.has_below(&self.store.env, &source).await?;
         let copies: Vec<_> = moving
             .files()
             .into_iter()
@@ -328,11 +329,12 @@ impl Route<'_> {
 
 impl DataStore {
     /// Late requests of an earlier attempt would hit the objects of this one.
-    fn refuse_late_requests(&self, ns: &BackupNamespace, dir: &BackupDir) -> Result<()> {
+    async fn refuse_late_requests(&self, ns: &BackupNamespace, dir: &BackupDir) -> Result<()> {
         let Some(backend) = self.backend.s3() else {
             return Ok(());
         };
-        if !backend.cleanup.has_below(&ns.path_of(&dir.path())) {
+        let path = ns.path_of(&dir.path());
+        if !backend.cleanup.has_below(&self.env, &path).await? {
             return Ok(());
         }
         Err(Error::Refused(format!(

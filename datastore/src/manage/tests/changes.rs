@@ -255,7 +255,10 @@ async fn a_namespace_marker_of_a_lost_request_follows_the_directory() {
             .unwrap();
     }
     test.put_object(".cnt/ns/b/.namespace", b"");
-    backend.reconcile_metadata(backend.client()).await.unwrap();
+    test.store
+        .reconcile_metadata(backend, backend.client())
+        .await
+        .unwrap();
     assert_eq!(test.keys(".cnt/"), [".cnt/ns/a/.namespace"]);
 }
 

@@ -103,7 +103,11 @@ async fn a_manifest_deleted_by_a_lost_request_is_put_back() {
     );
     test.server().remove_fault(lost);
     let backend = test.store.backend().s3().unwrap();
-    let report = backend.reconcile_metadata(backend.client()).await.unwrap();
+    let report = test
+        .store
+        .reconcile_metadata(backend, backend.client())
+        .await
+        .unwrap();
     assert_eq!(report.repaired, 1);
     assert_mirrored(&test);
 }
@@ -144,8 +148,8 @@ async fn leftovers_of_a_removal_are_removed_later() {
     test.server().remove_fault(fault);
     let backend = test.store.backend().s3().unwrap();
     assert_eq!(
-        backend
-            .reconcile_metadata(backend.client())
+        test.store
+            .reconcile_metadata(backend, backend.client())
             .await
             .unwrap()
             .deleted,
@@ -154,8 +158,8 @@ async fn leftovers_of_a_removal_are_removed_later() {
     assert_mirrored(&test);
     test.env.sleep(Duration::from_secs(3600)).await;
     assert_eq!(
-        backend
-            .reconcile_metadata(backend.client())
+        test.store
+            .reconcile_metadata(backend, backend.client())
             .await
             .unwrap()
             .open,

@@ -1,0 +1,166 @@
+//! A short-lived process beside the daemon, as `coffer-manager` is: what one is in the middle of is
+//! nothing for the other to repair (ADR 0024).
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use datastore::task::RecordingTask;
+use s3_mock::{Action, Fault, Gate, Op, Reply};
+use scenarios::running::crash;
+use scenarios::{AFTER_QUARANTINE, BUCKET, STORE, Server, Snapshot, World, chunks, group};
+
+/// Keys of the objects of a snapshot.
+fn objects(world: &World, snapshot: &Snapshot) -> Vec<String> {
+    let path = snapshot.ns.path_of(&snapshot.dir.path());
+    world.mock.keys(BUCKET, &format!("{STORE}/.cnt/{path}/"))
+}
+
+fn manifests(below: &str) -> String {
+    format!("{STORE}/.cnt/{below}/*/index.json.blob")
+}
+
+/// Pauses the next such request when it has been applied.
+fn pause_after(world: &World, op: Op, keys: String) -> Gate {
+    let gate = Gate::new();
+    let pause = Action::ApplyThenPause(gate.clone());
+    world.mock.script(Fault::on(op, pause).keys(keys));
+    gate
+}
+
+/// A removal that the bucket refuses, so that the process puts right what it believes to be wrong.
+async fn fail_to_forget(world: &World, tool: &Server, snapshot: &Snapshot) {
+    let denied = Action::Reply(Reply::access_denied());
+    let keys = manifests(&snapshot.ns.path_of(&snapshot.dir.group.path()));
+    let fault = Fault::on_ops(&[Op::DeleteObject, Op::DeleteObjects], denied).keys(keys);
+    let fault = world.mock.script(fault.always());
+    assert!(tool.forget(snapshot).await.is_err());
+    world.mock.remove_fault(fault);
+}
+
+/// Copies at the new place, the local directory still at the old one.
+#[tokio::test(start_paused = true)]
+async fn a_move_under_way_keeps_its_copies() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let to = daemon.create_namespace("a").await?;
+    let mut moved = daemon.backup("g", 0, &chunks("moved", 3)).await?;
+    let other = daemon.backup("other", 0, &chunks("other", 2)).await?;
+    let copied = pause_after(&world, Op::PutObject, manifests("ns/a/host/g"));
+    let moving = {
+        let (store, from, to) = (Arc::clone(&daemon.store), moved.ns.clone(), to.clone());
+        tokio::spawn(async move {
+            let task = RecordingTask::new();
+            store
+                .move_group(&task, &from, &group("g"), &to, false)
+                .await
+        })
+    };
+    copied.arrived().await;
+
+    let tool = world.open("cache")?;
+    fail_to_forget(&world, &tool, &other).await;
+    drop(tool);
+
+    copied.release();
+    ensure!(moving.await??.snapshots == 1);
+    moved.ns = to;
+    world.pass(AFTER_QUARANTINE).await;
+    daemon.gc().await?;
+    assert_eq!(objects(&world, &moved).len(), 2, "it is in the bucket");
+    world.check_safe(&daemon, &[&moved, &other]).await
+}
+
+/// The manifest gone from the bucket, the local directory still there.
+#[tokio::test(start_paused = true)]
+async fn a_removal_under_way_is_not_undone_by_a_collection() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let kept = daemon.backup("g", 0, &chunks("kept", 2)).await?;
+    let doomed = daemon.backup("g", 60, &chunks("doomed", 2)).await?;
+    let deleted = pause_after(&world, Op::DeleteObject, manifests("host/g"));
+    let removal = {
+        let (daemon, doomed) = (daemon.clone(), doomed.clone());
+        tokio::spawn(async move { daemon.forget(&doomed).await })
+    };
+    deleted.arrived().await;
+
+    let tool = world.open("cache")?;
+    tool.gc().await?;
+    drop(tool);
+
+    deleted.release();
+    removal.await??;
+    assert_eq!(objects(&world, &doomed), Vec::<String>::new());
+    world.check_safe(&daemon, &[&kept]).await
+}
+
+/// Another process knows of a path from before, and would put the manifest back at the end of its
+/// quarantine, when it looks for the last time.
+#[tokio::test(start_paused = true)]
+async fn a_removal_under_way_is_not_undone_by_an_old_entry() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let kept = daemon.backup("g", 0, &chunks("kept", 2)).await?;
+    let doomed = daemon.backup("g", 60, &chunks("doomed", 2)).await?;
+    fail_to_forget(&world, &daemon, &doomed).await;
+    daemon.store.tend(&daemon.cancel).await?;
+    world.pass(AFTER_QUARANTINE).await;
+
+    let tool = world.open("cache")?;
+    let deleted = pause_after(&world, Op::DeleteObject, manifests("host/g"));
+    let removal = {
+        let doomed = doomed.clone();
+        tokio::spawn(async move { tool.forget(&doomed).await })
+    };
+    deleted.arrived().await;
+    daemon.store.tend(&daemon.cancel).await?;
+    deleted.release();
+    removal.await??;
+    world.pass(AFTER_QUARANTINE).await;
+    daemon.store.tend(&daemon.cancel).await?;
+    assert_eq!(objects(&world, &doomed), Vec::<String>::new());
+    world.check_safe(&daemon, &[&kept]).await
+}
+
+/// What a process leaves that ends in the middle is put right by the one that lives on.
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_process_was_removing_is_put_right() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let snapshot = daemon.backup("g", 0, &chunks("g", 2)).await?;
+    // So that the daemon holds the store all the time, and does not begin to use it anew.
+    let session = daemon.session("busy", 0).await?;
+    let tool = world.open("cache")?;
+    let deleted = pause_after(&world, Op::DeleteObject, manifests("host/g"));
+    let removal = {
+        let (tool, snapshot) = (tool.clone(), snapshot.clone());
+        tokio::spawn(async move { tool.forget(&snapshot).await })
+    };
+    deleted.arrived().await;
+    crash(removal).await;
+    drop(tool);
+    deleted.release();
+    assert_eq!(objects(&world, &snapshot).len(), 1);
+
+    daemon.store.tend(&daemon.cancel).await?;
+    assert_eq!(objects(&world, &snapshot).len(), 2);
+    session.abort().await?;
+    world.check_safe(&daemon, &[&snapshot]).await
+}
+
+/// An owner that only the disk has would be nobody's after a refresh.
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_removal_ended_half_way_keeps_its_owner() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let snapshot = daemon.backup("g", 0, &chunks("g", 2)).await?;
+    let owner = format!("{STORE}/.cnt/host/g/owner");
+    let deleted = pause_after(&world, Op::DeleteObject, owner.clone());
+    let removal = {
+        let (daemon, snapshot) = (daemon.clone(), snapshot.clone());
+        tokio::spawn(async move { daemon.forget(&snapshot).await })
+    };
+    deleted.arrived().await;
+    crash(removal).await;
+    deleted.release();
+    let server = world.restart(daemon)?;
+    assert!(server.store.base().join("host/g/owner").exists());
+    server.gc().await?;
+    assert!(world.mock.get(BUCKET, &owner).is_some());
+    Ok(())
+}
