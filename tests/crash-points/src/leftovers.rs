@@ -37,7 +37,10 @@ pub(crate) fn check(stage: &Stage, server: &Server) -> Result<()> {
         return Ok(());
     }
     let state = StateDir::of(server.store.base());
-    for journal in std::fs::read_dir(state.cleanup_journals()).into_iter().flatten() {
+    for journal in std::fs::read_dir(state.cleanup_journals())
+        .into_iter()
+        .flatten()
+    {
         let cleanup = std::fs::read_to_string(journal?.path())?;
         ensure!(cleanup.is_empty(), "left in the cleanup journal: {cleanup}");
     }

@@ -132,11 +132,7 @@ impl Bucket {
     }
 
     /// Whether these are all in the metadata's directory.
-    pub fn has_files<'a>(
-        &self,
-        directory: &str,
-        mut names: impl Iterator<Item = &'a str>,
-    ) -> bool {
+    pub fn has_files<'a>(&self, directory: &str, mut names: impl Iterator<Item = &'a str>) -> bool {
         let there = self.metadata.get(directory);
         there.is_some_and(|there| names.all(|name| there.contains(name)))
     }

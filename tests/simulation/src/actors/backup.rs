@@ -139,7 +139,9 @@ impl<'a> Running<'a> {
                     let mut chunks: Vec<u8> =
                         chunks.iter().map(|chunk| offset + chunk % limit).collect();
                     chunks.dedup();
-                    let inserts = chunks.iter().map(|&chunk| self.insert(chunk, plan.compressed));
+                    let inserts = chunks
+                        .iter()
+                        .map(|&chunk| self.insert(chunk, plan.compressed));
                     let done = join_all(inserts).await;
                     for (chunk, result) in chunks.iter().zip(done) {
                         result?;

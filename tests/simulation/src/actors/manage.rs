@@ -239,12 +239,7 @@ pub async fn notes(server: &Server, pick: u8) -> Result<()> {
 
 /// After a removal of many, each is looked up; those in other directories than were `removed` are
 /// none of its business.
-fn settle(
-    server: &Server,
-    at_risk: &mut AtRisk,
-    complete: bool,
-    removed: impl Fn(&str) -> bool,
-) {
+fn settle(server: &Server, at_risk: &mut AtRisk, complete: bool, removed: impl Fn(&str) -> bool) {
     let mut core = server.sim.core();
     for index in at_risk.snapshots.clone() {
         let snapshot = &core.book.snapshots[index];

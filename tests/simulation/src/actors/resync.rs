@@ -310,8 +310,15 @@ pub fn repair(server: &Server, index: usize) -> Result<()> {
     let (Some((name, whole)), Some(place)) = (damaged, place) else {
         return Ok(());
     };
-    let directory = server.store.snapshots().snapshot_path(&place.ns, &place.dir);
-    Ok(atomic_file::replace_durable(&directory.join(name), &whole, 0o644)?)
+    let directory = server
+        .store
+        .snapshots()
+        .snapshot_path(&place.ns, &place.dir);
+    Ok(atomic_file::replace_durable(
+        &directory.join(name),
+        &whole,
+        0o644,
+    )?)
 }
 
 /// After a crash, when everything is calm: what is still damaged.

@@ -48,7 +48,8 @@ struct Options {
     /// Stop at the first failure.
     #[arg(long)]
     first_failure: bool,
-    /// Actors that come in addition: `beside`, `moves`, `copies`, `labels`, by commas; `all`, `none`.
+    /// Actors that come in addition: `beside`, `moves`, `copies`, `labels`, `late`, by
+    /// commas; `all`, `none`.
     #[arg(long, default_value = "all", value_parser = guests)]
     guests: Guests,
     /// What the end of a process cuts off between the bucket and the disk is a violation as well.
@@ -238,7 +239,11 @@ fn suffix(guests: &[Guest]) -> String {
         return String::new();
     }
     let names: Vec<_> = guests.iter().map(|guest| guest.name()).collect();
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(",") };
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(",")
+    };
     format!(" GUESTS={names}")
 }
 

@@ -101,9 +101,9 @@ impl Book {
         };
         let relative = directory(&to);
         let is_doomed = self.is_doomed(&relative);
-        let taken = self.find(&relative).is_some_and(|other| {
-            other != index && self.snapshots[other].status != Status::Gone
-        });
+        let taken = self
+            .find(&relative)
+            .is_some_and(|other| other != index && self.snapshots[other].status != Status::Gone);
         if !taken {
             self.by_path.insert(relative, index);
         }

@@ -17,15 +17,25 @@ const TOPS: [&str; 4] = ["ct", "host", "ns", "vm"];
 /// Stands for a namespace's directory in the bucket.
 const NAMESPACE_MARKER: &str = ".namespace";
 
+/// In the name of a file that was being written when its process ended.
+const TEMPORARY: &str = ".tmp_";
+
 type Files = BTreeMap<String, Bytes>;
 
 /// Compares both.
 pub fn equal(sim: &Sim, base: &Path) -> Result<Result<(), Violation>> {
     let (local, remote) = (local(base)?, objects(sim)?);
     let excused = half_committed(sim, &local);
-    let is_excused = |path: &str| excused.iter().any(|dir| path.starts_with(&format!("{dir}/")));
+    let is_excused = |path: &str| {
+        excused
+            .iter()
+            .any(|dir| path.starts_with(&format!("{dir}/")))
+    };
     let core = sim.core();
-    let is_cut = |path: &str| !core.strict && core.bucket.cut.contains(path);
+    let is_cut = |path: &str| {
+        let is_left = core.bucket.cut.contains(path) || path.contains(TEMPORARY);
+        !core.strict && is_left
+    };
     let wrong = compare(&local, &remote);
     let mut wrong = wrong.filter(|(path, _)| !is_excused(path) && !is_cut(path));
     Ok(match wrong.next() {
@@ -71,7 +81,11 @@ fn objects(sim: &Sim) -> Result<Files> {
         let body = sim.mock.get(BUCKET, &key).context("it was just listed")?;
         Ok((key[prefix.len()..].to_owned(), body))
     };
-    sim.mock.keys(BUCKET, &prefix).into_iter().map(read).collect()
+    sim.mock
+        .keys(BUCKET, &prefix)
+        .into_iter()
+        .map(read)
+        .collect()
 }
 
 /// Snapshots that are finished in the bucket and not here, since the process ended in between, before

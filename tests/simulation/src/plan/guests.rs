@@ -21,11 +21,19 @@ pub enum Guest {
     Copies,
     /// Owner, notes, protection and client log.
     Labels,
+    /// Requests for metadata that arrive when nobody expects them any more, more often than else.
+    Late,
 }
 
 impl Guest {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Beside, Self::Moves, Self::Copies, Self::Labels];
+    pub const ALL: [Self; 5] = [
+        Self::Beside,
+        Self::Moves,
+        Self::Copies,
+        Self::Labels,
+        Self::Late,
+    ];
 
     /// Its name.
     #[must_use]
@@ -35,6 +43,7 @@ impl Guest {
             Self::Moves => "moves",
             Self::Copies => "copies",
             Self::Labels => "labels",
+            Self::Late => "late",
         }
     }
 }
@@ -53,8 +62,8 @@ pub fn plan_with(seed: u64, world: u64, guests: &[Guest]) -> Plan {
                 continue;
             }
             episode.lanes.extend(lanes(guest, &mut dice));
-            if guest != Guest::Beside && dice.percent(30) {
-                episode.weather.push(late_metadata(guest, &mut dice));
+            if guest == Guest::Late {
+                episode.weather.push(late_metadata(&mut dice));
             }
         }
     }
@@ -67,12 +76,13 @@ fn lanes(guest: Guest, dice: &mut Dice) -> Vec<Vec<Step>> {
         Guest::Moves => vec![lane(dice, 2, 5, 5000, moving)],
         Guest::Copies => vec![lane(dice, 2, 5, 5000, copying)],
         Guest::Labels => vec![lane(dice, 3, 7, 4000, labelling)],
+        Guest::Late => Vec::new(),
     }
 }
 
-fn late_metadata(guest: Guest, dice: &mut Dice) -> Weather {
+fn late_metadata(dice: &mut Dice) -> Weather {
     Weather {
-        id: 100 + guest as u64,
+        id: 100,
         from: dice.below(20_000),
         length: dice.pick(&[20_000, 120_000, 900_000]),
         percent: dice.pick(&[5, 20]),
@@ -146,11 +156,7 @@ fn copying(dice: &mut Dice) -> Act {
     }
     Act::Resync(Resync {
         pick: dice.small(50),
-        source: dice.weighted(&[
-            (5, Source::Same),
-            (2, Source::Damaged),
-            (3, Source::Other),
-        ]),
+        source: dice.weighted(&[(5, Source::Same), (2, Source::Damaged), (3, Source::Other)]),
         corrupt: dice.percent(50),
         chunks: chunks(dice),
         verified: dice.percent(50),
