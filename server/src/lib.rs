@@ -18,6 +18,7 @@
 //! | [`rest`] | the REST interface |
 //! | [`api`] | what its endpoints do |
 //! | [`requests`] | what a task asked of S3 |
+//! | [`site`] | what of an installation jobs and syncs work with |
 //! | [`sync`] | snapshots from and to other datastores |
 //! | [`task`] | worker tasks: id, log, index, progress, abort, result |
 //! | [`traffic`] | how fast connections may be |
@@ -43,6 +44,7 @@ pub mod quota;
 pub mod requests;
 pub mod rest;
 pub mod s3;
+pub mod site;
 pub mod sync;
 pub mod task;
 #[cfg(test)]

@@ -12,7 +12,8 @@ use crate::children::Task;
 const TICKS: u64 = 100;
 
 /// The allocator's settings of the package's service (`debian/coffer-server.service`).
-pub const SERVICE: [(&str, &str); 3] = [
+pub const SERVICE: [(&str, &str); 4] = [
+    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
     ("MALLOC_ARENA_MAX", "2"),
     ("MALLOC_MMAP_THRESHOLD_", "262144"),
     ("MALLOC_TRIM_THRESHOLD_", "262144"),

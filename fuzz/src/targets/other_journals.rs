@@ -107,8 +107,8 @@ fn drain(
 fn check_cleanup(file: &[u8]) -> bool {
     let dir = scratch::empty().join("cleanup");
     std::fs::create_dir(&dir).expect("it can be made");
-    std::fs::write(dir.join("1-abcdef"), file).expect("it can be written");
-    let (env, journal) = (seeded(), CleanupJournal::new(dir.clone()));
+    std::fs::write(dir.join("abcdef"), file).expect("it can be written");
+    let (env, journal) = (seeded(), CleanupJournal::new(dir.clone(), seeded()));
     if block_on(journal.adopt(&env)).is_err() {
         assert!(std::str::from_utf8(file).is_err());
         return false;
@@ -127,7 +127,7 @@ fn check_cleanup(file: &[u8]) -> bool {
             assert!(!line.starts_with('/') && line.split('/').all(|part| part != ".."));
         }
     }
-    let again = CleanupJournal::new(dir);
+    let again = CleanupJournal::new(dir, seeded());
     block_on(again.adopt(&env)).expect("we wrote it");
     assert_eq!(again.len(), count);
     true

@@ -8,7 +8,7 @@ use api_types::names::{BackupGroup, BackupNamespace, DatastoreName};
 use datastore::store::DataStore;
 use hyper::StatusCode;
 
-use crate::daemon::Server;
+use crate::access::control::AccessControl;
 use crate::rest::call::Call;
 use crate::rest::error::RestError;
 
@@ -80,28 +80,28 @@ pub async fn owner_of(
 /// What someone may do in a namespace.
 #[must_use]
 pub fn on_namespace(
-    server: &Server,
+    access: &AccessControl,
     auth_id: &Authid,
     store: &DatastoreName,
     ns: &BackupNamespace,
 ) -> Privileges {
     let mut names = vec!["datastore", store.as_str()];
     names.extend(ns.components().iter().map(AsRef::as_ref));
-    server.access.privileges(auth_id, &names)
+    access.privileges(auth_id, &names)
 }
 
 /// How far someone reaches in a namespace: to all groups with one of `full`, to their own with one
 /// of `partial`, not at all otherwise.
 #[must_use]
 pub fn reach(
-    server: &Server,
+    access: &AccessControl,
     auth_id: &Authid,
     store: &DatastoreName,
     ns: &BackupNamespace,
     full: &[Privilege],
     partial: &[Privilege],
 ) -> Option<Reach> {
-    let granted = on_namespace(server, auth_id, store, ns);
+    let granted = on_namespace(access, auth_id, store, ns);
     if granted.has_any(Privileges::of(full)) {
         Some(Reach::All)
     } else if granted.has_any(Privileges::of(partial)) {
@@ -119,7 +119,8 @@ pub fn check_ns(
     full: &[Privilege],
     partial: &[Privilege],
 ) -> Result<Reach, RestError> {
-    reach(&call.server, &call.auth_id, store, ns, full, partial).ok_or_else(|| {
+    let access = &call.server.access;
+    reach(access, &call.auth_id, store, ns, full, partial).ok_or_else(|| {
         let missing: Vec<&str> = full.iter().chain(partial).map(|p| p.as_str()).collect();
         let place = if ns.is_root() {
             format!("/datastore/{store}")
@@ -158,15 +159,15 @@ pub fn require_any_in(
 
 /// Which groups `auth_id` may deal with with these privileges, asked for each namespace and group anew.
 pub fn may_touch(
-    server: &Arc<Server>,
+    access: &Arc<AccessControl>,
     auth_id: &Authid,
     full: &'static [Privilege],
     partial: &'static [Privilege],
     store: &DataStore,
 ) -> impl Fn(&BackupNamespace, &BackupGroup) -> bool + Send + Sync + use<> {
-    let (server, auth_id) = (Arc::clone(server), auth_id.clone());
+    let (access, auth_id) = (Arc::clone(access), auth_id.clone());
     let (name, snapshots) = (store.name().clone(), store.snapshots().clone());
-    move |ns, group| match reach(&server, &auth_id, &name, ns, full, partial) {
+    move |ns, group| match reach(&access, &auth_id, &name, ns, full, partial) {
         Some(Reach::All) => true,
         Some(Reach::Own) => {
             let owner = snapshots.owner(ns, group).ok().flatten();

@@ -1,14 +1,48 @@
-//! `remote`, `sync-job`, `traffic-control`: what the entries are.
+//! `prune-job`, `remote`, `sync-job`, `traffic-control`, `verify-job`: what the entries are.
 
-use super::Session;
 use super::entries::CliEntity;
-use crate::api::config::{remotes, sync, traffic};
-use crate::config::jobs::Job as _;
+use crate::api::config::{jobs, remotes, sync, traffic};
+use crate::config::jobs::{Job, PruneJob, VerifyJob};
 use crate::config::remotes::{Remote, RemotePassword};
 use crate::config::sync::SyncJob;
 use crate::config::traffic::TrafficRule;
 use crate::config::{Config, ConfigError, ConfigFile};
+use crate::jobs::state::JobType;
 use crate::rest::endpoint::Param;
+
+impl CliEntity for PruneJob {
+    const ABOUT: &'static str = "Removing by the clock the snapshots that no rule keeps";
+    const ID: &'static str = "id";
+    const NEW: &'static [Param] = &jobs::NEW_PRUNE;
+    const CHANGED: &'static [Param] = &jobs::CHANGED_PRUNE;
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "disable",
+        "store",
+        "ns",
+        "schedule",
+        "keep-last",
+        "keep-hourly",
+        "keep-daily",
+        "keep-weekly",
+        "keep-monthly",
+        "keep-yearly",
+        "comment",
+    ];
+    const JOB: Option<JobType> = Some(Self::TYPE);
+
+    fn file(config: &Config) -> &ConfigFile<Self> {
+        config.prune_jobs()
+    }
+
+    fn runs_at(&self) -> Option<&str> {
+        self.schedule()
+    }
+
+    fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        config.check_datastore(&self.store)
+    }
+}
 
 impl CliEntity for Remote {
     const ABOUT: &'static str = "Other servers";
@@ -46,17 +80,14 @@ impl CliEntity for SyncJob {
         "schedule",
         "comment",
     ];
+    const JOB: Option<JobType> = Some(Self::TYPE);
 
     fn file(config: &Config) -> &ConfigFile<Self> {
         config.sync_jobs()
     }
 
-    fn scheduled(session: &Session, id: &str) -> anyhow::Result<()> {
-        session.jobs().touch(Self::TYPE, id)
-    }
-
-    fn forget(session: &Session, id: &str) -> anyhow::Result<()> {
-        session.jobs().remove(Self::TYPE, id)
+    fn runs_at(&self) -> Option<&str> {
+        self.schedule()
     }
 
     fn check(&self, config: &Config) -> Result<(), ConfigError> {
@@ -81,5 +112,34 @@ impl CliEntity for TrafficRule {
 
     fn file(config: &Config) -> &ConfigFile<Self> {
         config.traffic_rules()
+    }
+}
+
+impl CliEntity for VerifyJob {
+    const ABOUT: &'static str = "Checking by the clock that what the snapshots promise is there";
+    const ID: &'static str = "id";
+    const NEW: &'static [Param] = &jobs::NEW_VERIFY;
+    const CHANGED: &'static [Param] = &jobs::CHANGED_VERIFY;
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "store",
+        "ns",
+        "schedule",
+        "ignore-verified",
+        "outdated-after",
+        "comment",
+    ];
+    const JOB: Option<JobType> = Some(Self::TYPE);
+
+    fn file(config: &Config) -> &ConfigFile<Self> {
+        config.verify_jobs()
+    }
+
+    fn runs_at(&self) -> Option<&str> {
+        self.schedule()
+    }
+
+    fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        config.check_datastore(&self.store)
     }
 }

@@ -6,13 +6,15 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Subcommand};
+use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 use serde::Serialize;
 
 use super::Session;
+use super::options::{given, options, text, texts};
 use super::table::Column;
 use crate::config::properties::Given;
 use crate::config::{Config, ConfigError, ConfigFile, Entity};
+use crate::jobs::state::JobType;
 use crate::rest::endpoint::Param;
 
 /// Longer than any secret; keeps a wrong file from being read to its end.
@@ -34,6 +36,8 @@ pub trait CliEntity: Entity + Serialize + Send + Sync + 'static {
     const FROM_FILE: Option<(&'static str, &'static str)> = None;
     /// What the list shows.
     const COLUMNS: &'static [&'static str];
+    /// What kind of jobs they are, if they are jobs: these have a state.
+    const JOB: Option<JobType> = None;
 
     /// Their file.
     fn file(config: &Config) -> &ConfigFile<Self>;
@@ -56,14 +60,9 @@ pub trait CliEntity: Entity + Serialize + Send + Sync + 'static {
         }
     }
 
-    /// What else is to be done when an entry is there, or is to run at other times.
-    fn scheduled(_session: &Session, _id: &str) -> Result<()> {
-        Ok(())
-    }
-
-    /// What else is to be done when an entry is gone.
-    fn forget(_session: &Session, _id: &str) -> Result<()> {
-        Ok(())
+    /// When it runs, if it is a job that does.
+    fn runs_at(&self) -> Option<&str> {
+        None
     }
 
     /// Refuses an entry that names what is not there.
@@ -89,47 +88,6 @@ enum Action {
     Remove,
 }
 
-/// The options that these parameters become.
-pub fn options(params: &'static [Param], without: &[&str]) -> Vec<Arg> {
-    let shown = params.iter().filter(|param| !without.contains(&param.name));
-    shown.map(option).collect()
-}
-
-fn option(param: &'static Param) -> Arg {
-    let schema = param.schema;
-    let checked = move |text: &str| schema.parse(text).map(|_| text.to_owned());
-    Arg::new(param.name)
-        .long(param.name)
-        .help(param.about.trim_end_matches('.'))
-        .required(!param.optional)
-        .value_parser(checked)
-        .action(if param.schema.is_array() {
-            ArgAction::Append
-        } else {
-            ArgAction::Set
-        })
-}
-
-/// The values of these options.
-pub fn given(matches: &ArgMatches, params: &[Param], without: &[&str]) -> Given {
-    let shown = params.iter().filter(|param| !without.contains(&param.name));
-    shown.fold(Given::default(), |given, param| {
-        given.set_all(param.name, &texts(matches, param.name))
-    })
-}
-
-/// All values of an option.
-pub fn texts(matches: &ArgMatches, name: &str) -> Vec<String> {
-    match matches.try_get_many::<String>(name) {
-        Ok(Some(values)) => values.cloned().collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn text(matches: &ArgMatches, name: &str) -> Option<String> {
-    texts(matches, name).into_iter().next()
-}
-
 impl<T: CliEntity> EntriesCommand<T> {
     /// What is no option of its own.
     fn special() -> Vec<&'static str> {
@@ -146,7 +104,8 @@ impl<T: CliEntity> EntriesCommand<T> {
         Some(file.value_parser(parser).required(required))
     }
 
-    fn id() -> Arg {
+    /// The argument with an entry's name.
+    pub fn id() -> Arg {
         let param = T::NEW.iter().find(|param| param.name == T::ID);
         let help = param.map_or("", |param| param.about.trim_end_matches('.'));
         Arg::new(T::ID).required(true).help(help)
@@ -187,7 +146,7 @@ impl<T: CliEntity> EntriesCommand<T> {
                 new.check(&session.config)?;
                 file.update::<_, ConfigError>(None, |content| content.insert(new))
                     .await?;
-                T::scheduled(session, &id)
+                scheduled::<T>(session, &id)
             }
             Action::Update => {
                 let given = self.given(T::CHANGED)?;
@@ -199,29 +158,33 @@ impl<T: CliEntity> EntriesCommand<T> {
                         let changed = T::from_section(entry.section_type(), &id, &properties)
                             .map_err(anyhow::Error::msg)?;
                         changed.check(&session.config)?;
-                        let rescheduled = schedule_of(&changed) != schedule_of(entry);
+                        let rescheduled = changed.runs_at() != entry.runs_at();
                         *entry = changed;
                         anyhow::Ok(rescheduled)
                     })
                     .await?;
                 if rescheduled {
-                    T::scheduled(session, &id)?;
+                    scheduled::<T>(session, &id)?;
                 }
                 Ok(())
             }
             Action::Remove => {
                 T::remove(&session.config, &id, digest.as_deref()).await?;
-                T::forget(session, &id)
+                match T::JOB {
+                    Some(ty) => session.jobs().remove(ty, &id),
+                    None => Ok(()),
+                }
             }
         }
     }
 }
 
-/// When an entry runs, if it is one that does.
-fn schedule_of<T: Entity>(entry: &T) -> Option<String> {
-    let mut properties = entry.to_section().into_iter();
-    let schedule = properties.find(|(key, _)| key == "schedule");
-    schedule.map(|(_, value)| value)
+/// Notes that a job is new, or runs at other times.
+fn scheduled<T: CliEntity>(session: &Session, id: &str) -> Result<()> {
+    match T::JOB {
+        Some(ty) => session.jobs().touch(ty, id),
+        None => Ok(()),
+    }
 }
 
 fn read_secret(path: &Path) -> Result<String> {

@@ -10,13 +10,16 @@ mod datastore;
 mod entries;
 mod garbage_collection;
 mod group;
+mod jobs;
 mod named_file;
 mod namespace;
 mod node;
+mod options;
 pub mod output;
 mod prune;
 mod s3;
 mod snapshot;
+mod sync;
 mod table;
 mod task;
 mod user;
@@ -32,7 +35,9 @@ use clap::{Parser, Subcommand};
 use s3_client::env::Env;
 use tracing_subscriber::EnvFilter;
 
+use crate::access::control::AccessControl;
 use crate::config::Config;
+use crate::config::jobs::{PruneJob, VerifyJob};
 use crate::config::remotes::Remote;
 use crate::config::sync::SyncJob;
 use crate::config::traffic::TrafficRule;
@@ -42,6 +47,7 @@ use crate::jobs::state::JobStates;
 use crate::paths::{PathOptions, Paths};
 use crate::privileges::become_owner;
 use crate::s3::{S3Clients, S3Options};
+use crate::site::Site;
 use crate::task::Tasks;
 use output::OutputFormat;
 
@@ -89,6 +95,13 @@ pub enum Command {
     Node(node::NodeCommand),
     /// Remove snapshots that no rule keeps.
     Prune(Box<prune::PruneArguments>),
+    /// Removing by the clock the snapshots that no rule keeps.
+    #[command(subcommand)]
+    PruneJob(jobs::JobCommand<PruneJob>),
+    /// Copy snapshots of another datastore into one here.
+    Pull(sync::SyncArguments<sync::Pull>),
+    /// Copy snapshots to a datastore of another server.
+    Push(sync::SyncArguments<sync::Push>),
     /// Other servers.
     #[command(subcommand)]
     Remote(entries::EntriesCommand<Remote>),
@@ -100,7 +113,7 @@ pub enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Copying from and to other datastores.
     #[command(subcommand)]
-    SyncJob(entries::EntriesCommand<SyncJob>),
+    SyncJob(jobs::JobCommand<SyncJob>),
     /// Worker tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -112,6 +125,9 @@ pub enum Command {
     User(Box<user::UserCommand>),
     /// Check that what the snapshots promise is really there.
     Verify(Box<verify::VerifyArguments>),
+    /// Checking by the clock that what the snapshots promise is there.
+    #[command(subcommand)]
+    VerifyJob(jobs::JobCommand<VerifyJob>),
 }
 
 /// What the commands work with.
@@ -155,6 +171,18 @@ impl Session {
         })
     }
 
+    /// What jobs and syncs work with.
+    fn site(&self) -> Result<Site> {
+        let access = AccessControl::open(&self.paths, self.env.clone())?;
+        Ok(Site {
+            env: self.env.clone(),
+            config: self.config.clone(),
+            stores: Arc::clone(&self.datastores),
+            access: Arc::new(access),
+            jobs: self.jobs(),
+        })
+    }
+
     /// The states of the jobs.
     fn jobs(&self) -> JobStates {
         JobStates::new(&self.paths, self.tasks.clone())
@@ -194,6 +222,9 @@ async fn execute(cli: Cli) -> Result<()> {
         Command::Namespace(command) => command.run(&session).await,
         Command::Node(command) => command.run(&session).await,
         Command::Prune(arguments) => arguments.run(&session).await,
+        Command::PruneJob(command) => command.run(&session).await,
+        Command::Pull(arguments) => arguments.run(&session).await,
+        Command::Push(arguments) => arguments.run(&session).await,
         Command::Remote(command) => command.run(&session).await,
         Command::S3(command) => command.run(&session).await,
         Command::Snapshot(command) => command.run(&session).await,
@@ -202,6 +233,7 @@ async fn execute(cli: Cli) -> Result<()> {
         Command::TrafficControl(command) => command.run(&session).await,
         Command::User(command) => command.run(&session).await,
         Command::Verify(arguments) => arguments.run(&session).await,
+        Command::VerifyJob(command) => command.run(&session).await,
     };
     tracing::info!(target: "s3_requests", "{}", session.s3.counters());
     result

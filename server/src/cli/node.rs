@@ -5,7 +5,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 use serde_json::{Map, Value};
 
 use super::Session;
-use super::entries::{options, texts};
+use super::options::{options, texts};
 use crate::api::nodes::config::PARAMS;
 use crate::config::node::KEYS;
 

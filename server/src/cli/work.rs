@@ -8,6 +8,8 @@ use api_types::auth::Authid;
 use s3_client::S3Client;
 
 use super::Session;
+use crate::operations::counted_client;
+use crate::operations::prepared::Prepared;
 use crate::requests::RequestCount;
 use crate::task::{Echo, Signals, TaskSpec, WorkerTask};
 
@@ -28,6 +30,28 @@ impl Session {
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
         let spec = TaskSpec::new(worker_type, Some(worker_id), Authid::root());
+        self.foreground(spec, client, work).await
+    }
+
+    /// Does what has been prepared, likewise.
+    pub(super) async fn run_prepared(&self, prepared: Prepared) -> Result<()> {
+        let Prepared { spec, store, work } = prepared;
+        let client = counted_client(&store);
+        self.foreground(spec, client, |task| work(task, store))
+            .await
+    }
+
+    async fn foreground<T, F, Fut>(
+        &self,
+        spec: TaskSpec,
+        client: Option<S3Client>,
+        work: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<WorkerTask>) -> Fut,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
         let echo = if self.format.is_json() {
             Echo::Stderr
         } else {

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use api_types::datastore::{DatastoreBackend, DatastoreConfig};
-use api_types::names::EndpointId;
+use api_types::names::{DatastoreName, EndpointId};
 use api_types::s3::S3EndpointConfig;
 use s3_client::env::Env;
 
@@ -143,12 +143,16 @@ impl Config {
         Ok(())
     }
 
+    /// Refuses a datastore that is not there.
+    pub fn check_datastore(&self, name: &DatastoreName) -> Result<(), ConfigError> {
+        self.datastores.load()?.get(name.as_str()).map(|_| ())
+    }
+
     /// Refuses a sync job that names a datastore or a remote which is not there.
     pub fn check_sync_job(&self, job: &SyncJob) -> Result<(), ConfigError> {
-        let datastores = self.datastores.load()?;
-        datastores.get(job.store.as_str())?;
+        self.check_datastore(&job.store)?;
         match &job.remote {
-            None => datastores.get(job.remote_store.as_str()).map(|_| ()),
+            None => self.check_datastore(&job.remote_store),
             Some(remote) => self.remotes.load()?.get(remote.as_str()).map(|_| ()),
         }
     }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use api_types::ParseError;
 use api_types::auth::Authid;
+use api_types::datastore::Operation;
 use api_types::human::ByteSize;
 use api_types::names::{
     BackupGroup, BackupNamespace, BackupType, DatastoreName, MAX_NAMESPACE_DEPTH,
@@ -27,6 +28,17 @@ pub enum SyncDirection {
     Pull,
     /// There.
     Push,
+}
+
+impl SyncDirection {
+    /// What the datastore here is opened for.
+    #[must_use]
+    pub const fn operation(self) -> Operation {
+        match self {
+            Self::Pull => Operation::Write,
+            Self::Push => Operation::Read,
+        }
+    }
 }
 
 impl FromStr for SyncDirection {

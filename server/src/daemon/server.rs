@@ -19,12 +19,14 @@ use crate::access::attempts::Attempts;
 use crate::access::control::AccessControl;
 use crate::config::Config;
 use crate::datastores::Datastores;
+use crate::jobs::state::JobStates;
 use crate::metrics::Metrics;
 use crate::monitor::readiness::Readiness;
 use crate::paths::Paths;
 use crate::protocol::memory::Memory;
 use crate::quota::Quota;
 use crate::s3::{S3Clients, S3Options};
+use crate::site::Site;
 use crate::task::{TaskSpec, Tasks, WorkerTask};
 use crate::traffic::TrafficControl;
 
@@ -49,7 +51,7 @@ pub struct Server {
     /// Its datastores: [`Datastores::open`] counts the operation until what it returns is dropped.
     pub stores: Arc<Datastores>,
     /// Who is it, and what may they do.
-    pub access: AccessControl,
+    pub access: Arc<AccessControl>,
     /// How much is done at a time.
     pub places: Places,
     /// What of clients' data is in memory.
@@ -88,7 +90,7 @@ impl Server {
             env.clone(),
         ));
         Ok(Arc::new(Self {
-            access: AccessControl::open(&paths, env.clone())?,
+            access: Arc::new(AccessControl::open(&paths, env.clone())?),
             tasks: Tasks::new(&paths, env.clone()),
             memory: Arc::default(),
             metrics: Metrics::new(&paths),
@@ -115,6 +117,18 @@ impl Server {
             paths,
             env,
         }))
+    }
+
+    /// What jobs and syncs work with.
+    #[must_use]
+    pub fn site(&self) -> Site {
+        Site {
+            env: self.env.clone(),
+            config: self.config.clone(),
+            stores: Arc::clone(&self.stores),
+            access: Arc::clone(&self.access),
+            jobs: JobStates::of(self),
+        }
     }
 
     /// Starts `work` as a worker task in the background. It is asked to stop when somebody aborts

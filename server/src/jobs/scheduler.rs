@@ -11,11 +11,13 @@ use api_types::upid::Upid;
 use jiff::tz::TimeZone;
 
 use super::calendar::CalendarEvent;
-use super::run;
-use super::state::{JobStates, JobType};
-use crate::config::Entity as _;
-use crate::config::jobs::Job;
+use super::run::{self, Runnable};
+use super::state::JobType;
+use crate::config::ConfigFile;
 use crate::daemon::Server;
+use crate::operations::background::start_prepared;
+use crate::operations::prepared::Prepared;
+use crate::site::Site;
 
 const MINUTE: u64 = 60;
 
@@ -39,22 +41,22 @@ pub async fn run_clock(server: Arc<Server>) {
 pub async fn tick(server: &Arc<Server>) -> Vec<Upid> {
     let mut clock = Clock {
         server,
-        states: JobStates::of(server),
+        site: server.site(),
         now: server.env.unix_secs(),
         zone: TimeZone::system(),
         started: Vec::new(),
     };
     clock.collect_garbage().await;
-    clock.prune().await;
-    clock.sync().await;
-    clock.verify().await;
+    clock.jobs(server.config.prune_jobs(), "pruned").await;
+    clock.jobs(server.config.sync_jobs(), "synced").await;
+    clock.jobs(server.config.verify_jobs(), "verified").await;
     clock.started
 }
 
 /// One look at all jobs.
 struct Clock<'a> {
     server: &'a Arc<Server>,
-    states: JobStates,
+    site: Site,
     now: i64,
     zone: TimeZone,
     started: Vec<Upid>,
@@ -62,7 +64,7 @@ struct Clock<'a> {
 
 impl Clock<'_> {
     async fn collect_garbage(&mut self) {
-        let datastores = match self.server.config.datastores().load() {
+        let datastores = match self.site.config.datastores().load() {
             Ok(content) => content.entries,
             Err(error) => return tracing::error!("no garbage is collected: {error}"),
         };
@@ -70,59 +72,29 @@ impl Clock<'_> {
             let Some(schedule) = config.gc_schedule.as_ref().map(ToString::to_string) else {
                 continue;
             };
-            if self.is_due(JobType::GarbageCollection, config.name.as_str(), &schedule) {
+            let (ty, id) = (JobType::GarbageCollection, config.name.as_str());
+            if self.is_due(ty, id, &schedule) {
                 let run =
-                    run::garbage_collection(self.server, &config.name, root(), Some(&schedule));
-                let started = run.await;
-                self.note(JobType::GarbageCollection, config.name.as_str(), started);
+                    run::garbage_collection(&self.site, &config.name, root(), Some(&schedule));
+                let prepared = run.await;
+                self.start(ty, id, prepared);
             }
         }
     }
 
-    async fn prune(&mut self) {
-        let jobs = match self.server.config.prune_jobs().load() {
+    /// Starts the jobs of this file that are due; without it nothing is `done`.
+    async fn jobs<T: Runnable>(&mut self, file: &ConfigFile<T>, done: &str) {
+        let jobs = match file.load() {
             Ok(content) => content.entries,
-            Err(error) => return tracing::error!("nothing is pruned: {error}"),
+            Err(error) => return tracing::error!("nothing is {done}: {error}"),
         };
         for job in jobs {
-            let Some(schedule) = job.schedule().map(str::to_owned) else {
+            let Some(schedule) = job.schedule() else {
                 continue;
             };
-            if self.is_due(JobType::Prune, job.id(), &schedule) {
-                let started = run::prune(self.server, &job, root(), Some(&schedule)).await;
-                self.note(JobType::Prune, job.id(), started);
-            }
-        }
-    }
-
-    async fn sync(&mut self) {
-        let jobs = match self.server.config.sync_jobs().load() {
-            Ok(content) => content.entries,
-            Err(error) => return tracing::error!("nothing is synced: {error}"),
-        };
-        for job in jobs {
-            let Some(schedule) = job.schedule().map(str::to_owned) else {
-                continue;
-            };
-            if self.is_due(JobType::Sync, job.id(), &schedule) {
-                let started = run::sync(self.server, &job, root(), Some(&schedule)).await;
-                self.note(JobType::Sync, job.id(), started);
-            }
-        }
-    }
-
-    async fn verify(&mut self) {
-        let jobs = match self.server.config.verify_jobs().load() {
-            Ok(content) => content.entries,
-            Err(error) => return tracing::error!("nothing is verified: {error}"),
-        };
-        for job in jobs {
-            let Some(schedule) = job.schedule().map(str::to_owned) else {
-                continue;
-            };
-            if self.is_due(JobType::Verify, job.id(), &schedule) {
-                let started = run::verify(self.server, &job, root(), Some(&schedule)).await;
-                self.note(JobType::Verify, job.id(), started);
+            if self.is_due(T::TYPE, job.id(), schedule) {
+                let prepared = job.prepare(&self.site, root(), Some(schedule)).await;
+                self.start(T::TYPE, job.id(), prepared);
             }
         }
     }
@@ -136,7 +108,7 @@ impl Clock<'_> {
             }
         };
         // Not what the state says: that it has ended may never have been written.
-        match self.states.is_locked(ty, id) {
+        match self.site.jobs.is_locked(ty, id) {
             Ok(false) => {}
             Ok(true) => return false,
             Err(error) => {
@@ -144,10 +116,10 @@ impl Clock<'_> {
                 return false;
             }
         }
-        let state = self.states.get(ty, id);
-        if !self.states.is_known(ty, id) {
+        let state = self.site.jobs.get(ty, id);
+        if !self.site.jobs.is_known(ty, id) {
             // Or its age would always be the same, and its time never come.
-            if let Err(error) = self.states.touch(ty, id) {
+            if let Err(error) = self.site.jobs.touch(ty, id) {
                 tracing::error!("{error:#}");
             }
         }
@@ -156,8 +128,8 @@ impl Clock<'_> {
             .is_some_and(|next| next <= self.now)
     }
 
-    fn note(&mut self, ty: JobType, id: &str, started: anyhow::Result<Upid>) {
-        match started {
+    fn start(&mut self, ty: JobType, id: &str, prepared: anyhow::Result<Prepared>) {
+        match prepared.and_then(|prepared| start_prepared(self.server, prepared)) {
             Ok(upid) => self.started.push(upid),
             // It stays due, and the next minute tries again.
             Err(error) => tracing::error!("unable to start {} '{id}': {error:#}", ty.as_str()),
@@ -176,11 +148,11 @@ mod tests {
     use s3_client::env::Env;
 
     use super::*;
-    use crate::config::ConfigError;
     use crate::config::jobs::PruneJob;
     use crate::config::sync::SyncJob;
+    use crate::config::{ConfigError, Entity as _};
     use crate::datastores::create::CreateRequest;
-    use crate::jobs::state::JobState;
+    use crate::jobs::state::{JobState, JobStates};
     use crate::paths::Paths;
     use crate::s3::S3Options;
 

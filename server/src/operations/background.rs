@@ -7,6 +7,7 @@ use anyhow::Result;
 use api_types::upid::Upid;
 
 use super::counted_client;
+use super::prepared::Prepared;
 use crate::daemon::Server;
 use crate::datastores::OpenDatastore;
 use crate::requests::RequestCount;
@@ -31,4 +32,10 @@ where
         }
         result
     })
+}
+
+/// Starts what has been prepared.
+pub fn start_prepared(server: &Arc<Server>, prepared: Prepared) -> Result<Upid> {
+    let Prepared { spec, store, work } = prepared;
+    start(server, spec, store, work)
 }

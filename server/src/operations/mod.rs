@@ -8,6 +8,7 @@
 //! | [`files`] | single files of archives |
 //! | [`pack`] | directories of archives as tar and zip |
 //! | [`gc`] | garbage collection, and the status of its job |
+//! | [`prepared`] | an operation that is ready to be started |
 //! | [`prune`] | removal of snapshots that no rule keeps |
 //! | [`relocate`] | moves of groups and namespaces |
 //! | [`verify`] | verification |
@@ -19,6 +20,7 @@ pub mod files;
 pub mod gc;
 pub mod job;
 pub mod pack;
+pub mod prepared;
 pub mod prune;
 pub mod relocate;
 pub mod verify;

@@ -7,6 +7,7 @@
 //! | [`namespaces`] | which namespaces, and what they become: pure |
 //! | [`candidates`] | which snapshots: pure |
 //! | [`summary`] | what the log says |
+//! | [`once`] | a sync without a job |
 //! | [`pull`] | from there to here |
 //! | [`push`] | to a datastore of another server |
 //! | [`remote`] | a datastore of another server, as `remote.cfg` describes it |
@@ -14,6 +15,7 @@
 pub mod candidates;
 pub mod filter;
 pub mod namespaces;
+pub mod once;
 pub mod options;
 pub mod pull;
 pub mod push;

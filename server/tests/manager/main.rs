@@ -4,6 +4,7 @@
 mod access;
 mod datastore_config;
 mod entries;
+mod jobs;
 mod life;
 mod ownership;
 mod refusals;
@@ -11,5 +12,7 @@ mod removal;
 mod s3_access;
 mod s3_endpoint;
 mod support;
+#[cfg(feature = "embedded-s3")]
+mod sync;
 mod task;
 mod world;

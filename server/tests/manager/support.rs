@@ -25,6 +25,13 @@ impl Installation {
         }
     }
 
+    /// In memory, if there is room: for datastores, with their 65536 directories.
+    pub fn in_memory() -> Self {
+        Self {
+            dir: support::scratch().unwrap(),
+        }
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }

@@ -1,6 +1,8 @@
 //! An installation with an S3 server beside it, and backups written through the library, as the
 //! backup server will.
 
+use std::path::Path;
+
 use api_types::auth::Authid;
 use api_types::datastore::Operation;
 use api_types::digest::Digest;
@@ -15,7 +17,7 @@ use serde_json::Value;
 use server::config::Config;
 use server::datastores::Datastores;
 use server::paths::Paths;
-use server::s3::{S3Clients, S3Options};
+use server::s3::{PlainHttp, S3Clients, S3Options};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::Installation;
@@ -45,6 +47,14 @@ impl World {
     pub fn without_s3() -> Self {
         Self {
             installation: Installation::new(),
+            server: None,
+        }
+    }
+
+    /// The same where a datastore is quickly made.
+    pub fn in_memory() -> Self {
+        Self {
+            installation: Installation::in_memory(),
             server: None,
         }
     }
@@ -116,17 +126,7 @@ impl World {
 
     /// Writes the three snapshots.
     pub async fn backup_all(&self) {
-        let env = Env::system();
-        let paths = Paths::below(self.installation.path());
-        let config = Config::new(&paths, &env);
-        let node = config.node().clone();
-        let s3 = S3Clients::new(&S3Options::default(), node, &env).unwrap();
-        let datastores = Datastores::new(config, s3.into(), paths, env.clone());
-        let name: DatastoreName = STORE.parse().unwrap();
-        for (dir, chunks) in SNAPSHOTS.iter().zip(CHUNKS) {
-            let store = datastores.open(&name, Operation::Write).await.unwrap();
-            backup(&store, &dir.parse().unwrap(), chunks, &env).await;
-        }
+        back_up_all(self.installation.path(), STORE, None).await;
     }
 
     /// The snapshots as listed.
@@ -164,7 +164,36 @@ pub fn digest_of(data: &[u8]) -> Digest {
     Digest::from_bytes(openssl::sha::sha256(data))
 }
 
-async fn backup(
+/// Writes the three snapshots into a datastore of the installation below `dir`.
+pub async fn back_up_all(dir: &Path, store: &str, plain_http: Option<PlainHttp>) {
+    for (snapshot, chunks) in SNAPSHOTS.iter().zip(CHUNKS) {
+        back_up(dir, store, plain_http, (snapshot, chunks)).await;
+    }
+}
+
+/// Writes a snapshot of these chunks there.
+pub async fn back_up(
+    dir: &Path,
+    store: &str,
+    plain_http: Option<PlainHttp>,
+    (snapshot, chunks): (&str, &[&[u8]]),
+) {
+    let env = Env::system();
+    let paths = Paths::below(dir);
+    let config = Config::new(&paths, &env);
+    let node = config.node().clone();
+    let options = S3Options {
+        plain_http,
+        ..S3Options::default()
+    };
+    let s3 = S3Clients::new(&options, node, &env).unwrap();
+    let datastores = Datastores::new(config, s3.into(), paths, env.clone());
+    let name: DatastoreName = store.parse().unwrap();
+    let store = datastores.open(&name, Operation::Write).await.unwrap();
+    write(&store, &snapshot.parse().unwrap(), chunks, &env).await;
+}
+
+async fn write(
     store: &std::sync::Arc<datastore::store::DataStore>,
     dir: &BackupDir,
     chunks: &[&[u8]],

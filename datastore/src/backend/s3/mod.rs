@@ -132,7 +132,7 @@ impl S3Backend {
             checks: Checks::default(),
             bad_list: BadList::load(state.bad_list())?,
             losses: Losses::load(state.losses())?,
-            cleanup: CleanupJournal::new(state.cleanup_journals()),
+            cleanup: CleanupJournal::new(state.cleanup_journals(), parts.env.clone()),
             quarantine: parts.quarantine,
             journal: DeleteJournal::unread(state.delete_journal()),
             next_batch: AtomicU64::new(1),

@@ -208,7 +208,7 @@ async fn counts(call: &Call, store: &OpenDatastore) -> Result<Counts, RestError>
     let root = BackupNamespace::root();
     for item in store.list_namespaces(&root, None).await.map_err(refused)? {
         let reach = reach(
-            &call.server,
+            &call.server.access,
             &call.auth_id,
             store.name(),
             &item.ns,

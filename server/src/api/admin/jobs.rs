@@ -1,11 +1,7 @@
 //! Jobs: what there is, when it ran and will run, and running it now.
 
-use std::sync::Arc;
-
-use api_types::access::Privilege;
 use api_types::datastore::Operation;
 use api_types::names::DatastoreName;
-use api_types::upid::Upid;
 use hyper::Method;
 use serde::Serialize;
 
@@ -18,10 +14,10 @@ use crate::api::fields::{ANY_STORE, SAFE_ID, STORE};
 use crate::api::target::{open, refused};
 use crate::config::jobs::{Job, PruneJob, VerifyJob};
 use crate::config::sync::SyncJob;
-use crate::daemon::Server;
-use crate::jobs::run;
+use crate::jobs::run::Runnable;
 use crate::jobs::state::JobStates;
 use crate::jobs::status::JobScheduleStatus;
+use crate::operations::background::start_prepared;
 use crate::operations::gc::GcJobStatus;
 use crate::rest::answer::Answer;
 use crate::rest::call::Call;
@@ -63,7 +59,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "Run a prune job.",
         &[ID],
         Access::ByHandler,
-        |call| Box::pin(run_prune(call)),
+        |call| Box::pin(run_job::<PruneJob>(call)),
     ),
     entry(
         Method::GET,
@@ -95,7 +91,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "Run a verify job.",
         &[ID],
         Access::ByHandler,
-        |call| Box::pin(run_verify(call)),
+        |call| Box::pin(run_job::<VerifyJob>(call)),
     ),
 ];
 
@@ -170,34 +166,26 @@ async fn list_sync(call: Call) -> Result<Answer, RestError> {
     Answer::of(items)?.with("digest", &content.digest)
 }
 
-/// The job that the call names, if the caller may run it.
-fn to_run<T: ApiJob>(call: &Call, any: &[Privilege]) -> Result<T, RestError> {
+async fn run_job<T: ApiJob + Runnable>(call: Call) -> Result<Answer, RestError> {
     let content = T::file(&call.server).load().map_err(refused)?;
-    let id = call.params.text(ID.name).unwrap_or_default();
-    let job = content.get(id).map_err(refused)?;
-    require(call, job, any)?;
-    Ok(job.clone())
-}
-
-async fn run_prune(call: Call) -> Result<Answer, RestError> {
-    let job: PruneJob = to_run(&call, PruneJob::CHANGE)?;
-    let server: &Arc<Server> = &call.server;
-    let upid: Upid = run::prune(server, &job, call.auth_id.clone(), None).await?;
-    Answer::of(upid)
-}
-
-async fn run_verify(call: Call) -> Result<Answer, RestError> {
-    let job: VerifyJob = to_run(&call, VerifyJob::CHANGE)?;
-    let server: &Arc<Server> = &call.server;
-    let upid: Upid = run::verify(server, &job, call.auth_id.clone(), None).await?;
-    Answer::of(upid)
+    let job = content.get(id_of(&call)).map_err(refused)?;
+    require(&call, job, T::CHANGE)?;
+    start(&call, job).await
 }
 
 async fn run_sync(call: Call) -> Result<Answer, RestError> {
     let content = SyncJob::file(&call.server).load().map_err(refused)?;
-    let id = call.params.text(ID.name).unwrap_or_default();
-    let job = content.get(id).map_err(refused)?;
+    let job = content.get(id_of(&call)).map_err(refused)?;
     job.check_change(&call)?;
-    let upid: Upid = run::sync(&call.server, job, call.auth_id.clone(), None).await?;
-    Answer::of(upid)
+    start(&call, job).await
+}
+
+fn id_of(call: &Call) -> &str {
+    call.params.text(ID.name).unwrap_or_default()
+}
+
+async fn start<T: Runnable>(call: &Call, job: &T) -> Result<Answer, RestError> {
+    let site = call.server.site();
+    let prepared = job.prepare(&site, call.auth_id.clone(), None).await?;
+    Answer::of(start_prepared(&call.server, prepared)?)
 }

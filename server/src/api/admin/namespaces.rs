@@ -79,7 +79,8 @@ struct ListParams {
 async fn list(call: Call) -> Result<Answer, RestError> {
     let params: ListParams = call.params.read()?;
     let visible = |ns: &BackupNamespace| {
-        on_namespace(&call.server, &call.auth_id, &params.store, ns).has_any(Privileges::NAMESPACE)
+        on_namespace(&call.server.access, &call.auth_id, &params.store, ns)
+            .has_any(Privileges::NAMESPACE)
     };
     let names = ["datastore", params.store.as_str()];
     let anything = visible(&params.parent)

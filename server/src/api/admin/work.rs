@@ -23,7 +23,7 @@ use crate::api::rights::may_touch;
 use crate::api::target::{GroupParams, REMOVE, VERIFY, open};
 use crate::jobs::run;
 use crate::jobs::state::JobStates;
-use crate::operations::background::start;
+use crate::operations::background::{start, start_prepared};
 use crate::operations::gc::GcJobStatus;
 use crate::operations::prune::{Prune, WORKER_TYPE as PRUNE};
 use crate::operations::verify::{Target, Verification};
@@ -199,7 +199,7 @@ async fn verify(call: Call) -> Result<Answer, RestError> {
         },
     };
     let may_verify = may_touch(
-        &call.server,
+        &call.server.access,
         &call.auth_id,
         VERIFY.full,
         VERIFY.partial,
@@ -290,7 +290,7 @@ async fn prune_datastore(call: Call) -> Result<Answer, RestError> {
         dry_run: params.dry_run,
     };
     let may_prune = may_touch(
-        &call.server,
+        &call.server.access,
         &call.auth_id,
         REMOVE.full,
         REMOVE.partial,
@@ -305,7 +305,9 @@ async fn prune_datastore(call: Call) -> Result<Answer, RestError> {
 
 async fn start_gc(call: Call) -> Result<Answer, RestError> {
     let name: DatastoreName = call.text(STORE.name)?;
-    Answer::of(run::garbage_collection(&call.server, &name, call.auth_id, None).await?)
+    let site = call.server.site();
+    let prepared = run::garbage_collection(&site, &name, call.auth_id, None).await?;
+    Answer::of(start_prepared(&call.server, prepared)?)
 }
 
 async fn gc_status(call: Call) -> Result<Answer, RestError> {

@@ -83,8 +83,10 @@ const OF_PRUNE: [Param; 10] = [
     KEEP_MONTHLY,
     KEEP_YEARLY,
 ];
-const NEW_PRUNE: [Param; 13] = joined(&[&[ID, STORE, REQUIRED_SCHEDULE], &OF_PRUNE]);
-const CHANGED_PRUNE: [Param; 15] = joined(&[
+/// The parameters of a new prune job.
+pub const NEW_PRUNE: [Param; 13] = joined(&[&[ID, STORE, REQUIRED_SCHEDULE], &OF_PRUNE]);
+/// The parameters of a change of one.
+pub const CHANGED_PRUNE: [Param; 15] = joined(&[
     &[ID, NEW_STORE, ANY_SCHEDULE, DELETE_OF_PRUNE, DIGEST],
     &OF_PRUNE,
 ]);
@@ -99,8 +101,10 @@ const OF_VERIFY: [Param; 8] = [
     READ_THREADS,
     VERIFY_THREADS,
 ];
-const NEW_VERIFY: [Param; 10] = joined(&[&[ID, STORE], &OF_VERIFY]);
-const CHANGED_VERIFY: [Param; 12] =
+/// The parameters of a new verify job.
+pub const NEW_VERIFY: [Param; 10] = joined(&[&[ID, STORE], &OF_VERIFY]);
+/// The parameters of a change of one.
+pub const CHANGED_VERIFY: [Param; 12] =
     joined(&[&[ID, NEW_STORE, DELETE_OF_VERIFY, DIGEST], &OF_VERIFY]);
 
 /// The endpoints of prune jobs.
@@ -222,7 +226,7 @@ impl ApiJob for VerifyJob {
 
 /// Whether the caller may see a job.
 pub fn may_see<T: ApiJob>(call: &Call, job: &T) -> bool {
-    on_namespace(&call.server, &call.auth_id, job.store(), &job.ns())
+    on_namespace(&call.server.access, &call.auth_id, job.store(), &job.ns())
         .has_any(api_types::access::Privileges::of(T::SEE))
 }
 

@@ -198,7 +198,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
 /// What somebody may do at the other end.
 fn there(call: &Call, job: &SyncJob, ns: &BackupNamespace) -> Privileges {
     let Some(remote) = &job.remote else {
-        return on_namespace(&call.server, &call.auth_id, &job.remote_store, ns);
+        return on_namespace(&call.server.access, &call.auth_id, &job.remote_store, ns);
     };
     let mut path = vec!["remote", remote.as_str(), job.remote_store.as_str()];
     path.extend(ns.components().iter().map(AsRef::as_ref));
@@ -240,7 +240,7 @@ impl ApiEntity for SyncJob {
     }
 
     fn is_listed(&self, call: &Call) -> bool {
-        let here = on_namespace(&call.server, &call.auth_id, &self.store, &self.ns());
+        let here = on_namespace(&call.server.access, &call.auth_id, &self.store, &self.ns());
         let audit = Privileges::of(&[Privilege::DatastoreAudit]);
         let (ns, other) = match (&self.remote, self.direction()) {
             (None, _) => (self.remote_ns(), Privilege::DatastoreAudit),

@@ -147,7 +147,7 @@ fn has_any_in(call: &Call, store: &str, ns: &str, any: &[Privilege]) -> bool {
         return false;
     };
     let ns: BackupNamespace = ns.parse().unwrap_or_default();
-    on_namespace(&call.server, &call.auth_id, &store, &ns).has_any(Privileges::of(any))
+    on_namespace(&call.server.access, &call.auth_id, &store, &ns).has_any(Privileges::of(any))
 }
 
 fn sees_all(call: &Call) -> bool {

@@ -47,14 +47,14 @@ use super::options::SyncOptions;
 use super::remote::connect;
 use super::summary::{Totals, Word, finished, place};
 use crate::api::rights::on_namespace;
-use crate::daemon::Server;
 use crate::datastores::OpenDatastore;
+use crate::site::Site;
 use crate::task::WorkerTask;
 use source::{LocalSource, Source};
 
 /// A pull under way.
 struct Pull {
-    server: Arc<Server>,
+    site: Site,
     store: OpenDatastore,
     options: SyncOptions,
     source: Source,
@@ -77,17 +77,17 @@ struct Outcome {
 /// # Errors
 /// If the source cannot be read, or a part of it; what could be had is here then.
 pub async fn pull(
-    server: &Arc<Server>,
+    site: &Site,
     task: &Arc<WorkerTask>,
     store: OpenDatastore,
     options: SyncOptions,
     is_job: bool,
 ) -> Result<()> {
-    let begun = server.env.now();
-    let pull = Pull::begin(server, task, store, options).await?;
+    let begun = site.env.now();
+    let pull = Pull::begin(site, task, store, options).await?;
     let pulled = pull.run().await;
     if is_job {
-        let taken = server.env.now() - begun;
+        let taken = site.env.now() - begun;
         let removes = pull.options.remove_vanished;
         for line in pull.totals.lines(Word::Pulled, taken, removes) {
             task.log(&line);
@@ -99,7 +99,7 @@ pub async fn pull(
 impl Pull {
     /// Opens the source: connects, if it is another server's.
     async fn begin(
-        server: &Arc<Server>,
+        site: &Site,
         task: &Arc<WorkerTask>,
         store: OpenDatastore,
         options: SyncOptions,
@@ -108,21 +108,21 @@ impl Pull {
         let source = match &options.remote {
             Some(remote) => {
                 let rates = &options.rates;
-                let connecting = connect(&server.config, remote, name, rates, &server.env);
+                let connecting = connect(&site.config, remote, name, rates, &site.env);
                 let connected = task.cancel().run_until_cancelled(connecting).await;
                 Source::Remote(connected.ok_or(Aborted)??)
             }
             None => {
                 ensure!(*name != options.store, "can't sync to same datastore");
                 Source::Local(LocalSource {
-                    server: Arc::clone(server),
-                    store: server.stores.open(name, Operation::Read).await?,
+                    access: Arc::clone(&site.access),
+                    store: site.stores.open(name, Operation::Read).await?,
                     owner: options.owner.clone(),
                 })
             }
         };
         Ok(Self {
-            server: Arc::clone(server),
+            site: site.clone(),
             store,
             options,
             source,
@@ -262,7 +262,7 @@ impl Pull {
 
     fn is_allowed(&self, ns: &BackupNamespace, privilege: Privilege) -> bool {
         let SyncOptions { owner, store, .. } = &self.options;
-        on_namespace(&self.server, owner, store, ns).has_any(Privileges::of(&[privilege]))
+        on_namespace(&self.site.access, owner, store, ns).has_any(Privileges::of(&[privilege]))
     }
 
     /// Does what may be dropped in the middle, until the task is to stop.

@@ -20,8 +20,8 @@ use hyper::StatusCode;
 use s3_client::{S3Client, TaskKind};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::control::AccessControl;
 use crate::api::rights::{Reach, reach};
-use crate::daemon::Server;
 use crate::datastores::OpenDatastore;
 use crate::sync::namespaces::Mapping;
 use crate::sync::remote::RemoteStore;
@@ -38,7 +38,7 @@ pub(super) enum Source {
 
 /// A datastore of this server, as far as someone may read it.
 pub(super) struct LocalSource {
-    pub(super) server: Arc<Server>,
+    pub(super) access: Arc<AccessControl>,
     pub(super) store: OpenDatastore,
     pub(super) owner: Authid,
 }
@@ -150,7 +150,7 @@ impl Source {
 impl LocalSource {
     fn reach(&self, ns: &BackupNamespace) -> Option<Reach> {
         reach(
-            &self.server,
+            &self.access,
             &self.owner,
             self.store.name(),
             ns,

@@ -40,8 +40,8 @@ use super::options::SyncOptions;
 use super::remote::version::Version;
 use super::remote::{RemoteStore, connect};
 use super::summary::{Totals, Word, place};
-use crate::daemon::Server;
 use crate::datastores::OpenDatastore;
+use crate::site::Site;
 use crate::task::WorkerTask;
 use archive::Chunks;
 use rights::RemoteRights;
@@ -51,7 +51,7 @@ const READS: usize = 32;
 
 /// A push under way.
 struct Push {
-    server: Arc<Server>,
+    site: Site,
     task: Arc<WorkerTask>,
     source: OpenDatastore,
     options: SyncOptions,
@@ -68,13 +68,13 @@ struct Push {
 
 /// Pushes what `options` say, as far as their owner may, until it is done or aborted.
 pub async fn push(
-    server: &Arc<Server>,
+    site: &Site,
     task: &Arc<WorkerTask>,
     source: OpenDatastore,
     options: SyncOptions,
 ) -> Result<()> {
     let work = async {
-        let push = Push::begin(server, task, source, options).await?;
+        let push = Push::begin(site, task, source, options).await?;
         push.run().await
     };
     tokio::select! {
@@ -87,15 +87,15 @@ pub async fn push(
 impl Push {
     /// Connects, and refuses a target that is too old.
     async fn begin(
-        server: &Arc<Server>,
+        site: &Site,
         task: &Arc<WorkerTask>,
         source: OpenDatastore,
         options: SyncOptions,
     ) -> Result<Self> {
         let remote = options.remote.as_deref().context("push needs a remote")?;
         let store = &options.remote_store;
-        let env = &server.env;
-        let target = connect(&server.config, remote, store, &options.rates, env).await?;
+        let env = &site.env;
+        let target = connect(&site.config, remote, store, &options.rates, env).await?;
         let version = target.version().await?;
         ensure!(
             version >= Version::NAMESPACES,
@@ -104,13 +104,13 @@ impl Push {
         );
         let client = source.client(TaskKind::Sync, task.cancel());
         Ok(Self {
-            rights: RemoteRights::new(server, &options.owner, remote, store),
+            rights: RemoteRights::new(&site.access, &options.owner, remote, store),
             statistics: version >= Version::REMOVAL_STATISTICS,
             workers: Workers::new(env),
             chunks: Chunks::new(&source, client, READS),
             totals: Totals::default(),
             failed: AtomicBool::new(false),
-            server: Arc::clone(server),
+            site: site.clone(),
             task: Arc::clone(task),
             source,
             options,
@@ -127,7 +127,7 @@ impl Push {
             options.remote.as_deref().unwrap_or_default(),
             place(options.remote_store.as_str(), mapping.target()),
         ));
-        let begun = self.server.env.now();
+        let begun = self.site.env.now();
         let mut existing = self.existing_namespaces().await?;
         let (all, readable) = self.source_namespaces().await?;
         for ns in readable {
@@ -140,7 +140,7 @@ impl Push {
             let synced: BTreeSet<_> = mapped.collect();
             self.remove_vanished_namespaces(&existing, &synced).await;
         }
-        let taken = self.server.env.now() - begun;
+        let taken = self.site.env.now() - begun;
         for line in self
             .totals
             .lines(Word::Pushed, taken, options.remove_vanished)

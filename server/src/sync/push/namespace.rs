@@ -38,8 +38,9 @@ impl Push {
         let listed = listed.await.context("failed to list namespaces")?;
         let all = mapping.of_source(listed.into_iter().map(|item| item.ns).collect());
         let mut readable = all.clone();
-        readable
-            .retain(|ns| reach(&self.server, &options.owner, store, ns, FULL, PARTIAL).is_some());
+        readable.retain(|ns| {
+            reach(&self.site.access, &options.owner, store, ns, FULL, PARTIAL).is_some()
+        });
         ensure!(
             !readable.is_empty(),
             "{} has no permission to read from datastore '{store}', {}",
@@ -104,8 +105,8 @@ impl Push {
     }
 
     async fn source_groups(&self, ns: &BackupNamespace) -> Result<SourceGroups> {
-        let (server, owner) = (&self.server, &self.options.owner);
-        let may_read = may_touch(server, owner, FULL, PARTIAL, &self.source);
+        let (access, owner) = (&self.site.access, &self.options.owner);
+        let may_read = may_touch(access, owner, FULL, PARTIAL, &self.source);
         let (snapshots, ns) = (self.source.snapshots().clone(), ns.clone());
         let filters = self.options.filters.clone();
         let listed = self.source.env().blocking(move || {

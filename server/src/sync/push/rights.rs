@@ -7,12 +7,12 @@ use api_types::access::{Privilege, Privileges};
 use api_types::auth::Authid;
 use api_types::names::{BackupNamespace, DatastoreName};
 
-use crate::daemon::Server;
+use crate::access::control::AccessControl;
 
 /// Rights of somebody on a datastore of a remote.
 #[derive(Clone)]
 pub struct RemoteRights {
-    server: Arc<Server>,
+    access: Arc<AccessControl>,
     who: Authid,
     remote: String,
     store: DatastoreName,
@@ -21,9 +21,14 @@ pub struct RemoteRights {
 impl RemoteRights {
     /// Of `who` on that datastore.
     #[must_use]
-    pub fn new(server: &Arc<Server>, who: &Authid, remote: &str, store: &DatastoreName) -> Self {
+    pub fn new(
+        access: &Arc<AccessControl>,
+        who: &Authid,
+        remote: &str,
+        store: &DatastoreName,
+    ) -> Self {
         Self {
-            server: Arc::clone(server),
+            access: Arc::clone(access),
             who: who.clone(),
             remote: remote.to_owned(),
             store: store.clone(),
@@ -34,7 +39,7 @@ impl RemoteRights {
     pub fn require(&self, ns: &BackupNamespace, privilege: Privilege) -> Result<()> {
         let mut path = vec!["remote", self.remote.as_str(), self.store.as_str()];
         path.extend(ns.components().iter().map(AsRef::as_ref));
-        let granted = self.server.access.privileges(&self.who, &path);
+        let granted = self.access.privileges(&self.who, &path);
         if granted.has_any(Privileges::of(&[privilege])) {
             return Ok(());
         }

@@ -9,13 +9,16 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::atomic_file::{self, random_characters};
+use crate::atomic_file;
 use crate::disk;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::local_error::{LocalError, found};
 use crate::locks::LockFile;
 
 const LOCK: &str = "lock";
+/// In the names of files that are being written.
+const TEMPORARY: &str = ".tmp_";
 /// Attempts to find a name that nobody uses.
 const ATTEMPTS: usize = 100;
 
@@ -23,6 +26,7 @@ const ATTEMPTS: usize = 100;
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
+    env: Env,
 }
 
 /// A file whose lock is held.
@@ -34,16 +38,15 @@ pub(super) struct LockedFile {
 }
 
 impl Files {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    pub(super) fn new(dir: PathBuf, env: Env) -> Self {
+        Self { dir, env }
     }
 
     /// A new file for this process. Nothing is there until something is written into it.
     pub(super) fn create(&self) -> Result<LockedFile> {
         disk::create_dir_all(&self.dir, 0o750).map_err(Error::io("unable to create", &self.dir))?;
         for _ in 0..ATTEMPTS {
-            let name = format!("{}-{}", std::process::id(), random_characters());
-            let path = self.dir.join(name);
+            let path = self.dir.join(format!("{:016x}", self.env.random_u64()));
             // Taken for one of a dead process, it may be somebody else's by now.
             if let Some(lock) = try_lock(&path)? {
                 return Ok(LockedFile {
@@ -81,7 +84,7 @@ impl Files {
         Ok(paths)
     }
 
-    /// Files of others, also those of which only the lock is left.
+    /// Files of others, also those of which only the lock is left, or what was being written.
     fn others(&self, own: Option<&LockedFile>) -> Result<Vec<PathBuf>> {
         let unreadable = || Error::io("unable to list", &self.dir);
         let Some(entries) = found(std::fs::read_dir(&self.dir)).map_err(unreadable())? else {
@@ -91,11 +94,10 @@ impl Files {
         for entry in entries {
             let path = entry.map_err(unreadable())?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // Not what is still being written.
-            if name.starts_with('.') || name.contains(".tmp_") {
-                continue;
+            // Not a lock file that is just being made.
+            if !name.starts_with('.') {
+                others.push(path.with_extension(""));
             }
-            others.push(path.with_extension(""));
         }
         others.sort_unstable();
         others.dedup();
@@ -117,8 +119,21 @@ impl LockedFile {
         )?)
     }
 
-    /// Removes it: somebody else has taken over what is in it.
+    /// Removes it, and what its process was writing when it ended: somebody else has taken over what
+    /// is in it.
     pub(super) fn remove(mut self) -> Result<()> {
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        let unreadable = || Error::io("unable to list", dir);
+        let own = self.path.file_name().unwrap_or_default().to_string_lossy();
+        for entry in std::fs::read_dir(dir).map_err(unreadable())? {
+            let entry = entry.map_err(unreadable())?;
+            let name = entry.file_name();
+            let rest = name.to_str().and_then(|name| name.strip_prefix(&*own));
+            if rest.is_some_and(|rest| rest.starts_with(TEMPORARY)) {
+                let path = entry.path();
+                found(disk::remove_file(&path)).map_err(Error::io("unable to remove", &path))?;
+            }
+        }
         self.remove_both()
     }
 
@@ -181,7 +196,7 @@ mod tests {
     #[test]
     fn a_file_is_left_by_its_process_only_with_something_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(dir.path().join("cleanup"));
+        let files = Files::new(dir.path().join("cleanup"), Env::system());
         assert!(files.left(None).unwrap().is_empty(), "no directory yet");
 
         let ours = files.create().unwrap();
@@ -206,14 +221,16 @@ mod tests {
         assert!(rest.next().is_none());
     }
 
-    /// A crash may leave the lock without its file.
+    /// A crash may leave the lock without its file, or one that was being written without a lock.
     #[test]
-    fn a_lock_alone_is_removed() {
+    fn parts_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(dir.path().to_owned());
-        std::fs::write(dir.path().join("1-abcdef.lock"), "").unwrap();
+        let files = Files::new(dir.path().to_owned(), Env::system());
+        std::fs::write(dir.path().join("abcdef.lock"), "").unwrap();
+        std::fs::write(dir.path().join("abcdef.tmp_123456"), "a/").unwrap();
+        std::fs::write(dir.path().join("fedcba.tmp_123456"), "a/").unwrap();
         let left = files.left(None).unwrap();
-        assert_eq!(left.len(), 1);
+        assert_eq!(left.len(), 2);
         for file in left {
             assert!(file.read().unwrap().is_empty());
             file.remove().unwrap();

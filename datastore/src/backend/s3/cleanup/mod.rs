@@ -153,10 +153,10 @@ impl Inner {
 impl CleanupJournal {
     /// The journal of this process, with its file in the directory `dir`.
     #[must_use]
-    pub fn new(dir: PathBuf) -> Self {
+    pub fn new(dir: PathBuf, env: Env) -> Self {
         Self {
             inner: Arc::new(Inner {
-                files: Files::new(dir),
+                files: Files::new(dir, env),
                 own: Mutex::default(),
                 entries: Mutex::default(),
                 intended: Mutex::default(),
@@ -329,7 +329,7 @@ mod tests {
 
         /// A process.
         fn journal(&self) -> CleanupJournal {
-            CleanupJournal::new(self.dir.path().join("cleanup"))
+            CleanupJournal::new(self.dir.path().join("cleanup"), self.env.clone())
         }
 
         /// What another process adopts now.
