@@ -90,17 +90,19 @@ faults: setup minio ## kill, stop, cut: ROUNDS=50 from SEED=1, real processes ag
 	FAULT_ROUNDS='$(ROUNDS)' FAULT_SEED='$(SEED)' \
 		cargo test --locked --package faults --test faults -- --nocapture --test-threads=1
 # Of a simulation: how many seeds, how many steps of each, the first one; a single world of a seed;
-# a shortened plan that failed.
+# a shortened plan that failed; the actors that come in addition (all, none, or some of beside,
+# moves, copies, labels).
 SEEDS ?= 20
 STEPS ?= 20000
 FIRST_SEED ?= 1
 WORLD ?=
 PLAN ?=
+GUESTS ?= all
 
 simulate: ## simulated servers, SEEDS=n STEPS=m FIRST_SEED=k
 	nice -n 10 cargo run --locked --release --quiet -p simulation --bin simulate -- \
 		--seeds $(SEEDS) --steps $(STEPS) --first-seed $(FIRST_SEED) \
-		$(if $(WORLD),--world $(WORLD)) $(if $(PLAN),--plan $(PLAN))
+		--guests $(GUESTS) $(if $(WORLD),--world $(WORLD)) $(if $(PLAN),--plan $(PLAN))
 
 model: setup ## the protocol's models with larger bounds (minutes, some gigabytes)
 	MODEL_DEEP=1 nice -n 19 cargo test --locked --package model --test exhaustive -- --nocapture

@@ -1,6 +1,6 @@
 //! What is in the bucket and on its way there, followed line by line in the server's journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use s3_client::Operation;
 use s3_mock::{Change, Event, What};
@@ -48,6 +48,12 @@ pub struct Bucket {
     pub owner: Option<Owner>,
     /// Deletes applied after their sender had been told nothing.
     pub late_applied: Set,
+    /// The metadata: names by directory.
+    pub metadata: BTreeMap<String, BTreeSet<String>>,
+    /// Who has changed a file of the metadata last.
+    pub last_by: BTreeMap<String, ProcId>,
+    /// Files of the metadata whose change the end of a process has cut off.
+    pub cut: BTreeSet<String>,
 }
 
 /// A change that others want to know of.
@@ -59,8 +65,8 @@ pub enum News {
     ChunkDeleted(u8),
     /// A manifest was written.
     ManifestPut(String),
-    /// A manifest was deleted.
-    ManifestDeleted(String),
+    /// A file of the metadata was deleted, from this directory.
+    MetadataDeleted(String),
     /// The in-use marker was written.
     Claimed,
 }
@@ -125,7 +131,14 @@ impl Bucket {
         news
     }
 
+    /// Whether these are all in the metadata's directory.
+    pub fn has_files<'a>(&self, directory: &str, mut names: impl Iterator<Item = &'a str>) -> bool {
+        let there = self.metadata.get(directory);
+        there.is_some_and(|there| names.all(|name| there.contains(name)))
+    }
+
     fn change(&mut self, change: &Change, universe: &Universe) -> Option<News> {
+        self.follow_metadata(change, universe);
         match change {
             Change::Put { key, .. } => match universe.classify(key) {
                 Key::Chunk(chunk) => {
@@ -144,7 +157,8 @@ impl Bucket {
                     self.damaged &= !one(chunk);
                     Some(News::ChunkDeleted(chunk))
                 }
-                Key::Manifest(snapshot) => Some(News::ManifestDeleted(snapshot)),
+                Key::Manifest(directory) => Some(News::MetadataDeleted(directory)),
+                Key::Metadata(path) => Some(News::MetadataDeleted(split(&path).0.to_owned())),
                 Key::InUse => {
                     self.owner = None;
                     None
@@ -154,6 +168,39 @@ impl Bucket {
             Change::BucketCreated => None,
         }
     }
+
+    fn follow_metadata(&mut self, change: &Change, universe: &Universe) {
+        let Some(path) = metadata_path(change, universe) else {
+            return;
+        };
+        let (directory, name) = split(&path);
+        if matches!(change, Change::Put { .. }) {
+            let names = self.metadata.entry(directory.to_owned()).or_default();
+            names.insert(name.to_owned());
+        } else if let Some(names) = self.metadata.get_mut(directory) {
+            names.remove(name);
+        }
+    }
+}
+
+/// The file of the metadata that a change is of.
+pub fn metadata_path(change: &Change, universe: &Universe) -> Option<String> {
+    let (Change::Put { key, .. } | Change::Deleted { key, .. }) = change else {
+        return None;
+    };
+    match universe.classify(key) {
+        Key::Manifest(directory) => Some(format!("{directory}/{MANIFEST}")),
+        Key::Metadata(path) => Some(path),
+        _ => None,
+    }
+}
+
+/// The name of a manifest.
+pub const MANIFEST: &str = "index.json.blob";
+
+/// Directory and name.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
 }
 
 /// What a request is about, as its process sends it.

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::plan::guests::Guest;
+
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
         /// Something worth counting.
@@ -114,6 +116,8 @@ kinds! {
     CrashInRefresh = "crashes during a refresh",
     /// … while verify ran.
     CrashInVerify = "crashes during a verification",
+    /// … while something moved.
+    CrashInMove = "crashes during a move",
     /// … between two operations on the disk.
     CrashAtDisk = "crashes between disk operations",
     /// … with loss of what was not synced.
@@ -128,6 +132,56 @@ kinds! {
     NeedsRefresh = "operations refused until a refresh",
     /// The world ran dry and was compared.
     Dry = "times run dry and compared",
+    /// A second process did something beside the first.
+    Beside = "second processes",
+    /// … and was killed.
+    Killed = "second processes killed",
+    /// A snapshot was moved.
+    Moved = "snapshots moved",
+    /// A group was moved.
+    GroupMoved = "groups moved",
+    /// … and joined another.
+    Merged = "groups merged",
+    /// A namespace was moved.
+    NamespaceMoved = "namespaces moved",
+    /// A snapshot was synced once more, with the same files.
+    Resynced = "snapshots synced again",
+    /// … with an index that was damaged here.
+    IndexReplaced = "damaged indexes replaced",
+    /// … and became another one.
+    Exchanged = "snapshots exchanged for others",
+    /// A snapshot was copied.
+    Copied = "snapshots copied",
+    /// … that had been removed.
+    CopiedAgain = "removed snapshots copied again",
+    /// An owner was set.
+    OwnerSet = "owners changed",
+    /// Notes of a group were written.
+    GroupNotesSet = "notes of groups written",
+    /// The log of a client was stored.
+    LogStored = "client logs stored",
+}
+
+impl Kind {
+    /// The guest without whom it does not happen.
+    #[must_use]
+    pub fn guest(self) -> Option<Guest> {
+        match self {
+            Self::Beside | Self::Killed => Some(Guest::Beside),
+            Self::CrashInMove
+            | Self::Moved
+            | Self::GroupMoved
+            | Self::Merged
+            | Self::NamespaceMoved => Some(Guest::Moves),
+            Self::Resynced
+            | Self::IndexReplaced
+            | Self::Exchanged
+            | Self::Copied
+            | Self::CopiedAgain => Some(Guest::Copies),
+            Self::OwnerSet | Self::GroupNotesSet | Self::LogStored => Some(Guest::Labels),
+            _ => None,
+        }
+    }
 }
 
 /// Counts.
@@ -158,10 +212,11 @@ impl Coverage {
         }
     }
 
-    /// What has never happened.
+    /// What has never happened, of what may with these guests.
     #[must_use]
-    pub fn never(&self) -> Vec<Kind> {
-        let never = |kind: &Kind| self.of(*kind) == 0;
+    pub fn never(&self, guests: &[Guest]) -> Vec<Kind> {
+        let invited = |kind: &Kind| kind.guest().is_none_or(|guest| guests.contains(&guest));
+        let never = |kind: &Kind| self.of(*kind) == 0 && invited(kind);
         Kind::ALL.iter().copied().filter(never).collect()
     }
 }

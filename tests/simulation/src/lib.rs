@@ -18,9 +18,11 @@
 //! [`Plan`]: plan::Plan
 
 pub mod actors;
+pub mod beside;
 pub mod book;
 pub mod bucket;
 pub mod coverage;
+pub mod cut;
 pub mod dice;
 pub mod director;
 pub mod disk;
@@ -30,6 +32,7 @@ pub mod plan;
 pub mod run;
 pub mod shrink;
 pub mod sim;
+pub mod source;
 pub mod trace;
 pub mod transport;
 pub mod universe;

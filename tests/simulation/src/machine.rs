@@ -93,7 +93,7 @@ pub struct Server {
     pub cancel: CancellationToken,
 }
 
-fn index(proc: ProcId) -> usize {
+pub(crate) fn index(proc: ProcId) -> usize {
     usize::try_from(proc).unwrap_or(usize::MAX)
 }
 
@@ -152,10 +152,7 @@ fn exchange_disk(sim: &Sim, core: &mut Core, disk: usize, armed: Armed) -> Resul
         true => {
             core.coverage.add(Kind::PowerLoss);
             core.disks[disk].what_is_left(&base, choice)?;
-            // An unsynced protection may be gone, or its end.
-            for snapshot in &mut core.book.snapshots {
-                snapshot.protected = None;
-            }
+            core.book.lose_power();
         }
         false => core.disks[disk].image(&base, &locks)?,
     }
@@ -176,7 +173,8 @@ fn exchange_disk(sim: &Sim, core: &mut Core, disk: usize, armed: Armed) -> Resul
     Ok(())
 }
 
-fn kill(core: &mut Core, index: usize) {
+/// Ends a process in the middle of what it does.
+pub(crate) fn kill(core: &mut Core, index: usize) {
     let proc = &mut core.procs[index];
     proc.alive.store(false, Ordering::SeqCst);
     for task in proc.tasks.drain(..) {
@@ -196,6 +194,7 @@ fn count_phases(core: &mut Core) {
         ("remove", Kind::CrashInRemoval),
         ("refresh", Kind::CrashInRefresh),
         ("verify", Kind::CrashInVerify),
+        ("move", Kind::CrashInMove),
     ] {
         if during(core, call) {
             core.coverage.add(kind);
@@ -261,7 +260,7 @@ impl Sim {
     }
 
     /// A new process on a disk, without an open datastore yet; and what to open it with.
-    fn new_proc(self: &Arc<Self>, disk: usize) -> Result<(usize, StoreOptions)> {
+    pub(crate) fn new_proc(self: &Arc<Self>, disk: usize) -> Result<(usize, StoreOptions)> {
         let alive = Arc::new(AtomicBool::new(true));
         let id = {
             let mut core = self.core();
@@ -342,7 +341,7 @@ impl Sim {
     }
 
     /// A disk that is not retired, the youngest of its installation.
-    fn youngest_disk(&self, of: Option<&str>) -> Option<usize> {
+    pub(crate) fn youngest_disk(&self, of: Option<&str>) -> Option<usize> {
         let core = self.core();
         let fits = |disk: &Disk| !disk.retired && of.is_none_or(|of| disk.instance == of);
         (0..core.disks.len())
@@ -399,7 +398,7 @@ impl Sim {
             if !proc.is_alive() {
                 return None;
             }
-            let handle = tokio::spawn(work);
+            let handle = tokio::spawn(crate::beside::DOER.scope(proc.id, work));
             proc.tasks.retain(|task| !task.is_finished());
             proc.tasks.push(handle.abort_handle());
             handle
@@ -447,6 +446,7 @@ impl Sim {
             return Ok(());
         }
         self.bury().await;
+        self.note_cut()?;
         self.env.sleep(down).await;
         self.start_if_none()
     }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::actors;
 use crate::coverage::{Coverage, Kind};
-use crate::invariants::{Violation, dry, keys, reports};
+use crate::invariants::{Violation, dry, keys, labels, reports};
 use crate::machine::Server;
 use crate::plan::{Episode, Plan};
 use crate::sim::Sim;
@@ -41,6 +41,8 @@ pub type Sabotage = Arc<dyn Fn(&Arc<Sim>) + Send + Sync>;
 pub struct Conduct {
     /// Keep the trace.
     pub keep_trace: bool,
+    /// What the end of a process cuts off between the bucket and the disk is a violation as well.
+    pub strict: bool,
     /// Done after the lanes of the first episode have begun, every virtual second.
     pub sabotage: Option<Sabotage>,
 }
@@ -59,6 +61,7 @@ pub fn run(plan: &Plan, conduct: &Conduct) -> Result<Outcome> {
 
 async fn live(plan: Plan, conduct: &Conduct) -> Result<Outcome> {
     let sim = Sim::new(plan, conduct.keep_trace).await?;
+    sim.core().strict = conduct.strict;
     let observation = datastore::disk::observe(sim.disk_observer());
     let result = go(&sim, conduct).await;
     sim.close().await;
@@ -149,6 +152,7 @@ async fn run_dry(sim: &Arc<Sim>) -> Result<()> {
     sim.env.sleep(Duration::from_secs(120)).await;
     settle_ownership(sim).await?;
     let server = sim.server().context("no process is running")?;
+    actors::resync::repair_all(&server)?;
     for _ in 0..45 {
         sim.env.sleep(Duration::from_secs(60)).await;
         actors::serve(server.clone(), crate::plan::Act::Tend).await;
@@ -193,6 +197,8 @@ async fn collect(sim: &Arc<Sim>, server: &Server, round: u32) -> Result<()> {
     let report = result.with_context(|| format!("collection {round}"))?;
     let result = reports::collected(core, &sim.universe, &report, absent);
     core.check(result);
+    let missing = sim.universe.set(&report.missing_confirmed);
+    labels::note_failed(core, &server.store, missing);
     let deleted = report.deleted.count;
     sim.step(
         core,

@@ -7,8 +7,14 @@ use crate::run::{Conduct, Outcome, run};
 
 /// Shortens a plan that violates an invariant; gives the shortest found and its outcome.
 #[must_use]
-pub fn shrink(plan: &Plan, invariant: &'static str, patience: Duration) -> (Plan, Option<Outcome>) {
+pub fn shrink(
+    plan: &Plan,
+    invariant: &'static str,
+    conduct: &Conduct,
+    patience: Duration,
+) -> (Plan, Option<Outcome>) {
     let mut search = Search {
+        conduct: conduct.clone(),
         best: plan.clone(),
         invariant,
         deadline: now() + patience,
@@ -26,7 +32,7 @@ pub fn shrink(plan: &Plan, invariant: &'static str, patience: Duration) -> (Plan
     }
     let conduct = Conduct {
         keep_trace: true,
-        ..Conduct::default()
+        ..conduct.clone()
     };
     let outcome = run(&search.best, &conduct).ok();
     (search.best, outcome)
@@ -47,6 +53,7 @@ fn size(plan: &Plan) -> usize {
 
 struct Search {
     best: Plan,
+    conduct: Conduct,
     invariant: &'static str,
     deadline: Instant,
 }
@@ -61,7 +68,7 @@ impl Search {
         if self.is_over() {
             return false;
         }
-        let Ok(outcome) = run(&candidate, &Conduct::default()) else {
+        let Ok(outcome) = run(&candidate, &self.conduct) else {
             return false;
         };
         let same = outcome

@@ -4,12 +4,14 @@
 //! changed; an actor's call begins or ends; something is done to the world. After each the
 //! invariants are checked, and a crash strikes when its step has come.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use anyhow::Result;
+use bytes::Bytes;
 use datastore::disk::{Observer as DiskObserver, Operation as DiskOperation};
 use s3_client::env::Env;
 use s3_mock::behaviour::ConditionalPut;
@@ -73,6 +75,12 @@ pub struct Core {
     pub violation: Option<Violation>,
     /// A crash that is to come.
     pub armed: Option<Armed>,
+    /// Processes beside others that are to be killed: which, at which step.
+    pub ending: Vec<(ProcId, u64)>,
+    /// Local indexes that were damaged and not yet replaced: whose, which, and what it was.
+    pub damaged_files: BTreeMap<(usize, String), Bytes>,
+    /// Also what the end of a process has cut off must be on the disk as in the bucket.
+    pub strict: bool,
     /// A delete journal was lost, and the local state was not rebuilt since.
     pub journal_lost: bool,
     next_ticket: Ticket,
@@ -135,6 +143,9 @@ impl Sim {
                 coverage: Coverage::default(),
                 violation: None,
                 armed: None,
+                ending: Vec::new(),
+                damaged_files: BTreeMap::new(),
+                strict: false,
                 journal_lost: false,
                 next_ticket: 0,
             }),
@@ -194,6 +205,7 @@ impl Sim {
             let result = invariants::after_step(core, &self.universe);
             core.check(result);
         }
+        crate::beside::strike(core);
         crate::machine::strike(self, core, !settled);
     }
 
@@ -239,6 +251,12 @@ impl Sim {
         let core = &mut *core;
         let is_late = core.watch.is_late(event.tag);
         let news = core.bucket.line(event, &self.universe);
+        if let What::Applied { changes } = &event.what {
+            let paths = changes.iter();
+            let paths = paths.filter_map(|it| crate::bucket::metadata_path(it, &self.universe));
+            let by = core.watch.sender(event.tag);
+            crate::cut::applied(core, paths.collect(), by);
+        }
         for news in news {
             self.follow(core, event.tag, is_late, &news);
         }
@@ -258,7 +276,7 @@ impl Sim {
     fn follow(&self, core: &mut Core, ticket: Ticket, is_late: bool, news: &News) {
         match news {
             News::ChunkPut(chunk) => {
-                core.book.reported &= !crate::universe::one(*chunk);
+                core.book.written(*chunk);
                 core.watch.written(*chunk);
                 if is_late {
                     core.coverage.add(Kind::LatePut);
@@ -279,7 +297,10 @@ impl Sim {
                     core.book.manifest_put(snapshot);
                 }
             }
-            News::ManifestDeleted(_) => {}
+            News::MetadataDeleted(directory) => {
+                let result = invariants::whole::after_removal(core, directory);
+                core.check(result);
+            }
             News::Claimed => {
                 let proc = core.watch.sender(ticket);
                 let instance = proc
@@ -305,13 +326,13 @@ impl Sim {
             return Ok(());
         };
         let ended = || io::Error::other("the process has ended");
-        if crate::machine::is_dead(core, disk) {
+        if crate::machine::is_dead(core, disk) || crate::beside::has_ended(core) {
             return Err(ended());
         }
         let kind = kind_of(operation);
         let name = Name::of(path, &core.disks[disk].base, &self.universe);
         self.step(core, &format_args!("d{disk} {kind} {name}"), false);
-        if crate::machine::is_dead(core, disk) {
+        if crate::machine::is_dead(core, disk) || crate::beside::has_ended(core) {
             return Err(ended());
         }
         Ok(())
@@ -319,6 +340,9 @@ impl Sim {
 
     fn disk_done(&self, operation: &DiskOperation<'_>) {
         let mut core = self.core();
+        let core = &mut *core;
+        let result = invariants::labels::after_operation(core, operation);
+        core.check(result);
         let path = operation.path();
         // A retired disk is not written to any more.
         let disk = core.disks.iter_mut().find(|disk| disk.has(path));

@@ -40,15 +40,13 @@ pub async fn backup(server: &Server, plan: &Backup) -> Result<()> {
         true => Payload::Cache,
         false => Payload::Discard,
     };
-    let session = WriterSession::start(&server.store, options, &server.cancel).await?;
-    let path = SnapshotPath::new(ns, session.dir().clone());
-    let mut running = Running::begin(server, session, path)?;
+    let mut running = Running::start(server, options).await?;
     let result = running.work(plan).await;
     running.finish(plan, result).await
 }
 
 /// A backup and its place in the book, left however it ends.
-struct Running<'a> {
+pub(super) struct Running<'a> {
     server: &'a Server,
     session: Option<WriterSession>,
     id: SessionId,
@@ -65,7 +63,25 @@ impl Drop for Running<'_> {
 }
 
 impl<'a> Running<'a> {
-    fn begin(server: &'a Server, session: WriterSession, path: SnapshotPath) -> Result<Self> {
+    /// Starts a session, and writes it into the book.
+    pub(super) async fn start(server: &'a Server, options: SessionOptions) -> Result<Self> {
+        let missing = {
+            let core = server.sim.core();
+            core.book.reported & !core.bucket.present
+        };
+        let ns = options.ns.clone();
+        let session = WriterSession::start(&server.store, options, &server.cancel).await?;
+        let path = SnapshotPath::new(ns, session.dir().clone());
+        Self::begin(server, session, path, missing)
+    }
+
+    /// `missing` were reported missing before the session began.
+    fn begin(
+        server: &'a Server,
+        session: WriterSession,
+        path: SnapshotPath,
+        missing: Set,
+    ) -> Result<Self> {
         let mut core = server.sim.core();
         let base = session.base().map(|base| {
             let path = SnapshotPath::new(path.ns.clone(), base.dir().clone());
@@ -79,6 +95,8 @@ impl<'a> Running<'a> {
             let there = |archive: &str| dir.join(archive).exists();
             Some(core.book.snapshots[index].chunks_of(there))
         });
+        let result = reports::based(&core, server.proc, base.as_deref(), chunks, missing);
+        core.check(result);
         let step = core.trace.steps;
         let id = core
             .book
@@ -101,11 +119,11 @@ impl<'a> Running<'a> {
         })
     }
 
-    fn sim(&self) -> &Arc<Sim> {
+    pub(super) fn sim(&self) -> &Arc<Sim> {
         &self.server.sim
     }
 
-    fn session(&self) -> Result<&WriterSession> {
+    pub(super) fn session(&self) -> Result<&WriterSession> {
         self.session.as_ref().context("the session is over")
     }
 
@@ -121,7 +139,9 @@ impl<'a> Running<'a> {
                     let mut chunks: Vec<u8> =
                         chunks.iter().map(|chunk| offset + chunk % limit).collect();
                     chunks.dedup();
-                    let inserts = chunks.iter().map(|&chunk| self.insert(chunk, plan));
+                    let inserts = chunks
+                        .iter()
+                        .map(|&chunk| self.insert(chunk, plan.compressed));
                     let done = join_all(inserts).await;
                     for (chunk, result) in chunks.iter().zip(done) {
                         result?;
@@ -141,13 +161,13 @@ impl<'a> Running<'a> {
         }
         if self.known.is_empty() {
             let chunk = offset + plan.group % limit;
-            self.insert(chunk, plan).await?;
+            self.insert(chunk, plan.compressed).await?;
             self.learn(chunk);
         }
         Ok(())
     }
 
-    fn learn(&mut self, chunk: u8) {
+    pub(super) fn learn(&mut self, chunk: u8) {
         if !self.known.contains(&chunk) {
             self.known.push(chunk);
         }
@@ -178,9 +198,9 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    async fn insert(&self, chunk: u8, plan: &Backup) -> Result<()> {
+    pub(super) async fn insert(&self, chunk: u8, compressed: bool) -> Result<()> {
         let sim = self.sim();
-        let blob = sim.universe.blob(chunk, plan.compressed, &sim.env)?;
+        let blob = sim.universe.blob(chunk, compressed, &sim.env)?;
         let digest = *sim.universe.digest(chunk);
         let (proc, began) = (self.server.proc, sim.env.now());
         {
@@ -210,7 +230,7 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    async fn ask(&self, chunk: u8) -> Result<bool> {
+    pub(super) async fn ask(&self, chunk: u8) -> Result<bool> {
         let sim = self.sim();
         let digest = *sim.universe.digest(chunk);
         let known = self.session()?.touch_known(digest, length(chunk)?).await?;
@@ -294,10 +314,7 @@ impl<'a> Running<'a> {
             archives.push((format!("a{number}.didx"), chunks));
         }
         let blobs: Vec<String> = (0..plan.blobs).map(|n| format!("b{n}.blob")).collect();
-        if let Some(snapshot) = self.server.sim.core().book.snapshot_of(self.id) {
-            snapshot.archives.clone_from(&archives);
-            snapshot.blobs.clone_from(&blobs);
-        }
+        self.announce(&archives, &blobs);
         for name in &blobs {
             let blob = DataBlob::encode(name.as_bytes(), None, false, &self.server.sim.env)?;
             session.add_blob(&name.parse()?, blob.into_raw()).await?;
@@ -318,7 +335,7 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&self) -> Result<()> {
         let sim = Arc::clone(self.sim());
         let session = self.session()?;
         let mut manifest = Manifest::new(session.dir());
@@ -328,6 +345,20 @@ impl<'a> Running<'a> {
         let call = Call::begin(&sim, "commit");
         let result = session.commit(manifest).await;
         drop(call);
+        self.committed(result)
+    }
+
+    /// The names of what it is about to write.
+    pub(super) fn announce(&self, archives: &[(String, Vec<u8>)], blobs: &[String]) {
+        if let Some(snapshot) = self.sim().core().book.snapshot_of(self.id) {
+            snapshot.archives = archives.to_vec();
+            snapshot.blobs = blobs.to_vec();
+        }
+    }
+
+    /// A commit was answered.
+    pub(super) fn committed(&self, result: Result<(), Error>) -> Result<()> {
+        let sim = Arc::clone(self.sim());
         let mut core = sim.core();
         let core = &mut *core;
         let Some(snapshot) = core.book.snapshot_of(self.id) else {
@@ -383,7 +414,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn abort(&mut self) -> Result<()> {
+    pub(super) async fn abort(&mut self) -> Result<()> {
         let sim = Arc::clone(self.sim());
         {
             let mut core = sim.core();

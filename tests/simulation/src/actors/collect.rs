@@ -15,7 +15,7 @@ use scenarios::meanwhile::meanwhile_watched;
 use tokio_util::sync::CancellationToken;
 
 use crate::coverage::Kind;
-use crate::invariants::{Violation, reports};
+use crate::invariants::{Violation, labels, reports};
 use crate::machine::Server;
 use crate::plan::{Act, Collect};
 use crate::watch::Meanwhile;
@@ -152,6 +152,8 @@ fn note(server: &Server, plan: &Collect, report: &GcReport, meanwhile: Meanwhile
     }
     let result = reports::collected(core, &sim.universe, report, meanwhile);
     core.check(result);
+    let missing = sim.universe.set(&report.missing_confirmed);
+    labels::note_failed(core, &server.store, missing);
     if plan.dry_run && report.suspect.count > 0 {
         core.fail(Violation::new("G12", "a dry run has left a delete open"));
     }

@@ -13,7 +13,7 @@ use datastore::prune::PruneOptions;
 use datastore::task::SilentTask;
 use s3_client::TaskKind;
 
-use crate::book::Status;
+use crate::book::{Change, Status, places};
 use crate::coverage::Kind;
 use crate::invariants::Violation;
 use crate::machine::Server;
@@ -72,7 +72,7 @@ fn gone(core: &mut Core, index: usize) {
     core.coverage.add(Kind::Removed);
     core.book.set_status(index, Status::Gone);
     let snapshot = &core.book.snapshots[index];
-    if snapshot.protected == Some(true) {
+    if snapshot.protected.certain() == Some(&true) {
         let text = format!("{} was removed although it is protected", snapshot.relative);
         core.fail(Violation::new("protection", text));
     }
@@ -80,14 +80,22 @@ fn gone(core: &mut Core, index: usize) {
 
 /// Removes a snapshot.
 pub async fn forget(server: &Server, pick: u8) -> Result<()> {
+    let picked = server.sim.core().book.pick(pick);
+    match picked {
+        Some(index) => forget_one(server, index).await,
+        None => Ok(()),
+    }
+}
+
+/// Removes this snapshot.
+pub async fn forget_one(server: &Server, index: usize) -> Result<()> {
     let sim = &server.sim;
-    let (index, path, mut at_risk) = {
+    let (path, mut at_risk) = {
         let mut core = sim.core();
-        let Some(index) = core.book.pick(pick) else {
-            return Ok(());
-        };
-        let path = core.book.snapshots[index].path.clone();
-        (index, path, AtRisk::take(sim, &mut core, [index]))
+        let snapshot = &core.book.snapshots[index];
+        let standing = snapshot.standing(&server.store);
+        let path = standing.unwrap_or_else(|| snapshot.path.clone());
+        (path, AtRisk::take(sim, &mut core, [index]))
     };
     let client = server.store.client(TaskKind::Prune, &server.cancel);
     let call = Call::begin(sim, "remove");
@@ -109,14 +117,16 @@ pub async fn forget(server: &Server, pick: u8) -> Result<()> {
     Ok(())
 }
 
-/// Snapshots of the group, the newest first.
+/// Snapshots of the group, the newest first, wherever they are: a move may bring them home while they
+/// are being removed there. One that is being written is not there yet for whoever removes; one that is
+/// synced again is.
 fn of_group(core: &Core, group: u8) -> Result<Vec<usize>> {
-    let (ns, group) = place(group)?;
+    let (_, group) = place(group)?;
     let mut found: Vec<usize> = (0..core.book.snapshots.len())
         .filter(|&index| {
             let snapshot = &core.book.snapshots[index];
-            let path = &snapshot.path;
-            snapshot.session.is_none() && path.ns == ns && path.dir.group == group
+            let is_new = snapshot.session.is_some() && !snapshot.acknowledged;
+            !is_new && snapshot.path.dir.group == group
         })
         .collect();
     found.sort_by_key(|&index| std::cmp::Reverse(core.book.snapshots[index].path.dir.time));
@@ -159,6 +169,13 @@ pub async fn prune(server: &Server, group: u8, keep: u8) -> Result<()> {
     drop(call);
     let report = result?;
     let mut core = sim.core();
+    let listed = |time| report.items.iter().any(|item| item.backup_time == time);
+    for index in at_risk.snapshots.clone() {
+        // What it has not seen was elsewhere.
+        if !listed(core.book.snapshots[index].path.dir.time) {
+            at_risk.kept(index);
+        }
+    }
     for item in &report.items {
         let dir = api_types::names::BackupDir::new(name.clone(), item.backup_time);
         let path = SnapshotPath::new(ns.clone(), dir);
@@ -178,52 +195,60 @@ pub async fn prune(server: &Server, group: u8, keep: u8) -> Result<()> {
 pub async fn protect(server: &Server, pick: u8, on: bool) -> Result<()> {
     let sim = &server.sim;
     let (index, path) = {
-        let mut core = sim.core();
+        let core = sim.core();
         let index = core.book.pick(pick);
         // An unfinished one that is protected stays for ever, with its chunks.
         let committed = |index: &usize| core.book.snapshots[*index].status == Status::Committed;
         let Some(index) = index.filter(committed) else {
             return Ok(());
         };
-        core.book.snapshots[index].protected = None;
         (index, core.book.snapshots[index].path.clone())
     };
+    let change = Change::begin(sim, server.proc, on, move |book| {
+        &mut book.snapshots[index].protected
+    });
     let client = server.store.client(TaskKind::Other, &server.cancel);
     server
         .store
         .set_protection(client.as_ref(), &path.ns, &path.dir, on)
         .await?;
-    sim.core().book.snapshots[index].protected = Some(on);
+    change.done();
     Ok(())
 }
 
 /// Writes a snapshot's notes.
 pub async fn notes(server: &Server, pick: u8) -> Result<()> {
-    let path = {
+    let (index, path) = {
         let core = server.sim.core();
         let Some(index) = core.book.pick(pick) else {
             return Ok(());
         };
-        core.book.snapshots[index].path.clone()
+        (index, core.book.snapshots[index].path.clone())
     };
+    let change = Change::begin(&server.sim, server.proc, "seen".to_owned(), move |book| {
+        &mut book.snapshots[index].notes
+    });
     let client = server.store.client(TaskKind::Other, &server.cancel);
     server
         .store
         .set_snapshot_notes(client.as_ref(), &path.ns, &path.dir, "seen", &server.cancel)
         .await?;
+    change.done();
     Ok(())
 }
 
-/// After a removal of many, each is looked up.
-fn settle(server: &Server, at_risk: &mut AtRisk, complete: bool) {
+/// After a removal of many, each is looked up; those in other directories than were `removed` are
+/// none of its business.
+fn settle(server: &Server, at_risk: &mut AtRisk, complete: bool, removed: impl Fn(&str) -> bool) {
     let mut core = server.sim.core();
     for index in at_risk.snapshots.clone() {
-        let snapshot = core.book.snapshots[index].clone();
-        let (ns, dir) = (&snapshot.path.ns, &snapshot.path.dir);
-        let exists = server.store.snapshots().snapshot_exists(ns, dir);
-        match exists {
-            Ok(false) if complete => gone(&mut core, index),
-            Ok(true) if snapshot.protected == Some(true) => at_risk.kept(index),
+        let snapshot = &core.book.snapshots[index];
+        let is_protected = snapshot.protected.certain() == Some(&true);
+        match snapshot.standing(&server.store) {
+            None if complete => gone(&mut core, index),
+            Some(place) if is_protected || !removed(&places::directory(&place)) => {
+                at_risk.kept(index);
+            }
             _ => {}
         }
     }
@@ -245,7 +270,9 @@ pub async fn destroy_group(server: &Server, group: u8) -> Result<()> {
         .destroy_group(client.as_ref(), &ns, &name, &server.cancel)
         .await;
     drop(call);
-    settle(server, &mut at_risk, result.is_ok());
+    let directory = ns.path_of(&name.path());
+    let removed = |relative: &str| relative.starts_with(&directory);
+    settle(server, &mut at_risk, result.is_ok(), removed);
     result?;
     Ok(())
 }
@@ -273,16 +300,13 @@ impl Drop for Doomed {
 /// Removes a namespace with everything in it, and makes it again.
 pub async fn destroy_namespace(server: &Server, inner: bool) -> Result<()> {
     let sim = &server.sim;
-    let groups: &[u8] = if inner { &[4] } else { &[2, 3, 4] };
     let ns = if inner { "a/b" } else { "a" }.parse()?;
     let directory = if inner { "ns/a/ns/b/" } else { "ns/a/" };
     let _doomed = Doomed::begin(sim, directory);
     let mut at_risk = {
         let mut core = sim.core();
-        let mut all = Vec::new();
-        for group in groups {
-            all.extend(of_group(&core, *group)?);
-        }
+        let there = |index: &usize| core.book.snapshots[*index].may_be_below(directory);
+        let all: Vec<usize> = (0..core.book.snapshots.len()).filter(there).collect();
         AtRisk::take(sim, &mut core, all)
     };
     let client = server.store.client(TaskKind::Prune, &server.cancel);
@@ -292,7 +316,8 @@ pub async fn destroy_namespace(server: &Server, inner: bool) -> Result<()> {
         .destroy_namespace(client.as_ref(), &ns, true, &server.cancel)
         .await;
     drop(call);
-    settle(server, &mut at_risk, result.is_ok());
+    let removed = |relative: &str| relative.starts_with(directory);
+    settle(server, &mut at_risk, result.is_ok(), removed);
     let removal = result?;
     if removal.is_complete() {
         make_namespaces(server).await?;

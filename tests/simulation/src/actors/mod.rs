@@ -1,10 +1,15 @@
 //! Those who do something with the store, or to the world.
 
 mod backup;
+mod beside;
 mod collect;
+mod copy;
+mod labels;
 mod manage;
 mod meddle;
+mod moves;
 mod read;
+pub mod resync;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +47,11 @@ pub async fn act(sim: &Arc<Sim>, act: Act) {
         | Act::Crash { .. }
         | Act::Reload
         | Act::Takeover => meddle::with_the_world(sim, act).await,
+        Act::Beside { what, kill } => {
+            if let Err(error) = beside::errand(sim, *what, kill).await {
+                sim.note(format_args!("beside: in vain: {error:#}"));
+            }
+        }
         act => {
             let Some(server) = sim.server() else { return };
             let proc = server.proc;
@@ -70,6 +80,13 @@ pub async fn serve(server: Server, act: Act) {
         Act::Verify { quick, abort } => read::verify(&server, quick, abort).await,
         Act::Refresh => read::refresh(&server).await,
         Act::Read { pick, fill } => read::read(&server, pick, fill).await,
+        Act::MoveGroup(plan) => moves::group(&server, &plan).await,
+        Act::MoveNamespace(plan) => moves::namespaces(&server, &plan).await,
+        Act::Resync(plan) => resync::resync(&server, &plan).await,
+        Act::Copy(plan) => copy::copy(&server, &plan).await,
+        Act::Owner { group, owner } => labels::owner(&server, group, owner).await,
+        Act::GroupNotes { group, text } => labels::group_notes(&server, group, text).await,
+        Act::ClientLog { pick } => labels::client_log(&server, pick).await,
         _ => Ok(()),
     };
     match result {

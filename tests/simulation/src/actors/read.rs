@@ -98,7 +98,8 @@ impl TaskContext for Task {
 }
 
 /// Verification states name their task.
-const UPID: &str = "UPID:sim:00000001:00000001:00000001:65F00000:verificationjob:store1:root@pam:";
+pub(super) const UPID: &str =
+    "UPID:sim:00000001:00000001:00000001:65F00000:verificationjob:store1:root@pam:";
 
 /// Verifies everything.
 pub async fn verify(server: &Server, quick: bool, abort: Option<u64>) -> Result<()> {

@@ -14,7 +14,7 @@ use clap::Parser;
 use simulation::coverage::Coverage;
 use simulation::invariants::Violation;
 use simulation::plan::Plan;
-use simulation::plan::generate;
+use simulation::plan::guests::{Guest, plan_with};
 use simulation::run::{Conduct, run};
 use simulation::shrink::shrink;
 
@@ -48,9 +48,32 @@ struct Options {
     /// Stop at the first failure.
     #[arg(long)]
     first_failure: bool,
+    /// Actors that come in addition: `beside`, `moves`, `copies`, `labels`, `late`, by
+    /// commas; `all`, `none`.
+    #[arg(long, default_value = "all", value_parser = guests)]
+    guests: Guests,
+    /// What the end of a process cuts off between the bucket and the disk is a violation as well.
+    #[arg(long)]
+    strict: bool,
     /// Only so many lines of the trace of a failure.
     #[arg(long, default_value_t = 80)]
     lines: usize,
+}
+
+/// Some actors.
+#[derive(Clone)]
+struct Guests(Vec<Guest>);
+
+fn guests(text: &str) -> Result<Guests, String> {
+    let by_name = |name: &str| {
+        let guest = Guest::ALL.into_iter().find(|guest| guest.name() == name);
+        guest.ok_or_else(|| format!("there is no actor '{name}'"))
+    };
+    Ok(Guests(match text {
+        "all" => Guest::ALL.to_vec(),
+        "none" => Vec::new(),
+        names => names.split(',').map(by_name).collect::<Result<_, _>>()?,
+    }))
 }
 
 struct Failure {
@@ -74,7 +97,7 @@ struct State<'a> {
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     if let Some(path) = &options.plan {
-        return replay(path);
+        return replay(path, options.strict);
     }
     let threads = options
         .threads
@@ -121,8 +144,8 @@ fn simulate(state: &State<'_>, seed: u64) -> Result<()> {
     let mut steps = 0;
     let mut world = state.options.world.unwrap_or(0);
     while steps < state.options.steps && !state.stop.load(Ordering::SeqCst) {
-        let plan = generate::plan(seed, world);
-        let outcome = run(&plan, &Conduct::default())
+        let plan = plan_with(seed, world, &state.options.guests.0);
+        let outcome = run(&plan, &conduct(state.options))
             .with_context(|| format!("seed {seed}, world {world}"))?;
         steps += outcome.steps;
         state.steps.fetch_add(outcome.steps, Ordering::SeqCst);
@@ -167,7 +190,7 @@ fn report(state: &State<'_>, plan: &Plan, violation: Violation) -> Result<()> {
         state.stop.store(true, Ordering::SeqCst);
     }
     let patience = Duration::from_secs(state.options.patience);
-    let (shortest, outcome) = shrink(plan, violation.invariant, patience);
+    let (shortest, outcome) = shrink(plan, violation.invariant, &conduct(state.options), patience);
     std::fs::create_dir_all(&state.options.out)?;
     let path = state.options.out.join(format!("seed-{seed}-{world}.json"));
     std::fs::write(&path, serde_json::to_string_pretty(&shortest)?)?;
@@ -192,7 +215,8 @@ fn report(state: &State<'_>, plan: &Plan, violation: Violation) -> Result<()> {
     writeln!(out, "the same again: make simulate PLAN={}", path.display())?;
     writeln!(
         out,
-        "all of it: make simulate SEEDS=1 FIRST_SEED={seed} WORLD={world}\n"
+        "all of it: make simulate SEEDS=1 FIRST_SEED={seed} WORLD={world}{}\n",
+        suffix(&state.options.guests.0)
     )?;
     failures.push(Failure {
         seed,
@@ -202,12 +226,34 @@ fn report(state: &State<'_>, plan: &Plan, violation: Violation) -> Result<()> {
     Ok(())
 }
 
-fn replay(path: &PathBuf) -> Result<ExitCode> {
+fn conduct(options: &Options) -> Conduct {
+    Conduct {
+        strict: options.strict,
+        ..Conduct::default()
+    }
+}
+
+/// How to have the same actors again.
+fn suffix(guests: &[Guest]) -> String {
+    if guests == Guest::ALL {
+        return String::new();
+    }
+    let names: Vec<_> = guests.iter().map(|guest| guest.name()).collect();
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(",")
+    };
+    format!(" GUESTS={names}")
+}
+
+fn replay(path: &PathBuf, strict: bool) -> Result<ExitCode> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("unable to read the plan {}", path.display()))?;
     let plan: Plan = serde_json::from_str(&text)?;
     let conduct = Conduct {
         keep_trace: true,
+        strict,
         ..Conduct::default()
     };
     let outcome = run(&plan, &conduct)?;

@@ -4,28 +4,54 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use api_types::names::ArchiveType;
+use api_types::names::{ArchiveType, SnapshotPath};
 use bytes::Bytes;
 use datastore::format::index::{AnyIndexReader, IndexFile as _};
 use datastore::store::state_dir::StateDir;
 use scenarios::{BUCKET, STORE};
 
+use crate::book::places::directory;
 use crate::book::{Snapshot, Status};
 use crate::machine::Server;
 use crate::sim::Sim;
 use crate::universe::{Key, Set, members, one};
 
-use super::Violation;
+use super::{Violation, labels, mirror, whole};
 
 /// Compares a world that has run dry with the book.
 pub fn compare(sim: &Sim, server: &Server) -> Result<Result<(), Violation>> {
+    settle_places(sim, server);
     let checks = [
         nothing_exceptional(sim, server)?,
+        mirror::equal(sim, server.store.base())?,
         only_live(sim, server)?,
         restores(sim, server)?,
+        labels::compare(sim, server)?,
         nothing_foreign_touched(sim),
     ];
     Ok(checks.into_iter().collect())
+}
+
+/// Every snapshot is at one place: where the local tree has it, or, if it is not here, where it is
+/// whole in the bucket.
+fn settle_places(sim: &Sim, server: &Server) {
+    let mut core = sim.core();
+    let core = &mut *core;
+    for index in 0..core.book.snapshots.len() {
+        let snapshot = &core.book.snapshots[index];
+        let whole = || {
+            let mut places = snapshot.places();
+            let at = |path: &&SnapshotPath| {
+                let wanted = directory(path);
+                whole::is_whole(&core.bucket, snapshot, |place| place == wanted)
+            };
+            places.find(at).cloned()
+        };
+        let place = snapshot.standing(&server.store).or_else(whole);
+        if let Some(place) = place {
+            core.book.settle(index, &place);
+        }
+    }
 }
 
 /// G11: nothing is exceptional any more.
@@ -69,6 +95,7 @@ fn chunks_of(sim: &Sim, server: &Server, snapshot: &Snapshot) -> Result<Option<S
 /// Exactly the chunks of the snapshots that are there have an object; and no phantom is left.
 fn only_live(sim: &Sim, server: &Server) -> Result<Result<(), Violation>> {
     let snapshots = sim.core().book.snapshots.clone();
+    let half_committed = mirror::half_committed_now(sim, server.store.base())?;
     let mut wanted = 0;
     let mut needed = 0;
     for snapshot in &snapshots {
@@ -79,10 +106,7 @@ fn only_live(sim: &Sim, server: &Server) -> Result<Result<(), Violation>> {
                 needed |= chunks;
             }
         }
-        // Finished in the bucket, and not here since the process ended in between: kept, with the
-        // advice to rebuild the local state.
-        let manifest = format!("{STORE}/.cnt/{}/index.json.blob", snapshot.relative);
-        if sim.mock.get(BUCKET, &manifest).is_some() {
+        if half_committed.contains(&snapshot.relative) {
             wanted |= snapshot.chunks();
         }
     }

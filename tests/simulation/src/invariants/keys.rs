@@ -1,10 +1,11 @@
 //! G14 foreign keys, G15 metadata untouched.
 
+use crate::book::Snapshot;
 use crate::bucket::Subject;
 use crate::sim::Core;
 use crate::universe::{Key, Universe};
 
-use super::Violation;
+use super::{Violation, whole};
 
 /// Keys that are no chunks of ours, as others leave them below `.chunks/`.
 #[must_use]
@@ -32,29 +33,36 @@ pub fn may_delete(core: &Core, universe: &Universe, subject: &Subject) -> Result
                 let text = format!("a delete of {key}, which is no chunk, is sent");
                 return Err(Violation::new("G14", text));
             }
-            Key::Manifest(snapshot) => refuse_live(core, key, &snapshot)?,
+            Key::Manifest(snapshot) => refuse_live(core, key, &snapshot, |_| true)?,
             Key::Metadata(path) => {
-                let snapshot = path.rsplit_once('/').map_or("", |(snapshot, _)| snapshot);
-                let is_archive = path.ends_with(".didx") || path.ends_with(".blob");
-                if is_archive {
-                    refuse_live(core, key, snapshot)?;
-                }
+                let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+                refuse_live(core, key, directory, |snapshot| snapshot.has_file(name))?;
             }
         }
     }
     Ok(())
 }
 
-fn refuse_live(core: &Core, key: &str, snapshot: &str) -> Result<(), Violation> {
-    let snapshot = core
-        .book
-        .find(snapshot)
-        .map(|index| &core.book.snapshots[index]);
-    match snapshot {
-        Some(snapshot) if snapshot.is_needed() => Err(Violation::new(
-            "G15",
-            format!("a delete of {key} of a committed snapshot is sent"),
-        )),
-        _ => Ok(()),
+fn refuse_live(
+    core: &Core,
+    key: &str,
+    directory: &str,
+    has: impl Fn(&Snapshot) -> bool,
+) -> Result<(), Violation> {
+    let Some(index) = core.book.find(directory) else {
+        return Ok(());
+    };
+    let snapshot = &core.book.snapshots[index];
+    // A move deletes where the snapshot was, or where it did not come to be.
+    let is_moving = || {
+        !snapshot.may_be_at(directory)
+            || whole::is_whole(&core.bucket, snapshot, |place| place != directory)
+    };
+    if !snapshot.is_needed() || !has(snapshot) || is_moving() {
+        return Ok(());
     }
+    Err(Violation::new(
+        "G15",
+        format!("a delete of {key} of a committed snapshot is sent"),
+    ))
 }

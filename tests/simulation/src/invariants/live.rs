@@ -39,7 +39,7 @@ pub fn kept(core: &mut Core, universe: &Universe) -> Result<(), Violation> {
 }
 
 /// Whether the process belongs to the owner of the prefix.
-pub(super) fn is_owner(core: &Core, proc: ProcId) -> bool {
+pub(crate) fn is_owner(core: &Core, proc: ProcId) -> bool {
     let proc = usize::try_from(proc)
         .ok()
         .and_then(|proc| core.procs.get(proc));

@@ -8,6 +8,9 @@
 //! | [`progress`] | G7 | at the end of each insert |
 //! | [`reports`] | G10, G12, G13 | at the end of each collection and commit |
 //! | [`keys`] | G14, G15 | before each delete request |
+//! | [`whole`] | a committed snapshot is whole in the bucket, during a move at one place at least | at each removal of metadata |
+//! | [`labels`] | owner, notes, protection, log and `failed` are what was acknowledged | at each new manifest; when the world has run dry |
+//! | [`mirror`] | the metadata in the bucket is the local tree, byte for byte | when the world has run dry |
 //! | [`fence`] | G16 | before each delete request and commit |
 //! | [`dry`] | G8, G11, and all that is left | when the world has run dry |
 //!
@@ -17,11 +20,14 @@
 pub mod dry;
 pub mod fence;
 pub mod keys;
+pub mod labels;
 pub mod live;
+pub mod mirror;
 pub mod order;
 pub mod presence;
 pub mod progress;
 pub mod reports;
+pub mod whole;
 
 use std::fmt;
 

@@ -38,6 +38,28 @@ pub fn collected(
     Ok(())
 }
 
+/// A session of the process has begun, with this base of these chunks; `missing` were reported before
+/// it began, by whatever process.
+pub fn based(
+    core: &Core,
+    proc: ProcId,
+    base: Option<&str>,
+    chunks: Option<Set>,
+    missing: Set,
+) -> Result<(), Violation> {
+    let (Some(base), Some(chunks)) = (base, chunks) else {
+        return Ok(());
+    };
+    let wrong = chunks & missing & core.book.reported & !core.bucket.present;
+    match members(wrong).next() {
+        Some(chunk) if is_owner(core, proc) => Err(Violation::new(
+            "G13",
+            format!("{base} is a base, with chunk {chunk}, which was reported missing"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// A session of the process has committed a snapshot of these chunks.
 pub fn committed(
     core: &Core,

@@ -100,7 +100,7 @@ fn maintenance(dice: &mut Dice, number: u64) -> Episode {
     }
 }
 
-fn lane(
+pub(super) fn lane(
     dice: &mut Dice,
     least: u64,
     most: u64,

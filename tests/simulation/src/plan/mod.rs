@@ -5,6 +5,7 @@
 //! there at the time, so that an element can be left out without giving others another meaning.
 
 pub mod generate;
+pub mod guests;
 
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +177,111 @@ pub enum Act {
     Reload,
     /// Another server takes the prefix over.
     Takeover,
+    /// A second process does one thing beside the first.
+    Beside {
+        /// What.
+        what: Box<Act>,
+        /// It is killed after so many steps.
+        kill: Option<u64>,
+    },
+    /// Moves a group to another namespace.
+    MoveGroup(MoveGroup),
+    /// Moves a namespace.
+    MoveNamespace(MoveNamespace),
+    /// Syncs a snapshot once more that is here.
+    Resync(Resync),
+    /// Copies a snapshot from elsewhere.
+    Copy(Copy),
+    /// Changes the owner of a group.
+    Owner {
+        /// Which.
+        group: u8,
+        /// To whom.
+        owner: u8,
+    },
+    /// Writes the notes of a group.
+    GroupNotes {
+        /// Which.
+        group: u8,
+        /// What; nothing removes them.
+        text: u8,
+    },
+    /// Stores the client's log of a snapshot.
+    ClientLog {
+        /// Which.
+        pick: u8,
+    },
+}
+
+/// A move of a group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MoveGroup {
+    /// Which.
+    pub group: u8,
+    /// From which of the namespaces that have it.
+    pub from: u8,
+    /// To which namespace.
+    pub to: u8,
+    /// Joins a group that is there.
+    pub merge: bool,
+    /// Stops after so many milliseconds.
+    pub abort: Option<u64>,
+}
+
+/// A move of a namespace.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MoveNamespace {
+    /// Which.
+    pub from: u8,
+    /// What it is called afterwards.
+    pub to: u8,
+    /// Joins groups that are there.
+    pub merge: bool,
+    /// Removes what has become empty.
+    pub delete_source: bool,
+    /// Stops after so many milliseconds.
+    pub abort: Option<u64>,
+}
+
+/// What the source of a sync has, compared with what is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// The same files.
+    Same,
+    /// The same files, and here an index is damaged.
+    Damaged,
+    /// Another snapshot of the same time.
+    Other,
+}
+
+/// A sync of a snapshot that is here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resync {
+    /// Which.
+    pub pick: u8,
+    /// What its source has.
+    pub source: Source,
+    /// Also the chunks that are named by an index which is as it should be.
+    pub corrupt: bool,
+    /// Chunks of another snapshot.
+    pub chunks: Vec<u8>,
+    /// The source says that it has verified the snapshot.
+    pub verified: bool,
+    /// Ends before it commits.
+    pub give_up: bool,
+}
+
+/// A copy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Copy {
+    /// Into which group.
+    pub group: u8,
+    /// Under the name of its last snapshot, if that was removed, with the same content.
+    pub again: bool,
+    /// Its chunks, if not.
+    pub chunks: Vec<u8>,
+    /// Ends before it commits.
+    pub give_up: bool,
 }
 
 /// A backup.

@@ -1,6 +1,10 @@
 //! What was promised to whom: the simulation's own record, made from what the store answered, never
 //! from what it thinks.
 
+pub mod labels;
+pub mod places;
+mod register;
+
 use std::collections::{BTreeMap, HashMap};
 
 use api_types::names::SnapshotPath;
@@ -8,6 +12,10 @@ use datastore::digests::Generation;
 
 use crate::bucket::ProcId;
 use crate::universe::{Set, members};
+
+pub use labels::{Change, Labels};
+pub use places::Journey;
+pub use register::Register;
 
 /// A session in the book.
 pub type SessionId = u32;
@@ -44,10 +52,12 @@ pub enum Status {
 /// A snapshot in the book.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Which.
+    /// Where it was last.
     pub path: SnapshotPath,
     /// The same as its directory.
     pub relative: String,
+    /// Where a move may have taken it, or may not yet have taken it away.
+    pub elsewhere: Vec<SnapshotPath>,
     /// Its indexes: name and chunks in order.
     pub archives: Vec<(String, Vec<u8>)>,
     /// Its blobs' names.
@@ -60,8 +70,14 @@ pub struct Snapshot {
     pub risks: u32,
     /// Whether it was written into a namespace that was being removed.
     pub doomed: bool,
-    /// Whether it is protected; `None` = an attempt to change that failed.
-    pub protected: Option<bool>,
+    /// Whether it is protected.
+    pub protected: Register<bool>,
+    /// Its notes.
+    pub notes: Register<String>,
+    /// Whether its client was told that its log is stored.
+    pub logged: bool,
+    /// Chunks for whose sake it was seen to be failed, absent since.
+    pub failed: Set,
     /// The session that still writes it.
     pub session: Option<SessionId>,
 }
@@ -77,6 +93,13 @@ impl Snapshot {
     #[must_use]
     pub fn chunks(&self) -> Set {
         self.chunks_of(|_| true)
+    }
+
+    /// Whether this is the name of one of its indexes or blobs.
+    #[must_use]
+    pub fn has_file(&self, name: &str) -> bool {
+        let mut archives = self.archives.iter();
+        archives.any(|(archive, _)| archive == name) || self.blobs.iter().any(|blob| blob == name)
     }
 
     /// The chunks of some of its indexes, by name.
@@ -99,6 +122,8 @@ pub struct Book {
     /// Namespaces that are being removed, as directories.
     doomed: Vec<String>,
     by_path: HashMap<String, usize>,
+    journeys: Vec<Journey>,
+    labels: BTreeMap<String, Labels>,
     /// The generation of a process when the last session ended that was told of a chunk.
     ends: HashMap<(ProcId, u8), Generation>,
     next: SessionId,
@@ -109,12 +134,13 @@ impl Book {
     /// A session begins to write a snapshot.
     pub fn begin(&mut self, proc: ProcId, path: SnapshotPath, base: Set, step: u64) -> SessionId {
         self.next += 1;
-        let relative = path.ns.path_of(&path.dir.path());
-        let doomed = self
-            .doomed
-            .iter()
-            .any(|prefix| relative.starts_with(prefix));
-        self.by_path.insert(relative.clone(), self.snapshots.len());
+        let relative = places::directory(&path);
+        let doomed = self.is_doomed(&relative);
+        // Whatever had the name is gone: nobody may begin a snapshot that is there.
+        let earlier = self.by_path.insert(relative.clone(), self.snapshots.len());
+        if let Some(earlier) = earlier.filter(|&it| self.snapshots[it].relative == relative) {
+            self.set_status(earlier, Status::Gone);
+        }
         self.sessions.insert(
             self.next,
             Session {
@@ -128,24 +154,53 @@ impl Book {
         self.snapshots.push(Snapshot {
             path,
             relative,
+            elsewhere: Vec::new(),
             archives: Vec::new(),
             blobs: Vec::new(),
             status: Status::Open,
             acknowledged: false,
             risks: 0,
             doomed,
-            protected: Some(false),
+            protected: Register::of(false),
+            notes: Register::of(String::new()),
+            logged: false,
+            failed: 0,
             session: Some(self.next),
         });
+        self.follow_all(self.snapshots.len() - 1);
         self.next
+    }
+
+    /// A session begins that changes a snapshot which is there.
+    pub fn begin_again(&mut self, proc: ProcId, index: usize, step: u64) -> SessionId {
+        self.next += 1;
+        self.sessions.insert(
+            self.next,
+            Session {
+                proc,
+                told: 0,
+                base: 0,
+                snapshot: index,
+                began: step,
+            },
+        );
+        self.snapshots[index].session = Some(self.next);
+        self.next
+    }
+
+    /// Whether the directory is in a namespace that is being removed.
+    #[must_use]
+    pub fn is_doomed(&self, relative: &str) -> bool {
+        self.doomed
+            .iter()
+            .any(|prefix| relative.starts_with(prefix))
     }
 
     /// A namespace is being removed, with whatever is written into it meanwhile.
     pub fn doom(&mut self, directory: &str) {
         self.doomed.push(directory.to_owned());
         for snapshot in &mut self.snapshots {
-            snapshot.doomed |=
-                snapshot.session.is_some() && snapshot.relative.starts_with(directory);
+            snapshot.doomed |= snapshot.session.is_some() && snapshot.may_be_below(directory);
         }
         let open = |snapshot: &Snapshot| snapshot.doomed && snapshot.status == Status::Committed;
         for index in 0..self.snapshots.len() {
@@ -240,6 +295,15 @@ impl Book {
             && self.snapshots[index].status != Status::Committed
         {
             self.set_status(index, Status::Doubtful);
+        }
+    }
+
+    /// A chunk's object was written.
+    pub fn written(&mut self, chunk: u8) {
+        let kept = !crate::universe::one(chunk);
+        self.reported &= kept;
+        for snapshot in &mut self.snapshots {
+            snapshot.failed &= kept;
         }
     }
 

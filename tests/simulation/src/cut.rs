@@ -1,0 +1,83 @@
+//! Changes of the metadata that the end of a process has cut off between the bucket and the disk.
+//!
+//! A removal and a move are in the cleanup journal before they begin, so the next process completes or
+//! undoes them. Whatever else is written (an owner, notes, a manifest changed, a namespace) is in the
+//! bucket first and, if the process ends or the power fails, perhaps not on the disk: nobody was told
+//! of it, or the disk has lost it, and the two differ until the store is refreshed. The comparison
+//! leaves such paths out, unless a run is to be [strict](crate::run::Conduct::strict).
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::bucket::ProcId;
+use crate::invariants::mirror;
+use crate::sim::{Core, Sim};
+
+/// Directory of the store's own files.
+const STATE_DIR: &str = ".x-coffer";
+
+impl Sim {
+    /// Processes have just ended, and nothing of them is left: notes what they have not completed.
+    pub fn note_cut(&self) -> Result<()> {
+        let Some(disk) = self.youngest_disk(None) else {
+            return Ok(());
+        };
+        let base = self.core().disks[disk].base.clone();
+        let differing = mirror::differing(self, &base)?;
+        let mut core = self.core();
+        for path in differing {
+            let by = core.bucket.last_by.get(&path).copied();
+            if by.is_some_and(|by| is_gone(&core, by)) && !is_journaled(&base, &path) {
+                core.bucket.cut.insert(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_gone(core: &Core, proc: ProcId) -> bool {
+    let proc = core.procs.get(crate::machine::index(proc));
+    proc.is_none_or(|proc| !proc.is_alive())
+}
+
+/// A change of these paths was applied in the bucket.
+pub fn applied(core: &mut Core, paths: Vec<String>, by: Option<ProcId>) {
+    let Some(by) = by else { return };
+    let gone = is_gone(core, by);
+    for path in paths {
+        let journaled = || {
+            let mut disks = core.disks.iter().filter(|disk| !disk.retired);
+            disks.any(|disk| is_journaled(&disk.base, &path))
+        };
+        match gone && !journaled() {
+            true => core.bucket.cut.insert(path.clone()),
+            false => core.bucket.cut.remove(&path),
+        };
+        core.bucket.last_by.insert(path, by);
+    }
+}
+
+/// Whether a cleanup journal names the path.
+fn is_journaled(base: &Path, path: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(base.join(STATE_DIR)) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let texts = match entry.path().is_dir() {
+            true => files_of(&entry.path()),
+            false => vec![entry.path()],
+        };
+        let names = |file: &Path| {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            text.lines().any(|line| line == path)
+        };
+        name.contains("cleanup") && texts.iter().any(|file| names(file))
+    })
+}
+
+fn files_of(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    entries.flatten().map(|entry| entry.path()).collect()
+}
