@@ -260,14 +260,14 @@ impl<'a> Syncing<'a> {
         let result = session.commit(blob, &self.server.cancel).await;
         drop(call);
         if !self.is_other {
-            return Ok(result?);
+            return Ok(result.map(|_| ())?);
         }
         let mut core = sim.core();
         let core = &mut *core;
         let doomed = core.book.snapshots[self.index].doomed;
         if result.is_err() || doomed {
             core.book.set_status(self.index, Status::Doubtful);
-            return Ok(result?);
+            return Ok(result.map(|_| ())?);
         }
         core.book.snapshots[self.index].acknowledged = true;
         core.book.set_status(self.index, Status::Committed);
