@@ -177,7 +177,7 @@ pub async fn key_for(
     ns: &NamespaceOptions,
     snapshot: &BackupDir,
 ) -> Result<Option<OpenKey>> {
-    let Some(key) = options.for_restore(&Dirs::of_user())? else {
+    let Some(key) = options.for_restore(&Dirs::of_user()?)? else {
         return Ok(None);
     };
     // Who names a key wants its signature checked, and believes no list without one.

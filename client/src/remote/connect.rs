@@ -80,7 +80,7 @@ impl ConnectOptions {
         let fingerprint = fingerprint.map(|text| text.parse());
         Ok(Self {
             fingerprint: fingerprint.transpose().context(variable)?,
-            dirs: Dirs::of_user(),
+            dirs: Dirs::of_user()?,
             interactive: std::io::stdin().is_terminal(),
             proxy: ProxySettings::from_environment(),
             ..Self::with_password(PasswordSource::Environment)

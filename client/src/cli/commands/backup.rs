@@ -129,7 +129,7 @@ impl BackupArguments {
             master_pubkey_fd: self.master_pubkey_fd,
             ..KeyOptions::from(&self.crypt)
         };
-        let keys = keys.for_backup(&Dirs::of_user())?;
+        let keys = keys.for_backup(&Dirs::of_user()?)?;
         // It may ask for a password, and derive a key from it.
         let protection = env.blocking(move || protection(&keys)).await?;
         Ok(Options {

@@ -45,7 +45,7 @@ pub enum KeyCommand {
 
 impl KeyCommand {
     pub(crate) fn run(&self) -> Result<()> {
-        let dirs = Dirs::of_user();
+        let dirs = Dirs::of_user()?;
         match self {
             Self::ChangePassphrase(arguments) => arguments.change(&dirs),
             Self::Create(arguments) => arguments.create(&dirs),

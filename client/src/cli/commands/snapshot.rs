@@ -314,7 +314,7 @@ impl UploadLogArguments {
 
     fn blob(&self) -> Result<DataBlob> {
         let log = read_log(&self.logfile)?;
-        let keys = KeyOptions::from(&self.crypt).for_backup(&Dirs::of_user())?;
+        let keys = KeyOptions::from(&self.crypt).for_backup(&Dirs::of_user()?)?;
         let crypt = match &keys.key {
             Some(key) if keys.mode == CryptMode::Encrypt => Some(key.open()?),
             _ => None,
