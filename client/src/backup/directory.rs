@@ -313,6 +313,14 @@ mod tests {
             observer.problem(Path::new("a"), &problem);
         }
         assert_eq!(observer.count(&summary), 1);
+        // A mount that is out of reach takes all below it along.
+        let stale = Problem::Io {
+            action: "open",
+            source: rustix::io::Errno::STALE.into(),
+        };
+        let observer = Problems::new(&report, false);
+        observer.problem(Path::new("a"), &stale);
+        assert_eq!(observer.count(&summary), 3);
     }
 
     #[test]
