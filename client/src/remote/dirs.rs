@@ -58,9 +58,8 @@ impl Dirs {
 /// Where the user is at home, as the system knows it; nowhere if it does not know the user.
 fn home() -> Result<Option<PathBuf>> {
     let uid = getuid();
-    let user = User::from_uid(uid).with_context(|| {
-        format!("failed to look up the home directory of user {uid}; set HOME")
-    })?;
+    let user = User::from_uid(uid)
+        .with_context(|| format!("failed to look up the home directory of user {uid}; set HOME"))?;
     Ok(user.map(|user| user.dir))
 }
 

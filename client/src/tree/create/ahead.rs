@@ -17,6 +17,7 @@ use std::thread;
 
 use super::found::{Found, Sight, Told, What};
 use super::look::{Looker, Room};
+use super::parent::OpenDirectories;
 use super::walk::Walker;
 use crate::tree::Error;
 use crate::tree::report::{Reporter, Tell as _};
@@ -28,6 +29,7 @@ const BATCH: usize = 64;
 const ROOM: Room = Room {
     bytes: 1 << 20,
     files: 8,
+    directories: OpenDirectories::new(4),
 };
 /// Batches ahead for each thread that looks at them.
 const AHEAD: usize = 4;

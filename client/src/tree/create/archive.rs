@@ -7,8 +7,7 @@ use std::path::Path;
 
 use datastore::format::catalog::{CatalogKind, CatalogWriter};
 use pxar::{Body, Encoder, Metadata, Stat, limits, mode};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
 
 use super::content::Content;
 use super::found::{Found, FoundFile, Inside, last_name};
@@ -18,8 +17,7 @@ use super::walk::EXCLUDE_CLI;
 use super::{CreateOptions, Summary};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
-use crate::tree::report::{Reporter, Tell as _, refusal};
-use crate::tree::sys::open::{open_for_reading, open_parent};
+use crate::tree::report::{Reporter, Tell as _};
 use crate::tree::sys::xattr::Handle;
 
 /// Writes what a walk finds.
@@ -27,7 +25,7 @@ pub struct Archiver<'a, W, P, C> {
     encoder: Encoder<W, P>,
     catalog: Option<&'a mut CatalogWriter<C>>,
     reporter: &'a Reporter<'a>,
-    /// Where files are opened again by their paths.
+    /// Where paths begin.
     root: OwnedFd,
     /// Files of several names, by device and inode.
     links: HashMap<(u64, u64), Linked>,
@@ -220,24 +218,12 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
         Ok(name_at)
     }
 
-    /// What is in a file. If it is not open any more, that is the file which has its path now.
+    /// What is in a file. If it is not open any more, that is the file which has its name now.
     fn content(&mut self, file: &mut FoundFile) -> Result<Inside, Problem> {
         if let Some(content) = file.content.take() {
             return Ok(content);
         }
-        let open = || {
-            let (directory, name) = open_parent(&self.root, &file.path)?;
-            let content = open_for_reading(directory, name, OFlags::empty())?;
-            let stat = fstat(&content)?;
-            Ok((content, stat))
-        };
-        let (content, stat) = open().map_err(|error| match error {
-            Errno::LOOP | Errno::NXIO => Problem::Replaced,
-            error => refusal("open", error),
-        })?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Problem::Replaced);
-        }
+        let (content, stat) = file.parent.read(&self.root, &file.path)?;
         let (path, reporter) = (&file.path, self.reporter);
         let mut problem = |problem: Problem| reporter.problem(path, problem);
         let metadata = self.reader.read(Handle::new(&content), &stat, &mut problem);
@@ -349,8 +335,10 @@ mod tests {
 
     use datastore::format::catalog::CatalogWriter;
     use pxar::Accessor;
+    use rustix::fs::fstat;
 
     use super::*;
+    use crate::tree::create::parent::{Directory, Parent};
     use crate::tree::create::sink::{ReusedChunk, Unified};
     use crate::tree::observer::Observer;
 
@@ -396,8 +384,12 @@ mod tests {
     }
 
     fn found(name: &str, content: &Path) -> Found {
+        let directory = open("/", OFlags::PATH, Mode::empty()).unwrap();
+        let stat = fstat(&directory).unwrap();
+        let directory = Directory::new(directory, &stat);
         Found::File(FoundFile {
             path: name.into(),
+            parent: Parent::closed(&directory),
             metadata: Box::new(metadata(mode::FILE)),
             size: 100,
             identity: (0, 0),

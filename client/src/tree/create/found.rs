@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use pxar::{Body, Metadata};
 
 use super::look::Unseen;
+use super::parent::Parent;
 use crate::tree::observer::Problem;
 
 /// What a walk finds, in the order of the archive.
@@ -81,6 +82,8 @@ impl Found {
 pub struct FoundFile {
     /// From the root.
     pub path: Vec<u8>,
+    /// Where it was found.
+    pub parent: Parent,
     /// What is known of it.
     pub metadata: Box<Metadata>,
     /// How long it is.
@@ -89,7 +92,7 @@ pub struct FoundFile {
     pub identity: (u64, u64),
     /// Whether it has other names.
     pub linked: bool,
-    /// What is in it; without, it is opened by its path.
+    /// What is in it; without, it is opened again.
     pub content: Option<Inside>,
     /// Where its content is in the previous payload, if it did not change since.
     pub previous: Option<u64>,

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::found::{Found, FoundFile, Inside, Told, What};
 use super::metadata::MetadataReader;
+use super::parent::{Directory, OpenDirectories, Parent};
 use super::siblings::unchanged;
 use super::small;
 use crate::tree::observer::Problem;
@@ -87,7 +88,7 @@ impl Opened {
 #[derive(Debug)]
 pub struct Unseen {
     /// Where it is.
-    pub directory: Arc<OwnedFd>,
+    pub directory: Arc<Directory>,
     /// From the root.
     pub path: Vec<u8>,
     /// Where its name begins there.
@@ -106,12 +107,14 @@ pub struct Looker {
 }
 
 /// What may be taken along of files: so much is open or in memory for a batch.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Room {
     /// Bytes of small files that are read.
     pub bytes: usize,
     /// Files that stay open.
     pub files: usize,
+    /// Directories of other files that stay open.
+    pub directories: OpenDirectories,
 }
 
 impl Room {
@@ -138,7 +141,7 @@ impl Looker {
     /// Looks at a file, and reads it if it is small; nothing if that is not possible.
     pub fn look(&mut self, unseen: Unseen, told: &mut Told) -> What {
         let name = unseen.path.get(unseen.name..).unwrap_or_default();
-        let opened = match Opened::open(&unseen.directory, name, unseen.kind) {
+        let opened = match Opened::open(&unseen.directory.file, name, unseen.kind) {
             Ok(opened) => opened,
             Err(error) => {
                 told.push((unseen.path, refusal("open", error)));
@@ -194,8 +197,13 @@ impl Looker {
             (None, false) if opened.readable => self.inside(opened, size),
             (None, _) => None,
         };
+        let parent = match content {
+            Some(_) => Parent::closed(&unseen.directory),
+            None => self.room.directories.keep(unseen.directory),
+        };
         Found::File(FoundFile {
             path: unseen.path,
+            parent,
             metadata: Box::new(metadata),
             size,
             identity,
