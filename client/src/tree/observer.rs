@@ -83,6 +83,15 @@ pub enum Problem {
         "it is stored without extended attributes that are larger than the system gives out (64 KiB)"
     )]
     LargeAttributes,
+    /// It has more extended attributes than are read again.
+    #[error(
+        "it is stored without {missing} of its extended attributes: no file gets more than 16 MiB of \
+         them"
+    )]
+    ManyAttributes {
+        /// How many are missing.
+        missing: u64,
+    },
     /// The format of archives has no place for it.
     #[error("it cannot be stored: {why}")]
     Unfit {
