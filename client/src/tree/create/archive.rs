@@ -10,7 +10,7 @@ use pxar::{Body, Encoder, Metadata, Stat, limits, mode};
 use rustix::fs::{Mode, OFlags, open};
 
 use super::content::Content;
-use super::found::{Found, FoundFile, Inside, last_name};
+use super::found::{Found, FoundFile, Identity, Inside, last_name};
 use super::metadata::MetadataReader;
 use super::sink::PayloadSink;
 use super::walk::EXCLUDE_CLI;
@@ -27,8 +27,8 @@ pub struct Archiver<'a, W, P, C> {
     reporter: &'a Reporter<'a>,
     /// Where paths begin.
     root: OwnedFd,
-    /// Files of several names, by device and inode.
-    links: HashMap<(u64, u64), Linked>,
+    /// Files of several names.
+    links: HashMap<Identity, Linked>,
     /// For files that were closed after they were found.
     reader: MetadataReader,
     /// The directories around what comes next, from one on that cannot be stored.
@@ -229,7 +229,7 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
         let metadata = self.reader.read(Handle::new(&content), &stat, &mut problem);
         *file.metadata = metadata;
         file.size = u64::try_from(stat.st_size).unwrap_or_default();
-        file.identity = (stat.st_dev, stat.st_ino);
+        file.identity = Identity::of(&stat);
         file.linked = stat.st_nlink > 1;
         Ok(Inside::Open(content))
     }
@@ -383,22 +383,60 @@ mod tests {
         }
     }
 
-    fn found(name: &str, content: &Path) -> Found {
+    fn file(name: &str, content: &Path) -> FoundFile {
         let directory = open("/", OFlags::PATH, Mode::empty()).unwrap();
         let stat = fstat(&directory).unwrap();
         let directory = Directory::new(directory, &stat);
-        Found::File(FoundFile {
+        let content = open(content, OFlags::RDONLY, Mode::empty()).unwrap();
+        FoundFile {
             path: name.into(),
             parent: Parent::closed(&directory),
             metadata: Box::new(metadata(mode::FILE)),
             size: 100,
-            identity: (0, 0),
+            identity: Identity::of(&fstat(&content).unwrap()),
             linked: false,
-            content: Some(Inside::Open(
-                open(content, OFlags::RDONLY, Mode::empty()).unwrap(),
-            )),
+            content: Some(Inside::Open(content)),
             previous: None,
-        })
+        }
+    }
+
+    fn found(name: &str, content: &Path) -> Found {
+        Found::File(file(name, content))
+    }
+
+    /// A removed file's inode soon has another file in it, which is no further name of the first.
+    #[test]
+    fn an_inode_is_not_enough_to_be_one_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        std::fs::write(&path, [1; 100]).unwrap();
+        let first = rustix::fs::stat(&path).unwrap();
+        let changes: [fn(&mut rustix::fs::Stat); 4] = [
+            |_| (),
+            |stat| stat.st_size += 1,
+            |stat| stat.st_mtime -= 1,
+            |stat| stat.st_ctime_nsec ^= 1,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut archive = Vec::new();
+            let notes = Notes::default();
+            let reporter = Reporter::new(&notes);
+            let none = None::<&mut CatalogWriter<Vec<u8>>>;
+            let directory = metadata(mode::DIRECTORY);
+            let encoder = Encoder::unified(Unified(&mut archive), &directory).unwrap();
+            let mut archiver = Archiver::new(encoder, none, root.path(), &reporter).unwrap();
+            let mut second = first;
+            change(&mut second);
+            for (name, stat) in [("a", &first), ("b", &second)] {
+                let mut file = file(name, &path);
+                file.identity = Identity::of(stat);
+                file.linked = true;
+                archiver.store(Found::File(file), None).unwrap();
+            }
+            let summary = archiver.finish().unwrap();
+            let links = u64::from(number == 0);
+            assert_eq!((summary.files, summary.hard_links), (2 - links, links));
+        }
     }
 
     /// A directory instead of a file refuses to be read, as a bad disk does.

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use pxar::{Body, Metadata};
+use rustix::fs::Stat;
 
 use super::look::Unseen;
 use super::parent::Parent;
@@ -88,14 +89,41 @@ pub struct FoundFile {
     pub metadata: Box<Metadata>,
     /// How long it is.
     pub size: u64,
-    /// Device and inode.
-    pub identity: (u64, u64),
+    /// Which file it is.
+    pub identity: Identity,
     /// Whether it has other names.
     pub linked: bool,
     /// What is in it; without, it is opened again.
     pub content: Option<Inside>,
     /// Where its content is in the previous payload, if it did not change since.
     pub previous: Option<u64>,
+}
+
+/// Which file it is, as it was when it was looked at. The number of an inode alone says little once
+/// that is removed: it is soon given to another. What changed meanwhile counts as another file too:
+/// rather stored twice than with what is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Of the file of which this was said.
+    pub fn of(stat: &Stat) -> Self {
+        // Some file systems in user space say what cannot be.
+        let nanos = |nanos| i64::try_from(nanos).unwrap_or_default();
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size,
+            modified: (stat.st_mtime, nanos(stat.st_mtime_nsec)),
+            changed: (stat.st_ctime, nanos(stat.st_ctime_nsec)),
+        }
+    }
 }
 
 /// What is in a file.

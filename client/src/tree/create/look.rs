@@ -7,7 +7,7 @@ use pxar::{Body, Device, Entry, Metadata};
 use rustix::fs::{FileType, OFlags, Stat, fstat, major, minor, readlinkat};
 use rustix::io::Errno;
 
-use super::found::{Found, FoundFile, Inside, Told, What};
+use super::found::{Found, FoundFile, Identity, Inside, Told, What};
 use super::metadata::MetadataReader;
 use super::parent::{Directory, OpenDirectories, Parent};
 use super::siblings::unchanged;
@@ -187,7 +187,7 @@ impl Looker {
         let previous = unseen.previous;
         let previous = previous.and_then(|it| unchanged(&it, &metadata, size));
         let linked = opened.stat.st_nlink > 1;
-        let identity = (opened.stat.st_dev, opened.stat.st_ino);
+        let identity = Identity::of(&opened.stat);
         let content = match (previous, linked) {
             // Of what did not change, nothing is read; there may be more of it than files can be
             // open.
