@@ -34,8 +34,8 @@ pub(super) struct Catalog {
 /// Tells the user of single files.
 struct Problems {
     report: Arc<dyn Report>,
-    /// Of files in use, which are stored as they were when they were reached, and what the user does
-    /// not mind.
+    /// Of files in use, which are stored as they were when they were reached, what only costs time,
+    /// and what the user does not mind.
     harmless: Cell<u64>,
     /// Whether attributes may be missing that are too large, `--skip-e2big-xattr`.
     skip_large_attributes: bool,
@@ -62,6 +62,8 @@ impl Observer for Problems {
         let harmless = match problem {
             // What a machine at work does all the time, or a script would never see a success.
             Problem::Grew { .. } | Problem::Changed | Problem::Vanished => true,
+            // All of it is read instead.
+            Problem::Previous { .. } => true,
             Problem::LargeAttributes => self.skip_large_attributes,
             _ => false,
         };
@@ -321,6 +323,20 @@ mod tests {
         let observer = Problems::new(&report, false);
         observer.problem(Path::new("a"), &stale);
         assert_eq!(observer.count(&summary), 3);
+    }
+
+    /// It takes longer, and nothing is missing.
+    #[test]
+    fn a_previous_archive_that_cannot_be_read_makes_no_backup_incomplete() {
+        let report: Arc<dyn Report> = Arc::new(Nobody);
+        let observer = Problems::new(&report, false);
+        let source = pxar::Error::NoPayload;
+        observer.problem(Path::new(""), &Problem::Previous { source });
+        let summary = Summary {
+            problems: 1,
+            ..Summary::default()
+        };
+        assert_eq!(observer.count(&summary), 0);
     }
 
     #[test]
