@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use pxar::{Body, Metadata};
+use pxar::{AclEntry, Body, Metadata, Xattr};
 use rustix::fs::Stat;
 
 use super::look::Unseen;
@@ -45,6 +45,16 @@ pub struct Sight {
     pub what: What,
 }
 
+impl Sight {
+    /// Bytes of names and attributes, once it was looked at.
+    pub fn weight(&self) -> usize {
+        match &self.what {
+            What::Found(found) => found.weight(),
+            What::Nothing | What::Unseen(_) => 0,
+        }
+    }
+}
+
 /// What is there.
 #[derive(Debug)]
 pub enum What {
@@ -73,8 +83,19 @@ impl Found {
             Self::File(file) => (&file.path, &file.metadata),
         };
         let xattrs = metadata.xattrs.iter();
-        let xattrs: usize = xattrs.map(|it| it.name.len() + it.value.len()).sum();
-        name.len() + xattrs
+        let xattrs: usize = xattrs
+            .map(|it| size_of::<Xattr>() + it.name.len() + it.value.len())
+            .sum();
+        let acl = &metadata.acl;
+        let lists = [
+            &acl.users,
+            &acl.groups,
+            &acl.default_users,
+            &acl.default_groups,
+        ];
+        let entries: usize = lists.iter().map(|list| list.len()).sum();
+        let fcaps = metadata.fcaps.as_ref().map_or(0, Vec::len);
+        name.len() + xattrs + entries * size_of::<AclEntry>() + fcaps
     }
 }
 
@@ -146,4 +167,49 @@ impl FoundFile {
 pub fn last_name(path: &[u8]) -> &[u8] {
     let mut names = path.rsplit(|byte| *byte == b'/');
     names.next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use pxar::Acl;
+
+    use super::*;
+
+    #[test]
+    fn all_that_can_be_long_weighs() {
+        let weight = |metadata: Metadata| {
+            let path = b"dir".to_vec();
+            let metadata = Box::new(metadata);
+            Found::Enter { path, metadata }.weight()
+        };
+        let entry = AclEntry {
+            id: 1,
+            permissions: 7,
+        };
+        let acl = |change: fn(&mut Acl, Vec<AclEntry>)| {
+            let mut metadata = Metadata::default();
+            change(&mut metadata.acl, vec![entry; 1000]);
+            weight(metadata)
+        };
+        assert_eq!(weight(Metadata::default()), 3);
+        assert_eq!(acl(|acl, list| acl.users = list), 16_003);
+        assert_eq!(acl(|acl, list| acl.groups = list), 16_003);
+        assert_eq!(acl(|acl, list| acl.default_users = list), 16_003);
+        assert_eq!(acl(|acl, list| acl.default_groups = list), 16_003);
+        let fcaps = Some(vec![0; 20]);
+        let fcaps = Metadata {
+            fcaps,
+            ..Metadata::default()
+        };
+        assert_eq!(weight(fcaps), 23);
+        let xattrs = vec![Xattr {
+            name: b"user.a".to_vec(),
+            value: vec![0; 100],
+        }];
+        let xattrs = Metadata {
+            xattrs,
+            ..Metadata::default()
+        };
+        assert!(weight(xattrs) >= 109);
+    }
 }
