@@ -224,8 +224,12 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
             return Ok(content);
         }
         let (content, stat) = file.parent.read(&self.root, &file.path)?;
-        let (path, reporter) = (&file.path, self.reporter);
-        let mut problem = |problem: Problem| reporter.problem(path, problem);
+        let (path, told, reporter) = (&file.path, &file.told, self.reporter);
+        let mut problem = |problem: Problem| {
+            if !told.contains(&problem.to_string()) {
+                reporter.problem(path, problem);
+            }
+        };
         let metadata = self.reader.read(Handle::new(&content), &stat, &mut problem);
         *file.metadata = metadata;
         file.size = u64::try_from(stat.st_size).unwrap_or_default();
@@ -397,6 +401,7 @@ mod tests {
             linked: false,
             content: Some(Inside::Open(content)),
             previous: None,
+            told: Vec::new(),
         }
     }
 

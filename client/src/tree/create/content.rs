@@ -106,6 +106,7 @@ mod tests {
             linked: false,
             content: None,
             previous: None,
+            told: Vec::new(),
         };
         Content::new(file, &found)
     }

@@ -118,6 +118,8 @@ pub struct FoundFile {
     pub content: Option<Inside>,
     /// Where its content is in the previous payload, if it did not change since.
     pub previous: Option<u64>,
+    /// What was wrong with its attributes, and is told: if it is opened again, that is so again.
+    pub told: Vec<String>,
 }
 
 /// Which file it is, as it was when it was looked at. The number of an inode alone says little once

@@ -148,12 +148,18 @@ impl Looker {
                 return What::Nothing;
             }
         };
-        let mut problem = |problem: Problem| told.push((unseen.path.clone(), problem));
+        let mut texts = Vec::new();
+        let mut problem = |problem: Problem| {
+            texts.push(problem.to_string());
+            told.push((unseen.path.clone(), problem));
+        };
         let metadata = self
             .reader
             .read(opened.handle(), &opened.stat, &mut problem);
         let body = match opened.kind() {
-            FileType::RegularFile => return What::Found(self.file(unseen, metadata, opened)),
+            FileType::RegularFile => {
+                return What::Found(self.file(unseen, metadata, opened, texts));
+            }
             FileType::Symlink => match readlinkat(&opened.file, c"", Vec::new()) {
                 Ok(target) => Body::Symlink(target.into_bytes()),
                 Err(error) => {
@@ -182,7 +188,13 @@ impl Looker {
         })
     }
 
-    fn file(&mut self, unseen: Unseen, metadata: Metadata, opened: Opened) -> Found {
+    fn file(
+        &mut self,
+        unseen: Unseen,
+        metadata: Metadata,
+        opened: Opened,
+        told: Vec<String>,
+    ) -> Found {
         let size = u64::try_from(opened.stat.st_size).unwrap_or_default();
         let previous = unseen.previous;
         let previous = previous.and_then(|it| unchanged(&it, &metadata, size));
@@ -210,6 +222,7 @@ impl Looker {
             linked,
             content,
             previous,
+            told,
         })
     }
 
