@@ -15,7 +15,7 @@ use super::spec::Spec;
 use super::text;
 use crate::session::chunked::ChunkedStream;
 use crate::session::task::Task;
-use crate::session::upload::both;
+use crate::session::upload::{both, pair, reason};
 use crate::session::{
     IndexKind, Progress, ReaderSession, Report, SMALL_CACHE, Uploaded, split_names,
 };
@@ -104,12 +104,17 @@ impl Backup<'_> {
             stream.finish()?;
             anyhow::Ok((observer.count(&summary), writer))
         });
+        let mut done = upload.done;
         let uploaded = async {
             tokio::select! {
-                uploaded = upload.done => uploaded,
-                early = &mut catalog.done => Err(early.err().unwrap_or_else(|| {
-                    anyhow!("the catalog ended before its archives")
-                })),
+                uploaded = &mut done => match uploaded {
+                    Ok(uploaded) => Ok(uploaded),
+                    Err(error) => Err(reason(error, &mut catalog.done).await),
+                },
+                early = &mut catalog.done => Err(match early {
+                    Ok(_) => anyhow!("the catalog ended before its archives"),
+                    Err(error) => reason(error, &mut done).await,
+                }),
             }
         };
         let work = both(produced, uploaded);
@@ -185,8 +190,7 @@ impl Backup<'_> {
             contents.finish()?;
             anyhow::Ok((observer.count(&summary), summary))
         });
-        let uploaded = async { tokio::try_join!(first.done, second.done) };
-        let work = both(produced, uploaded);
+        let work = both(produced, pair(first.done, second.done));
         let ((problems, summary), (tree, contents)) = self.during(&progress, work).await?;
         self.problems += problems;
         if reused {
