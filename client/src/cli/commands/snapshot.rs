@@ -276,7 +276,9 @@ pub struct UploadLogArguments {
 
 impl UploadLogArguments {
     pub(crate) async fn run(&self) -> Result<()> {
-        let blob = self.blob()?;
+        // It may ask for a password, and derive a key from it: signals are seen meanwhile.
+        let arguments = self.clone();
+        let blob = Env::system().blocking(move || arguments.blob()).await?;
         let size = blob.raw_size();
         ensure!(
             size <= MAX_CHUNK_ENCODED,
