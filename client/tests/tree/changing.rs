@@ -85,7 +85,7 @@ fn store_while_moved(root: &Path) -> (Vec<Listed>, Notes) {
 }
 
 /// Too large to be read ahead.
-const LARGE: [u8; 200_000] = [7; 200_000];
+static LARGE: [u8; 200_000] = [7; 200_000];
 
 /// More files wait than stay open.
 #[test]

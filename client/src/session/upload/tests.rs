@@ -55,10 +55,10 @@ async fn produce(sink: ChunkSink, waits: bool) -> Result<()> {
         for number in 0_u8..9 {
             sink.store(Bytes::from(vec![number; 1000]))?;
         }
-        while waits {
+        loop {
+            ensure!(waits, "the disk is broken");
             sink.append(Digest::from_bytes([0; 32]), 1)?;
         }
-        bail!("the disk is broken")
     };
     Env::system().blocking(work).await
 }
