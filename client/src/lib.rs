@@ -12,9 +12,13 @@
 //!
 //! The feature `cli` brings the last, and whatever asks at a terminal, mounts or prints for it.
 
+// Where nobody reads standard error, `eprintln!` panics: see `dialogue`.
+#![cfg_attr(not(test), deny(clippy::print_stderr))]
+
 pub mod backup;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod dialogue;
 pub mod keys;
 pub mod remote;
 pub mod restore;

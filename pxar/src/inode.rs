@@ -54,17 +54,32 @@ pub fn read_inode<I: Input>(items: &mut Items<I>, header: &Header) -> Result<Ino
         stat: read_stat(items, header)?,
         ..Metadata::default()
     };
-    let mut left = limits::ATTRIBUTES;
+    let (mut room, mut left) = (limits::ATTRIBUTES, limits::LISTS);
     loop {
         let header = items.expect()?;
-        let Some(read) = read_attribute(items, &header, &mut metadata)? else {
+        let len = header.end() - header.at;
+        if header.item == Item::Xattr {
+            match room.checked_sub(len) {
+                Some(rest) => {
+                    room = rest;
+                    metadata.xattrs.push(read_xattr(items, &header)?);
+                }
+                // The file is worth more than its attributes.
+                None => {
+                    items.skip(&header)?;
+                    metadata.passed_over += 1;
+                }
+            }
+            continue;
+        }
+        if !read_attribute(items, &header, &mut metadata)? {
             let body = read_body(items, header, metadata.stat.file_type())?;
             return Ok(Inode { metadata, body });
-        };
-        left = left.checked_sub(read).ok_or(Error::TooLarge {
-            object: "the attributes of a file",
+        }
+        left = left.checked_sub(len).ok_or(Error::TooLarge {
+            object: "the access lists of a file",
             at: header.at,
-            limit: limits::ATTRIBUTES,
+            limit: limits::LISTS,
         })?;
     }
 }
@@ -103,12 +118,12 @@ fn read_stat<I: Input>(items: &mut Items<I>, header: &Header) -> Result<Stat, Er
     })
 }
 
-/// Reads the item into `metadata` if it is an attribute; how many bytes it took.
+/// Reads the item into `metadata` if it is an attribute other than an extended one; whether it is.
 fn read_attribute<I: Input>(
     items: &mut Items<I>,
     header: &Header,
     metadata: &mut Metadata,
-) -> Result<Option<u64>, Error> {
+) -> Result<bool, Error> {
     let acl = &mut metadata.acl;
     let list = match header.item {
         Item::AclUser => &mut acl.users,
@@ -119,20 +134,16 @@ fn read_attribute<I: Input>(
     };
     let (id, permissions) = items.pair(header)?;
     list.push(AclEntry { id, permissions });
-    Ok(Some(header.end() - header.at))
+    Ok(true)
 }
 
 fn read_other_attribute<I: Input>(
     items: &mut Items<I>,
     header: &Header,
     metadata: &mut Metadata,
-) -> Result<Option<u64>, Error> {
+) -> Result<bool, Error> {
     let acl = &mut metadata.acl;
     let fresh = match header.item {
-        Item::Xattr => {
-            metadata.xattrs.push(read_xattr(items, header)?);
-            true
-        }
         Item::AclGroupObj => acl.group_obj.replace(items.number(header)?).is_none(),
         Item::AclDefault => {
             let content: [u8; 32] = items.array(header)?;
@@ -151,13 +162,13 @@ fn read_other_attribute<I: Input>(
             let id = items.number(header)?;
             metadata.quota_project_id.replace(id).is_none()
         }
-        _ => return Ok(None),
+        _ => return Ok(false),
     };
     if !fresh {
         let why = format!("a file has {:?} twice", header.item);
         return Err(Error::corrupt(header.at, why));
     }
-    Ok(Some(header.end() - header.at))
+    Ok(true)
 }
 
 fn read_xattr<I: Input>(items: &mut Items<I>, header: &Header) -> Result<Xattr, Error> {

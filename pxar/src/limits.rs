@@ -1,9 +1,15 @@
-//! What is read at most. The format has no such limits; real archives stay far below them.
+//! What is read at most, and written. The format has no such limits; real archives stay far below
+//! them.
 
 /// Bytes of a path.
 pub const PATH: usize = 64 << 10;
-/// Bytes of the attributes of one file together.
+/// Bytes of the extended attributes of one file together, as [`Xattr::stored_len`] counts them. What
+/// is beyond is not written, and passed over when it is read.
+///
+/// [`Xattr::stored_len`]: crate::Xattr::stored_len
 pub const ATTRIBUTES: u64 = 16 << 20;
+/// Bytes of the access lists of one file together, with its capabilities. No system has so many.
+pub const LISTS: u64 = 4 << 20;
 /// Bytes of the prelude.
 pub const PRELUDE: u64 = 16 << 20;
 /// Entries of a directory that is listed by its table.

@@ -1,5 +1,7 @@
 //! What a name in an archive stands for.
 
+use crate::item::HEADER;
+
 /// Types of files, as in the mode of `stat(2)`.
 pub mod mode {
     /// The bits that hold the type.
@@ -70,6 +72,14 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
+impl Xattr {
+    /// How many bytes an attribute with such a name and value takes in an archive.
+    #[must_use]
+    pub fn stored_len(name: &[u8], value: &[u8]) -> u64 {
+        HEADER + name.len() as u64 + 1 + value.len() as u64
+    }
+}
+
 /// What a user or group may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AclEntry {
@@ -116,6 +126,9 @@ pub struct Metadata {
     pub stat: Stat,
     /// Extended attributes.
     pub xattrs: Vec<Xattr>,
+    /// Further ones that were passed over when it was read, since they were beyond
+    /// [`limits::ATTRIBUTES`](crate::limits::ATTRIBUTES).
+    pub passed_over: u64,
     /// Access lists.
     pub acl: Acl,
     /// The value of the attribute `security.capability`.

@@ -3,11 +3,14 @@
 
 mod common;
 
+use std::io::Read as _;
 use std::sync::OnceLock;
 
 use common::{accessed, decoded, vector};
 use proptest::prelude::*;
-use pxar::{Accessor, At, Decoder, Error};
+use pxar::{
+    Accessor, At, Decoder, Encoder, Error, Forward, Metadata, Node, Step, Xattr, limits, mode,
+};
 
 /// Both archives, and the payload of the second.
 fn archives() -> Option<&'static [Vec<u8>; 3]> {
@@ -173,4 +176,56 @@ fn links_and_tables_stay_within_their_archive() {
     refused(&patched(archive, 1009, 865, 809), "the start of the root");
     // Both are one: the same name twice.
     refused(&patched(archive, 889, 281, 96), "two entries for one name");
+}
+
+/// What no client of ours writes, and one of others may.
+#[test]
+fn too_many_attributes_are_passed_over() {
+    let xattr = Xattr {
+        name: b"user.a".to_vec(),
+        value: vec![b'x'; 65_000],
+    };
+    let len = Xattr::stored_len(&xattr.name, &xattr.value);
+    let most = usize::try_from(limits::ATTRIBUTES / len).unwrap();
+    let file = |attributes: usize| {
+        let mut metadata = Metadata::default();
+        metadata.stat.mode = mode::FILE | 0o644;
+        metadata.xattrs = vec![xattr.clone(); attributes];
+        metadata.acl.group_obj = Some(4);
+        metadata
+    };
+    let mut root = Metadata::default();
+    root.stat.mode = mode::DIRECTORY | 0o755;
+    let mut encoder = Encoder::unified(Vec::new(), &root).unwrap();
+    let more = encoder.file(b"e", &file(most + 1), 0, &b""[..]);
+    assert!(matches!(more, Err(Error::Refused { .. })), "{more:?}");
+    encoder.file(b"f", &file(most), 1, &b"f"[..]).unwrap();
+    encoder.file(b"g", &file(0), 1, &b"g"[..]).unwrap();
+    let (mut archive, _) = encoder.finish().unwrap();
+    let item = [b"user.a\0", &xattr.value[..]].concat();
+    let at = archive
+        .windows(8)
+        .position(|it| it == b"user.a\0x")
+        .unwrap()
+        - 16;
+    let item = [&archive[at..at + 16], &item[..]].concat();
+    archive.splice(at..at, item.repeat(3));
+
+    let mut decoder = Decoder::new(Forward::new(&archive[..]), None).unwrap();
+    let mut found = Vec::new();
+    while let Some(step) = decoder.step().unwrap() {
+        let Some(mut reader) = decoder.contents().unwrap() else {
+            continue;
+        };
+        let mut content = String::new();
+        reader.read_to_string(&mut content).unwrap();
+        assert_eq!(content.as_bytes(), decoder.name());
+        let Step::Enter(Node::Inode(inode)) = step else {
+            panic!("{step:?}");
+        };
+        let metadata = inode.metadata;
+        assert_eq!(metadata.acl.group_obj, Some(4));
+        found.push((metadata.xattrs.len(), metadata.passed_over));
+    }
+    assert_eq!(found, [(most, 3), (0, 0)]);
 }

@@ -87,6 +87,7 @@ fn metadata() -> impl Strategy<Value = Metadata> {
                     acl,
                     fcaps,
                     quota_project_id,
+                    passed_over: 0,
                 }
             },
         )

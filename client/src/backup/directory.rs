@@ -15,7 +15,7 @@ use super::spec::Spec;
 use super::text;
 use crate::session::chunked::ChunkedStream;
 use crate::session::task::Task;
-use crate::session::upload::both;
+use crate::session::upload::{both, pair, reason};
 use crate::session::{
     IndexKind, Progress, ReaderSession, Report, SMALL_CACHE, Uploaded, split_names,
 };
@@ -34,8 +34,8 @@ pub(super) struct Catalog {
 /// Tells the user of single files.
 struct Problems {
     report: Arc<dyn Report>,
-    /// Of files in use, which are stored as they were when they were reached, and what the user does
-    /// not mind.
+    /// Of files in use, which are stored as they were when they were reached, what only costs time,
+    /// and what the user does not mind.
     harmless: Cell<u64>,
     /// Whether attributes may be missing that are too large, `--skip-e2big-xattr`.
     skip_large_attributes: bool,
@@ -62,6 +62,8 @@ impl Observer for Problems {
         let harmless = match problem {
             // What a machine at work does all the time, or a script would never see a success.
             Problem::Grew { .. } | Problem::Changed | Problem::Vanished => true,
+            // All of it is read instead.
+            Problem::Previous { .. } => true,
             Problem::LargeAttributes => self.skip_large_attributes,
             _ => false,
         };
@@ -102,12 +104,17 @@ impl Backup<'_> {
             stream.finish()?;
             anyhow::Ok((observer.count(&summary), writer))
         });
+        let mut done = upload.done;
         let uploaded = async {
             tokio::select! {
-                uploaded = upload.done => uploaded,
-                early = &mut catalog.done => Err(early.err().unwrap_or_else(|| {
-                    anyhow!("the catalog ended before its archives")
-                })),
+                uploaded = &mut done => match uploaded {
+                    Ok(uploaded) => Ok(uploaded),
+                    Err(error) => Err(reason(error, &mut catalog.done).await),
+                },
+                early = &mut catalog.done => Err(match early {
+                    Ok(_) => anyhow!("the catalog ended before its archives"),
+                    Err(error) => reason(error, &mut done).await,
+                }),
             }
         };
         let work = both(produced, uploaded);
@@ -183,8 +190,7 @@ impl Backup<'_> {
             contents.finish()?;
             anyhow::Ok((observer.count(&summary), summary))
         });
-        let uploaded = async { tokio::try_join!(first.done, second.done) };
-        let work = both(produced, uploaded);
+        let work = both(produced, pair(first.done, second.done));
         let ((problems, summary), (tree, contents)) = self.during(&progress, work).await?;
         self.problems += problems;
         if reused {
@@ -313,6 +319,28 @@ mod tests {
             observer.problem(Path::new("a"), &problem);
         }
         assert_eq!(observer.count(&summary), 1);
+        // A mount that is out of reach takes all below it along.
+        let stale = Problem::Io {
+            action: "open",
+            source: rustix::io::Errno::STALE.into(),
+        };
+        let observer = Problems::new(&report, false);
+        observer.problem(Path::new("a"), &stale);
+        assert_eq!(observer.count(&summary), 3);
+    }
+
+    /// It takes longer, and nothing is missing.
+    #[test]
+    fn a_previous_archive_that_cannot_be_read_makes_no_backup_incomplete() {
+        let report: Arc<dyn Report> = Arc::new(Nobody);
+        let observer = Problems::new(&report, false);
+        let source = pxar::Error::NoPayload;
+        observer.problem(Path::new(""), &Problem::Previous { source });
+        let summary = Summary {
+            problems: 1,
+            ..Summary::default()
+        };
+        assert_eq!(observer.count(&summary), 0);
     }
 
     #[test]

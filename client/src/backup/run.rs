@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use api_types::names::{ArchiveName, BackupDir, BackupTime};
+use api_types::status::CryptMode;
 use datastore::env::Env;
 use datastore::format::{MAX_CHUNK_PLAIN, Manifest};
 
@@ -87,6 +88,7 @@ fn client_name() -> String {
 }
 
 fn tell_plan(remote: &Remote, options: &Options, report: &dyn Report) -> u64 {
+    tell_protection(options, report);
     for spec in &options.specs {
         report.info(&upload_line("Would upload", spec, remote, spec.name()));
     }
@@ -127,7 +129,7 @@ async fn back_up(
     let session = BackupSession::open(remote, request, env).await?;
     tell_protection(options, &**report);
     let mut backup = Backup {
-        previous: previous_manifest(&session, &**report).await?,
+        previous: previous_manifest(&session, options, &**report).await?,
         remote,
         options,
         env: env.clone(),
@@ -145,6 +147,11 @@ async fn back_up(
 
 fn tell_protection(options: &Options, report: &dyn Report) {
     let protection = &options.protection;
+    report.info(match protection.crypt.mode() {
+        CryptMode::None => "Encryption mode: none, the backup is not encrypted",
+        CryptMode::SignOnly => "Encryption mode: sign-only, the backup is not encrypted",
+        CryptMode::Encrypt => "Encryption mode: encrypt",
+    });
     if let (Some(key), Some(source)) = (protection.crypt.signer(), &protection.key_source) {
         report.info(&format!("Using encryption key from '{source}'.."));
         let fingerprint = key.fingerprint().short_id();
@@ -158,6 +165,7 @@ fn tell_protection(options: &Options, report: &dyn Report) {
 /// The manifest of the last backup, if there is one that can be used.
 async fn previous_manifest(
     session: &BackupSession,
+    options: &Options,
     report: &dyn Report,
 ) -> Result<Option<Manifest>> {
     let Some(time) = session.previous_backup_time().await? else {
@@ -167,6 +175,12 @@ async fn previous_manifest(
     let time = text::local_time(time);
     report.info(&format!("Downloading previous manifest ({time})"));
     let manifest = session.previous_manifest().await.and_then(|manifest| {
+        if loses_encryption(&manifest, options.protection.crypt.mode()) {
+            report.warn(
+                "the last backup was encrypted and this one is not: if its key should be used, give \
+                 it by --keyfile",
+            );
+        }
         session.trusts(&manifest)?;
         Ok(manifest)
     });
@@ -179,6 +193,12 @@ async fn previous_manifest(
             Ok(None)
         }
     }
+}
+
+/// Whether something is in clear from now on that was encrypted in the last backup.
+fn loses_encryption(previous: &Manifest, mode: CryptMode) -> bool {
+    let encrypted = CryptMode::Encrypt;
+    mode != encrypted && previous.files().iter().any(|it| it.crypt_mode == encrypted)
 }
 
 impl Backup<'_> {
@@ -300,4 +320,40 @@ fn read_small(spec: &Spec) -> Result<Vec<u8>> {
         spec.source().display()
     );
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::digest::Digest;
+    use datastore::format::FileInfo;
+
+    use super::*;
+
+    #[test]
+    fn a_backup_in_clear_after_an_encrypted_one_is_noticed() {
+        let dir = "host/a/2026-11-22T08:34:13Z".parse().unwrap();
+        let manifest = |mode: CryptMode| {
+            let mut manifest = Manifest::new(&dir);
+            let info = FileInfo {
+                filename: "a.conf.blob".parse().unwrap(),
+                crypt_mode: mode,
+                size: 1,
+                csum: Digest::from_bytes([0; 32]),
+            };
+            manifest.add_file(info).unwrap();
+            manifest
+        };
+        let (none, sign, encrypt) = (CryptMode::None, CryptMode::SignOnly, CryptMode::Encrypt);
+        for (last, now, lost) in [
+            (encrypt, none, true),
+            (encrypt, sign, true),
+            (encrypt, encrypt, false),
+            (sign, none, false),
+            (none, none, false),
+            (none, encrypt, false),
+        ] {
+            let found = loses_encryption(&manifest(last), now);
+            assert_eq!(found, lost, "{last} {now}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::dialogue::tell;
 use commands::{
     backup, benchmark, catalog, datastore, diff, group, identity, key, login, mount, namespace,
     prune, restore, snapshot, task, version,
@@ -212,13 +213,13 @@ fn perform(command: &Command) -> Result<Outcome> {
 }
 
 fn interrupted(kind: SignalKind) -> Outcome {
-    eprintln!("Interrupted.");
+    tell("Interrupted.");
     Outcome::Interrupted(u8::try_from(kind.as_raw_value()).unwrap_or(2))
 }
 
 fn report(error: &anyhow::Error) {
     if !error.is::<output::ReaderGone>() {
-        eprintln!("Error: {error:#}");
+        tell(format_args!("Error: {error:#}"));
     }
 }
 

@@ -13,6 +13,7 @@ use datastore::format::CryptConfig;
 use serde_json::{Map, Value};
 
 use super::output::parsed;
+use crate::dialogue::tell;
 use crate::keys::{KeyOptions, Source};
 use crate::remote::dirs::Dirs;
 use crate::remote::{ConnectOptions, Remote, Repository};
@@ -177,7 +178,7 @@ pub async fn key_for(
     ns: &NamespaceOptions,
     snapshot: &BackupDir,
 ) -> Result<Option<OpenKey>> {
-    let Some(key) = options.for_restore(&Dirs::of_user())? else {
+    let Some(key) = options.for_restore(&Dirs::of_user()?)? else {
         return Ok(None);
     };
     // Who names a key wants its signature checked, and believes no list without one.
@@ -235,7 +236,7 @@ impl ReadArguments {
         let env = Env::system();
         let session = ReaderSession::open(remote, &self.ns.ns, dir, key, None, cache, &env).await?;
         if let Some(warning) = session.warning() {
-            eprintln!("Warning: {warning}");
+            tell(format_args!("Warning: {warning}"));
         }
         Ok(session)
     }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use api_types::status::CryptMode;
 
 use super::file::{self, KeyFile, Source};
 use super::master::{self, MasterKey};
-use crate::remote::dirs::Dirs;
+use crate::remote::dirs::{Dirs, is_there};
 
 /// Keys as they are given.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,11 @@ impl KeyOptions {
                 master: None,
             });
         }
-        let Some(key) = named.or_else(|| existing(file::default_path(dirs))) else {
+        let key = match named {
+            Some(key) => Some(key),
+            None => existing(file::default_path(dirs))?,
+        };
+        let Some(key) = key else {
             return match self.crypt_mode {
                 Some(mode) => bail!(
                     "--crypt-mode {mode} needs a key: give --keyfile, or make one by `key create`"
@@ -74,7 +78,10 @@ impl KeyOptions {
                 }),
             };
         };
-        let master = master.or_else(|| existing(master::default_path(dirs)));
+        let master = match master {
+            Some(master) => Some(master),
+            None => existing(master::default_path(dirs))?,
+        };
         Ok(BackupKeys {
             mode: self.crypt_mode.unwrap_or(CryptMode::Encrypt),
             key: Some(KeyFile::read(key)?),
@@ -91,7 +98,10 @@ impl KeyOptions {
         if self.crypt_mode == Some(CryptMode::None) {
             return Ok(None);
         }
-        let key = key.or_else(|| existing(file::default_path(dirs)));
+        let key = match key {
+            Some(key) => Some(key),
+            None => existing(file::default_path(dirs))?,
+        };
         key.map(KeyFile::read).transpose()
     }
 
@@ -111,12 +121,26 @@ fn named(path: (&str, Option<&PathBuf>), fd: (&str, Option<u32>)) -> Result<Opti
     }
 }
 
-fn existing(path: Option<PathBuf>) -> Option<Source> {
-    path.filter(|path| path.exists()).map(Source::Default)
+/// The default one, if it is there. Without it nothing is encrypted, so what may be there counts as
+/// there.
+fn existing(path: Option<PathBuf>) -> Result<Option<Source>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let there = is_there(&path).with_context(|| {
+        format!(
+            "failed to look for a key at '{}'; make it readable, name one by --keyfile, or give \
+             --crypt-mode none",
+            path.display()
+        )
+    })?;
+    Ok(there.then_some(Source::Default(path)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use datastore::env::Env;
     use datastore::format::{CryptConfig, Kdf, KeyConfig};
 
@@ -193,6 +217,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A backup that should be encrypted does not go out in clear because its key cannot be read.
+    #[test]
+    fn a_default_key_that_cannot_be_had_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs {
+            config: Some(dir.path().join("config")),
+            runtime: None,
+        };
+        let lost = |path: &str| symlink("/nowhere/at/all", dir.path().join(path)).unwrap();
+        let backup = || KeyOptions::default().for_backup(&dirs);
+        let fails = |part: &str| {
+            let error = format!("{:#}", backup().unwrap_err());
+            assert!(error.contains(part), "{error}");
+            let none = KeyOptions {
+                crypt_mode: Some(CryptMode::None),
+                ..KeyOptions::default()
+            };
+            assert!(none.for_backup(&dirs).unwrap().key.is_none());
+        };
+        lost("config");
+        fails("look for a key");
+        assert!(KeyOptions::default().for_restore(&dirs).is_err());
+        std::fs::remove_file(dir.path().join("config")).unwrap();
+        std::fs::create_dir(dir.path().join("config")).unwrap();
+        assert!(backup().unwrap().key.is_none());
+        lost("config/encryption-key.json");
+        fails("encryption-key.json");
+        std::fs::remove_file(dir.path().join("config/encryption-key.json")).unwrap();
+        key_file(&dir.path().join("config/encryption-key.json"));
+        assert!(backup().unwrap().master.is_none());
+        lost("config/master-public.pem");
+        fails("master-public.pem");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Opens connections: every address of the server in turn, TLS, trust; again if nobody answered.
 
 use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::proxy::{ProxySettings, authority};
 use super::repository::Repository;
 use super::secret::Secret;
 use super::trust::{self, Verdict, judge};
+use crate::dialogue::{confirm, tell};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how much silence the system asks whether the server is there, and how often then.
@@ -80,7 +81,7 @@ impl ConnectOptions {
         let fingerprint = fingerprint.map(|text| text.parse());
         Ok(Self {
             fingerprint: fingerprint.transpose().context(variable)?,
-            dirs: Dirs::of_user(),
+            dirs: Dirs::of_user()?,
             interactive: std::io::stdin().is_terminal(),
             proxy: ProxySettings::from_environment(),
             ..Self::with_password(PasswordSource::Environment)
@@ -210,19 +211,15 @@ impl Connector {
 
     async fn ask(&self, fingerprint: Fingerprint, why: String) -> Result<()> {
         let server = self.repository.server();
-        let answer = self.options.env.blocking(move || {
-            eprint!("{server}: {why}\nAre you sure you want to continue connecting? (y/n): ");
-            std::io::stderr().flush()?;
-            let mut answer = String::new();
-            std::io::stdin().read_line(&mut answer)?;
-            Ok::<_, std::io::Error>(answer)
-        });
-        let answer = answer.await.context("failed to ask for the fingerprint")?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        let question =
+            format!("{server}: {why}\nAre you sure you want to continue connecting? (y/n): ");
+        let accepted = self.options.env.blocking(move || confirm(&question));
+        let accepted = accepted.await;
+        if !accepted.context("failed to ask for the fingerprint")? {
             bail!("the fingerprint {fingerprint} was not accepted");
         }
         if let Err(error) = self.known.put(&self.repository, &fingerprint) {
-            eprintln!("The fingerprint is not remembered: {error:#}");
+            tell(format_args!("The fingerprint is not remembered: {error:#}"));
         }
         Ok(())
     }
@@ -241,10 +238,10 @@ impl Connector {
                 return Err(error);
             }
             let server = self.repository.server();
-            eprintln!(
+            tell(format_args!(
                 "No connection to {server} ({error:#}); trying again in {} s",
                 pause.as_secs()
-            );
+            ));
             self.options.env.sleep(pause).await;
             pause *= 2;
             attempt += 1;

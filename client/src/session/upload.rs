@@ -23,6 +23,7 @@ use openssl::sha::Sha256;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backup::{IndexKind, Shared};
 use super::known::{Claim, Sending, Wait};
@@ -45,12 +46,14 @@ pub struct Upload {
 }
 
 /// Takes the chunks of an archive in their order. Its methods block, but for [`ChunkSink::relay`]
-/// and [`ChunkSink::end`]; without an end the upload fails.
+/// and [`ChunkSink::end`]; without an end the upload fails, and is not waited for.
 #[derive(Debug)]
 pub struct ChunkSink {
     writer: Arc<Writer>,
     queue: mpsc::Sender<Queued>,
     handle: Handle,
+    /// Tells the upload when there will be no end.
+    gives_up: DropGuard,
 }
 
 #[derive(Debug)]
@@ -90,6 +93,39 @@ pub struct Statistics {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("reading it was given up")]
 struct GivenUp;
+
+/// Waits for two uploads of one producer; of two errors, that which says why.
+pub async fn pair<T, U>(
+    first: impl Future<Output = Result<T>>,
+    second: impl Future<Output = Result<U>>,
+) -> Result<(T, U)> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    tokio::select! {
+        done = &mut first => match done {
+            Ok(done) => Ok((done, second.await?)),
+            Err(error) => Err(reason(error, second).await),
+        },
+        done = &mut second => match done {
+            Ok(done) => Ok((first.await?, done)),
+            Err(error) => Err(reason(error, first).await),
+        },
+    }
+}
+
+/// The error of an upload, or, if that was only given up, the one of another upload of the same
+/// producer, which ends now too.
+pub async fn reason<T>(
+    error: anyhow::Error,
+    other: impl Future<Output = Result<T>>,
+) -> anyhow::Error {
+    if !error.is::<GivenUp>() {
+        return error;
+    }
+    match other.await {
+        Err(reason) if !reason.is::<GivenUp>() => reason,
+        _ => error,
+    }
+}
 
 /// Waits for those who make the chunks and for the uploads of them; the first error that says why
 /// something failed is the error of both.
@@ -146,13 +182,25 @@ impl Upload {
             progress: Arc::clone(progress),
         });
         let (queue, entries) = mpsc::channel(QUEUE);
-        let done = write_index(Arc::clone(&writer), name.clone(), entries);
+        let given_up = CancellationToken::new();
+        let gives_up = given_up.clone().drop_guard();
+        let written = write_index(Arc::clone(&writer), name.clone(), entries);
+        let done = async move {
+            tokio::select! {
+                // An error of its own says more.
+                biased;
+                written = written => written,
+                // What waits in the queue is of no use any more.
+                () = given_up.cancelled() => bail!(GivenUp),
+            }
+        };
         Self {
             done: Task::spawn(&Handle::current(), done),
             sink: ChunkSink {
                 writer,
                 queue,
                 handle: Handle::current(),
+                gives_up,
             },
         }
     }
@@ -187,7 +235,9 @@ impl ChunkSink {
 
     /// [`ChunkSink::finish`] for async code.
     pub async fn end(self) -> Result<()> {
-        self.enqueue_async(Queued::End).await
+        self.enqueue_async(Queued::End).await?;
+        self.gives_up.disarm();
+        Ok(())
     }
 
     async fn enqueue_async(&self, entry: Queued) -> Result<()> {
@@ -208,7 +258,9 @@ impl ChunkSink {
 
     /// That was the last chunk.
     pub fn finish(self) -> io::Result<()> {
-        self.enqueue(Queued::End)
+        self.enqueue(Queued::End)?;
+        self.gives_up.disarm();
+        Ok(())
     }
 
     fn enqueue(&self, entry: Queued) -> io::Result<()> {
@@ -420,3 +472,6 @@ impl<'a> Index<'a> {
         Ok((csum, self.statistics))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,12 @@ pub enum Problem {
     /// It was there when its directory was read, and is no more.
     #[error("it vanished while it was backed up")]
     Vanished,
+    /// Its directory is not where it was any more, so that it cannot be found.
+    #[error(
+        "it is not in the backup: its directory was moved or removed before it was read; if it is \
+         elsewhere now, make another backup"
+    )]
+    Moved,
     /// It became shorter while it was read.
     #[error("it shrank while it was read; its last {missing} bytes are stored as zeros")]
     Shrank {
@@ -77,6 +83,15 @@ pub enum Problem {
         "it is stored without extended attributes that are larger than the system gives out (64 KiB)"
     )]
     LargeAttributes,
+    /// It has more extended attributes than are read again.
+    #[error(
+        "it is stored without {missing} of its extended attributes: no file gets more than 16 MiB of \
+         them"
+    )]
+    ManyAttributes {
+        /// How many are missing.
+        missing: u64,
+    },
     /// The format of archives has no place for it.
     #[error("it cannot be stored: {why}")]
     Unfit {

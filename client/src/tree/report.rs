@@ -144,10 +144,11 @@ impl Tell for Notes {
     }
 }
 
-/// What the system refused. What is not there any more has vanished since its name was read.
+/// What the system refused. What is not there any more has vanished since its name was read. A stale
+/// handle says no such thing: all that is mounted there may be out of reach.
 pub fn refusal(action: &'static str, error: Errno) -> Problem {
     match error {
-        Errno::NOENT | Errno::STALE => Problem::Vanished,
+        Errno::NOENT => Problem::Vanished,
         error => Problem::Io {
             action,
             source: io::Error::from(error),
@@ -157,4 +158,18 @@ pub fn refusal(action: &'static str, error: Errno) -> Problem {
 
 pub fn as_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_has_vanished() {
+        assert!(matches!(refusal("open", Errno::NOENT), Problem::Vanished));
+        for error in [Errno::STALE, Errno::IO, Errno::ACCESS] {
+            let problem = refusal("open", error);
+            assert!(matches!(problem, Problem::Io { .. }), "{problem}");
+        }
+    }
 }

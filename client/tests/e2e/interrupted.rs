@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::client::{Client, ended, restore_line};
@@ -37,18 +37,7 @@ fn begun(client: &Client, number: i64, specs: &[String], stage: &str) -> Child {
         .command(&client.backup_line("half", number, &specs))
         .spawn()
         .unwrap();
-    let stderr = child.stderr.as_mut().unwrap();
-    let mut said = Vec::new();
-    let mut byte = [0];
-    while !String::from_utf8_lossy(&said).contains(stage) {
-        assert_eq!(
-            stderr.read(&mut byte).unwrap(),
-            1,
-            "{}",
-            String::from_utf8_lossy(&said)
-        );
-        said.push(byte[0]);
-    }
+    hear(&mut child, stage);
     child
 }
 
@@ -58,6 +47,35 @@ pub fn signal(child: &Child, name: &str) {
         .args([name, &pid])
         .status();
     assert!(sent.unwrap().success());
+}
+
+/// Reads what a program says, up to these words.
+fn hear(child: &mut Child, words: &str) {
+    let stderr = child.stderr.as_mut().unwrap();
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&said).contains(words) {
+        let read = stderr.read(&mut byte).unwrap();
+        assert_eq!(read, 1, "{}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+}
+
+#[test]
+fn a_question_need_not_be_answered() {
+    let world = World::shared();
+    let client = Client::new(&world, "local");
+    let mut command = client.command(&["group", "forget", "host/question"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    hear(&mut child, "[y/N]");
+    signal(&child, "-INT");
+    // Standard input stays open.
+    let mut code = None;
+    until("the end", || {
+        code = child.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.and_then(|it| it.code()), Some(130));
 }
 
 #[test]

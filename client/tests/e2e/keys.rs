@@ -180,7 +180,10 @@ fn signed_only() {
     );
     let specs: Vec<_> = machine.specs.iter().map(String::as_str).collect();
     let line = [&specs[..], &["--change-detection-mode", "metadata"]].concat();
-    client.back_up("signed", 2, &line);
+    let ran = client.back_up("signed", 2, &line);
+    for line in ["Encryption mode: none", "the last backup was encrypted"] {
+        assert!(ran.stderr.contains(line), "no '{line}' in {ran}");
+    }
     machine.check(&client, "signed", 2, &expected, &[]);
 }
 

@@ -71,6 +71,66 @@ fn a_file_that_is_replaced_while_it_waits_is_stored() {
     assert_eq!(summary.files, 2);
 }
 
+/// Stores a tree in one go, and renames its directory `d` once all of it was looked at.
+fn store_while_moved(root: &Path) -> (Vec<Listed>, Notes) {
+    let moved = || fs::rename(root.join("d"), root.join("elsewhere")).unwrap();
+    let when = When {
+        at: "a",
+        what: &moved,
+        notes: Notes::default(),
+    };
+    let size = ChunkSize::from_kib(4096).unwrap();
+    let (archive, _) = split(root, &CreateOptions::default(), size, None, &when);
+    (listed(&archive), when.notes)
+}
+
+/// Too large to be read ahead.
+static LARGE: [u8; 200_000] = [7; 200_000];
+
+/// More files wait than stay open.
+#[test]
+fn files_that_wait_are_found_in_a_directory_that_moves() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a"), "").unwrap();
+    fs::create_dir_all(root.path().join("d/e")).unwrap();
+    for number in 0..20 {
+        fs::write(root.path().join(format!("d/e/{number:02}")), LARGE).unwrap();
+    }
+    let (listed, notes) = store_while_moved(root.path());
+    notes.none();
+    for number in 0..20 {
+        let path = format!("d/e/{number:02}");
+        assert!(content(&listed, &path).unwrap() == LARGE, "{path}");
+    }
+}
+
+/// Nor do all their directories stay open: what cannot be found then did not vanish.
+#[test]
+fn what_is_lost_with_a_directory_that_moves_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a"), "").unwrap();
+    for number in 0..20 {
+        let directory = root.path().join(format!("d/{number:02}"));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("f"), LARGE).unwrap();
+    }
+    let (listed, notes) = store_while_moved(root.path());
+    let mut stored = 0;
+    for number in 0..20 {
+        let path = format!("d/{number:02}/f");
+        match content(&listed, &path) {
+            Some(content) => {
+                assert!(content == LARGE, "{path}");
+                assert_eq!(notes.of(&path), [""; 0]);
+                stored += 1;
+            }
+            None => assert_eq!(notes.of(&path), [Problem::Moved.to_string()]),
+        }
+    }
+    // Eight files stay open, and the directories of four others.
+    assert_eq!(stored, 12);
+}
+
 /// No archive can say where a link leads whose first name is that long.
 #[test]
 fn a_link_to_a_very_long_path_is_a_file() {

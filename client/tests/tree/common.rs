@@ -231,3 +231,28 @@ pub fn listed(archive: &Split) -> Vec<Listed> {
     }
     listed
 }
+
+/// Unmounts in the end.
+pub struct Mount(pub PathBuf);
+
+impl Mount {
+    /// A tmpfs, if this user may mount one.
+    pub fn tmpfs(at: PathBuf) -> Option<Self> {
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "none"])
+            .arg(&at)
+            .output();
+        let mounted = mount.is_ok_and(|it| it.status.success());
+        if !mounted {
+            eprintln!("not run: nothing can be mounted here");
+        }
+        mounted.then_some(Self(at))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let umount = std::process::Command::new("umount").arg(&self.0).status();
+        assert!(umount.unwrap().success());
+    }
+}

@@ -137,6 +137,7 @@ fn metadata(kind: u64) -> impl Strategy<Value = Box<Metadata>> {
                 acl,
                 fcaps,
                 quota_project_id: None,
+                passed_over: 0,
             })
         },
     )

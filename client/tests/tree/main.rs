@@ -1,6 +1,7 @@
 //! Trees of files to archives and back, on the real file system.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod attributes;
 mod changing;
 mod common;
 mod damaged;

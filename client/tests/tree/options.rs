@@ -16,7 +16,7 @@ use client::tree::pattern::Pattern;
 use datastore::format::catalog::CatalogReader;
 use pxar::{Accessor, At, Decoder, Forward, Step};
 
-use crate::common::{Chunks, Notes, payload, split, unified};
+use crate::common::{Chunks, Mount, Notes, payload, split, unified};
 
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
     let parse = |text: &&str| Pattern::parse(text.as_bytes()).unwrap();
@@ -121,30 +121,6 @@ fn limits_of_a_tree() {
     let refused = create_split(proc, &options, io::sink(), stream, None, &notes);
     assert!(matches!(refused, Err(Error::NotA { .. })));
     notes.none();
-}
-
-/// Unmounts in the end.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn tmpfs(at: PathBuf) -> Option<Self> {
-        let mount = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "none"])
-            .arg(&at)
-            .output();
-        let mounted = mount.is_ok_and(|it| it.status.success());
-        if !mounted {
-            eprintln!("not run: nothing can be mounted here");
-        }
-        mounted.then_some(Self(at))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let umount = std::process::Command::new("umount").arg(&self.0).status();
-        assert!(umount.unwrap().success());
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::Counted;
 use crate::error::Error;
 use crate::item::Item;
 use crate::limits;
-use crate::node::{AclEntry, Body, Metadata, mode};
+use crate::node::{AclEntry, Body, Metadata, Xattr, mode};
 
 /// Writes all of an entry but its name and, of a regular file, its content.
 pub fn write<W: Write>(
@@ -56,7 +56,11 @@ pub fn write_attributes<W: Write>(
     entry.extend_from_slice(&stat.mtime.nanos.to_le_bytes());
     entry.extend_from_slice(&[0; 4]);
     out.item(Item::Entry, &entry)?;
+    let mut room = limits::ATTRIBUTES;
     for xattr in &metadata.xattrs {
+        let len = Xattr::stored_len(&xattr.name, &xattr.value);
+        let left = room.checked_sub(len);
+        room = left.ok_or_else(|| Error::refused("more than 16 MiB of extended attributes"))?;
         if !(1..=255).contains(&xattr.name.len()) || xattr.name.contains(&0) {
             return Err(Error::refused("the name of an extended attribute"));
         }

@@ -129,9 +129,9 @@ impl BackupArguments {
             master_pubkey_fd: self.master_pubkey_fd,
             ..KeyOptions::from(&self.crypt)
         };
-        let keys = keys.for_backup(&Dirs::of_user())?;
-        // It may ask for a password, and derive a key from it.
-        let protection = env.blocking(move || protection(&keys)).await?;
+        // It may wait for a key, ask for its password, and derive another from it.
+        let protect = move || protection(&keys.for_backup(&Dirs::of_user()?)?);
+        let protection = env.blocking(protect).await?;
         Ok(Options {
             specs: self.backupspec.clone(),
             ns: self.ns.ns.clone(),

@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::cli::options::{KeyArguments, RepositoryOptions};
 use crate::cli::output::OutputOptions;
 use crate::cli::table::{Align, Table};
+use crate::dialogue::tell;
 use crate::remote::Remote;
 
 const PROTOCOL: &str = "proxmox-backup-protocol-v1";
@@ -124,9 +125,12 @@ async fn upload(remote: &Remote, env: &Env) -> Result<f64> {
         }
     }
     let took = start.elapsed();
-    eprintln!("Uploaded {count} chunks in {} seconds.", took.as_secs());
+    tell(format_args!(
+        "Uploaded {count} chunks in {} seconds.",
+        took.as_secs()
+    ));
     let each = took.as_micros() / u128::from(count.max(1));
-    eprintln!("Time per request: {each} microseconds.");
+    tell(format_args!("Time per request: {each} microseconds."));
     Ok(told("TLS", rate(count * CHUNK as u64, took)))
 }
 
@@ -185,7 +189,7 @@ fn compute(env: &Env) -> Result<Vec<(&'static str, f64)>> {
 }
 
 fn told(title: &str, speed: f64) -> f64 {
-    eprintln!("{title} speed: {:.2} MB/s", speed / 1e6);
+    tell(format_args!("{title} speed: {:.2} MB/s", speed / 1e6));
     speed
 }
 

@@ -1,8 +1,6 @@
 //! Groups of snapshots.
 
-use std::io::Write as _;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use api_types::auth::Authid;
 use api_types::names::{BackupGroup, BackupNamespace};
 use clap::{Args, Subcommand};
@@ -11,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::options::{NamespaceOptions, RepositoryOptions, get, store_path};
 use crate::cli::task_log::{Lines, follow};
+use crate::dialogue::confirm;
 
 /// What to do with groups.
 #[derive(Clone, Debug, Subcommand)]
@@ -96,26 +95,19 @@ impl ForgetArguments {
         if !self.yes {
             let snapshots = get(&remote, "snapshots", &parameters).await?;
             let count = snapshots.as_array().map_or(0, Vec::len);
-            let question = format!("Delete group \"{group}\" with {count} snapshot(s)?");
-            confirm(&question)?;
+            let question = format!("Delete group \"{group}\" with {count} snapshot(s)? [y/N]: ");
+            // Signals are seen meanwhile.
+            let confirmed = Env::system().blocking(move || confirm(&question)).await;
+            ensure!(
+                confirmed.context("failed to ask")?,
+                "it was not confirmed, nothing is removed; --yes does not ask"
+            );
         }
         let path = store_path(&remote, "groups");
         let removed = remote.delete(&path, &Value::Object(parameters)).await;
         removed.with_context(|| format!("failed to remove group {group}"))?;
         Ok(())
     }
-}
-
-/// Goes on only with a yes.
-fn confirm(question: &str) -> Result<()> {
-    eprint!("{question} [y/N]: ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
-    }
-    bail!("it was not confirmed, nothing is removed; --yes does not ask")
 }
 
 /// Move a group to another namespace

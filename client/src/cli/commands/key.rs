@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::cli::output::{OutputOptions, print};
 use crate::cli::show::stated_time;
 use crate::cli::table::Table;
+use crate::dialogue::tell;
 use crate::keys::file::path_or_default;
 use crate::keys::paper::{self, Form};
 use crate::keys::passphrase::{self, NEW, OF_KEY, OF_MASTER};
@@ -45,7 +46,7 @@ pub enum KeyCommand {
 
 impl KeyCommand {
     pub(crate) fn run(&self) -> Result<()> {
-        let dirs = Dirs::of_user();
+        let dirs = Dirs::of_user()?;
         match self {
             Self::ChangePassphrase(arguments) => arguments.change(&dirs),
             Self::Create(arguments) => arguments.create(&dirs),
@@ -158,7 +159,7 @@ fn create_master_key() -> Result<()> {
     for (path, pem) in [(public, public_pem), (private, private_pem)] {
         let written = create_private(path, &pem);
         written.with_context(|| format!("failed to write {path:?}"))?;
-        eprintln!("Written: {}", path.display());
+        tell(format_args!("Written: {}", path.display()));
     }
     Ok(())
 }
@@ -168,7 +169,7 @@ fn import_master_key(path: &Path, dirs: &Dirs) -> Result<()> {
     let target = master::default_path(dirs).context("there is no home directory")?;
     let written = write_private(&target, key.pem());
     written.with_context(|| format!("failed to write {target:?}"))?;
-    eprintln!("Imported public master key to {target:?}");
+    tell(format_args!("Imported public master key to {target:?}"));
     Ok(())
 }
 

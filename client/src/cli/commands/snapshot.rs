@@ -276,7 +276,9 @@ pub struct UploadLogArguments {
 
 impl UploadLogArguments {
     pub(crate) async fn run(&self) -> Result<()> {
-        let blob = self.blob()?;
+        // It may ask for a password, and derive a key from it: signals are seen meanwhile.
+        let arguments = self.clone();
+        let blob = Env::system().blocking(move || arguments.blob()).await?;
         let size = blob.raw_size();
         ensure!(
             size <= MAX_CHUNK_ENCODED,
@@ -314,7 +316,7 @@ impl UploadLogArguments {
 
     fn blob(&self) -> Result<DataBlob> {
         let log = read_log(&self.logfile)?;
-        let keys = KeyOptions::from(&self.crypt).for_backup(&Dirs::of_user())?;
+        let keys = KeyOptions::from(&self.crypt).for_backup(&Dirs::of_user()?)?;
         let crypt = match &keys.key {
             Some(key) if keys.mode == CryptMode::Encrypt => Some(key.open()?),
             _ => None,

@@ -7,19 +7,17 @@ use std::path::Path;
 
 use datastore::format::catalog::{CatalogKind, CatalogWriter};
 use pxar::{Body, Encoder, Metadata, Stat, limits, mode};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
 
 use super::content::Content;
-use super::found::{Found, FoundFile, Inside, last_name};
+use super::found::{Found, FoundFile, Identity, Inside, last_name};
 use super::metadata::MetadataReader;
 use super::sink::PayloadSink;
 use super::walk::EXCLUDE_CLI;
 use super::{CreateOptions, Summary};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
-use crate::tree::report::{Reporter, Tell as _, refusal};
-use crate::tree::sys::open::{open_for_reading, open_parent};
+use crate::tree::report::{Reporter, Tell as _};
 use crate::tree::sys::xattr::Handle;
 
 /// Writes what a walk finds.
@@ -27,10 +25,10 @@ pub struct Archiver<'a, W, P, C> {
     encoder: Encoder<W, P>,
     catalog: Option<&'a mut CatalogWriter<C>>,
     reporter: &'a Reporter<'a>,
-    /// Where files are opened again by their paths.
+    /// Where paths begin.
     root: OwnedFd,
-    /// Files of several names, by device and inode.
-    links: HashMap<(u64, u64), Linked>,
+    /// Files of several names.
+    links: HashMap<Identity, Linked>,
     /// For files that were closed after they were found.
     reader: MetadataReader,
     /// The directories around what comes next, from one on that cannot be stored.
@@ -220,30 +218,22 @@ impl<'a, W: Write, P: PayloadSink, C: Write> Archiver<'a, W, P, C> {
         Ok(name_at)
     }
 
-    /// What is in a file. If it is not open any more, that is the file which has its path now.
+    /// What is in a file. If it is not open any more, that is the file which has its name now.
     fn content(&mut self, file: &mut FoundFile) -> Result<Inside, Problem> {
         if let Some(content) = file.content.take() {
             return Ok(content);
         }
-        let open = || {
-            let (directory, name) = open_parent(&self.root, &file.path)?;
-            let content = open_for_reading(directory, name, OFlags::empty())?;
-            let stat = fstat(&content)?;
-            Ok((content, stat))
+        let (content, stat) = file.parent.read(&self.root, &file.path)?;
+        let (path, told, reporter) = (&file.path, &file.told, self.reporter);
+        let mut problem = |problem: Problem| {
+            if !told.contains(&problem.to_string()) {
+                reporter.problem(path, problem);
+            }
         };
-        let (content, stat) = open().map_err(|error| match error {
-            Errno::LOOP | Errno::NXIO => Problem::Replaced,
-            error => refusal("open", error),
-        })?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Problem::Replaced);
-        }
-        let (path, reporter) = (&file.path, self.reporter);
-        let mut problem = |problem: Problem| reporter.problem(path, problem);
         let metadata = self.reader.read(Handle::new(&content), &stat, &mut problem);
         *file.metadata = metadata;
         file.size = u64::try_from(stat.st_size).unwrap_or_default();
-        file.identity = (stat.st_dev, stat.st_ino);
+        file.identity = Identity::of(&stat);
         file.linked = stat.st_nlink > 1;
         Ok(Inside::Open(content))
     }
@@ -349,8 +339,10 @@ mod tests {
 
     use datastore::format::catalog::CatalogWriter;
     use pxar::Accessor;
+    use rustix::fs::fstat;
 
     use super::*;
+    use crate::tree::create::parent::{Directory, Parent};
     use crate::tree::create::sink::{ReusedChunk, Unified};
     use crate::tree::observer::Observer;
 
@@ -395,18 +387,61 @@ mod tests {
         }
     }
 
-    fn found(name: &str, content: &Path) -> Found {
-        Found::File(FoundFile {
+    fn file(name: &str, content: &Path) -> FoundFile {
+        let directory = open("/", OFlags::PATH, Mode::empty()).unwrap();
+        let stat = fstat(&directory).unwrap();
+        let directory = Directory::new(directory, &stat);
+        let content = open(content, OFlags::RDONLY, Mode::empty()).unwrap();
+        FoundFile {
             path: name.into(),
+            parent: Parent::closed(&directory),
             metadata: Box::new(metadata(mode::FILE)),
             size: 100,
-            identity: (0, 0),
+            identity: Identity::of(&fstat(&content).unwrap()),
             linked: false,
-            content: Some(Inside::Open(
-                open(content, OFlags::RDONLY, Mode::empty()).unwrap(),
-            )),
+            content: Some(Inside::Open(content)),
             previous: None,
-        })
+            told: Vec::new(),
+        }
+    }
+
+    fn found(name: &str, content: &Path) -> Found {
+        Found::File(file(name, content))
+    }
+
+    /// A removed file's inode soon has another file in it, which is no further name of the first.
+    #[test]
+    fn an_inode_is_not_enough_to_be_one_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        std::fs::write(&path, [1; 100]).unwrap();
+        let first = rustix::fs::stat(&path).unwrap();
+        let changes: [fn(&mut rustix::fs::Stat); 4] = [
+            |_| (),
+            |stat| stat.st_size += 1,
+            |stat| stat.st_mtime -= 1,
+            |stat| stat.st_ctime_nsec ^= 1,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut archive = Vec::new();
+            let notes = Notes::default();
+            let reporter = Reporter::new(&notes);
+            let none = None::<&mut CatalogWriter<Vec<u8>>>;
+            let directory = metadata(mode::DIRECTORY);
+            let encoder = Encoder::unified(Unified(&mut archive), &directory).unwrap();
+            let mut archiver = Archiver::new(encoder, none, root.path(), &reporter).unwrap();
+            let mut second = first;
+            change(&mut second);
+            for (name, stat) in [("a", &first), ("b", &second)] {
+                let mut file = file(name, &path);
+                file.identity = Identity::of(stat);
+                file.linked = true;
+                archiver.store(Found::File(file), None).unwrap();
+            }
+            let summary = archiver.finish().unwrap();
+            let links = u64::from(number == 0);
+            assert_eq!((summary.files, summary.hard_links), (2 - links, links));
+        }
     }
 
     /// A directory instead of a file refuses to be read, as a bad disk does.

@@ -90,16 +90,23 @@ mod tests {
     use pxar::Metadata;
 
     use super::*;
+    use crate::tree::create::found::Identity;
+    use crate::tree::create::parent::{Directory, Parent};
 
     fn content(size: u64, file: OwnedFd) -> Content {
+        let directory = std::fs::File::open("/").unwrap().into();
+        let directory = Directory::new(directory, &fstat(&file).unwrap());
+        let identity = Identity::of(&fstat(&file).unwrap());
         let found = FoundFile {
             path: b"f".to_vec(),
+            parent: Parent::closed(&directory),
             metadata: Box::new(Metadata::default()),
             size,
-            identity: (0, 0),
+            identity,
             linked: false,
             content: None,
             previous: None,
+            told: Vec::new(),
         };
         Content::new(file, &found)
     }

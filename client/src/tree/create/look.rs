@@ -7,8 +7,9 @@ use pxar::{Body, Device, Entry, Metadata};
 use rustix::fs::{FileType, OFlags, Stat, fstat, major, minor, readlinkat};
 use rustix::io::Errno;
 
-use super::found::{Found, FoundFile, Inside, Told, What};
+use super::found::{Found, FoundFile, Identity, Inside, Told, What};
 use super::metadata::MetadataReader;
+use super::parent::{Directory, OpenDirectories, Parent};
 use super::siblings::unchanged;
 use super::small;
 use crate::tree::observer::Problem;
@@ -87,7 +88,7 @@ impl Opened {
 #[derive(Debug)]
 pub struct Unseen {
     /// Where it is.
-    pub directory: Arc<OwnedFd>,
+    pub directory: Arc<Directory>,
     /// From the root.
     pub path: Vec<u8>,
     /// Where its name begins there.
@@ -106,12 +107,14 @@ pub struct Looker {
 }
 
 /// What may be taken along of files: so much is open or in memory for a batch.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Room {
     /// Bytes of small files that are read.
     pub bytes: usize,
     /// Files that stay open.
     pub files: usize,
+    /// Directories of other files that stay open.
+    pub directories: OpenDirectories,
 }
 
 impl Room {
@@ -138,19 +141,25 @@ impl Looker {
     /// Looks at a file, and reads it if it is small; nothing if that is not possible.
     pub fn look(&mut self, unseen: Unseen, told: &mut Told) -> What {
         let name = unseen.path.get(unseen.name..).unwrap_or_default();
-        let opened = match Opened::open(&unseen.directory, name, unseen.kind) {
+        let opened = match Opened::open(&unseen.directory.file, name, unseen.kind) {
             Ok(opened) => opened,
             Err(error) => {
                 told.push((unseen.path, refusal("open", error)));
                 return What::Nothing;
             }
         };
-        let mut problem = |problem: Problem| told.push((unseen.path.clone(), problem));
+        let mut texts = Vec::new();
+        let mut problem = |problem: Problem| {
+            texts.push(problem.to_string());
+            told.push((unseen.path.clone(), problem));
+        };
         let metadata = self
             .reader
             .read(opened.handle(), &opened.stat, &mut problem);
         let body = match opened.kind() {
-            FileType::RegularFile => return What::Found(self.file(unseen, metadata, opened)),
+            FileType::RegularFile => {
+                return What::Found(self.file(unseen, metadata, opened, texts));
+            }
             FileType::Symlink => match readlinkat(&opened.file, c"", Vec::new()) {
                 Ok(target) => Body::Symlink(target.into_bytes()),
                 Err(error) => {
@@ -179,12 +188,18 @@ impl Looker {
         })
     }
 
-    fn file(&mut self, unseen: Unseen, metadata: Metadata, opened: Opened) -> Found {
+    fn file(
+        &mut self,
+        unseen: Unseen,
+        metadata: Metadata,
+        opened: Opened,
+        told: Vec<String>,
+    ) -> Found {
         let size = u64::try_from(opened.stat.st_size).unwrap_or_default();
         let previous = unseen.previous;
         let previous = previous.and_then(|it| unchanged(&it, &metadata, size));
         let linked = opened.stat.st_nlink > 1;
-        let identity = (opened.stat.st_dev, opened.stat.st_ino);
+        let identity = Identity::of(&opened.stat);
         let content = match (previous, linked) {
             // Of what did not change, nothing is read; there may be more of it than files can be
             // open.
@@ -194,14 +209,20 @@ impl Looker {
             (None, false) if opened.readable => self.inside(opened, size),
             (None, _) => None,
         };
+        let parent = match content {
+            Some(_) => Parent::closed(&unseen.directory),
+            None => self.room.directories.keep(unseen.directory),
+        };
         Found::File(FoundFile {
             path: unseen.path,
+            parent,
             metadata: Box::new(metadata),
             size,
             identity,
             linked,
             content,
             previous,
+            told,
         })
     }
 

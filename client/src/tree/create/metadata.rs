@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pxar::{Metadata, Mtime, Stat, Xattr};
+use pxar::{Metadata, Mtime, Stat, Xattr, limits};
 use rustix::fs::FileType;
 use rustix::io::{Errno, Result};
 
@@ -61,8 +61,22 @@ impl MetadataReader {
         }
         let directory = kind == FileType::Directory;
         let mut nonsense = false;
+        let (mut room, mut excess) = (limits::ATTRIBUTES, 0);
         let read = self.attributes.read(file, is_stored, |name, value| {
-            nonsense |= !add_attribute(&mut metadata, name, value, directory);
+            if is_access(name) {
+                nonsense |= !add_access(&mut metadata, name, value, directory);
+                return;
+            }
+            match room.checked_sub(Xattr::stored_len(name, value)) {
+                Some(left) => {
+                    room = left;
+                    metadata.xattrs.push(Xattr {
+                        name: name.to_vec(),
+                        value: value.to_vec(),
+                    });
+                }
+                None => excess += 1,
+            }
         });
         match read {
             Err(Errno::TOOBIG) => problem(Problem::LargeAttributes),
@@ -70,26 +84,30 @@ impl MetadataReader {
             Ok(()) if nonsense => failed("understand the access list of", Errno::INVAL),
             Ok(()) => {}
         }
+        if excess > 0 {
+            problem(Problem::ManyAttributes { missing: excess });
+        }
         metadata
     }
 }
 
 /// The rules of `pxar.md` §9.
 fn is_stored(name: &[u8]) -> bool {
-    xattr::is_stored(name) || name == FCAPS || name == acl::ACCESS || name == acl::DEFAULT
+    xattr::is_stored(name) || is_access(name)
+}
+
+/// Whether archives have items of their own for it: it says who may do what.
+fn is_access(name: &[u8]) -> bool {
+    name == FCAPS || name == acl::ACCESS || name == acl::DEFAULT
 }
 
 /// False if the value makes no sense.
-fn add_attribute(metadata: &mut Metadata, name: &[u8], value: &[u8], directory: bool) -> bool {
+fn add_access(metadata: &mut Metadata, name: &[u8], value: &[u8], directory: bool) -> bool {
     match name {
         FCAPS => metadata.fcaps = Some(value.to_vec()),
         acl::ACCESS => return acl::read_access(&mut metadata.acl, value),
         acl::DEFAULT if directory => return acl::read_default(&mut metadata.acl, value),
-        acl::DEFAULT => {}
-        name => metadata.xattrs.push(Xattr {
-            name: name.to_vec(),
-            value: value.to_vec(),
-        }),
+        _ => {}
     }
     true
 }

@@ -9,6 +9,7 @@ mod look;
 mod metadata;
 mod names;
 mod options;
+mod parent;
 mod reuse;
 mod siblings;
 mod sink;

@@ -6,6 +6,7 @@ use std::io::Write;
 use super::Previous;
 use super::archive::Archiver;
 use super::found::Found;
+use super::parent::OpenDirectories;
 use super::sink::{PayloadSink, PreviousChunk, ReusedChunk};
 use crate::tree::Error;
 
@@ -15,6 +16,8 @@ const HEADER: u64 = 16;
 const QUEUE: usize = 16 << 10;
 /// Most bytes of names and attributes in it.
 const QUEUE_BYTES: usize = 32 << 20;
+/// Most directories that stay open of the files in it.
+const QUEUE_DIRECTORIES: usize = 64;
 
 /// Holds back what was found while consecutive unchanged files lie in a row in the previous payload
 /// too, and then reuses the chunks around them, if not too much else is in those.
@@ -35,6 +38,7 @@ struct Run {
     queue: Vec<Found>,
     /// Bytes of names and attributes in it.
     bytes: usize,
+    directories: OpenDirectories,
 }
 
 /// The chunk that was injected last.
@@ -108,14 +112,14 @@ impl Reuser {
                 end,
                 queue: Vec::new(),
                 bytes: 0,
+                directories: OpenDirectories::new(QUEUE_DIRECTORIES),
             });
             run.end = end;
         }
         match &mut self.run {
             None => archiver.store(found, None),
             Some(run) => {
-                run.bytes += found.weight();
-                run.queue.push(closed(found));
+                run.push(found);
                 Ok(())
             }
         }
@@ -237,6 +241,19 @@ impl Reuser {
     }
 }
 
+impl Run {
+    /// Holds something back, without its open file: there may be more of them than files that can
+    /// be open.
+    fn push(&mut self, mut found: Found) {
+        if let Found::File(file) = &mut found {
+            file.content = None;
+            self.directories.limit(&mut file.parent);
+        }
+        self.bytes += found.weight();
+        self.queue.push(found);
+    }
+}
+
 impl Cover {
     /// Whether at most a tenth of what these chunks add is of no use.
     fn is_worth_it(&self, run: &Run, goes_on: bool) -> bool {
@@ -246,12 +263,4 @@ impl Cover {
         let length = run.end - run.start;
         padding.saturating_mul(10) <= length.saturating_add(padding)
     }
-}
-
-/// Without its open file: there may be more of them than files that can be open.
-fn closed(mut found: Found) -> Found {
-    if let Found::File(file) = &mut found {
-        file.content = None;
-    }
-    found
 }

@@ -15,6 +15,7 @@ use super::look::{Opened, Unseen};
 use super::metadata::MetadataReader;
 use super::names::Names;
 use super::options::{CreateOptions, Devices};
+use super::parent::Directory;
 use super::siblings::{Archive, Siblings};
 use crate::tree::Error;
 use crate::tree::observer::Problem;
@@ -50,7 +51,7 @@ pub struct Walker<'a> {
 
 /// A directory whose end was not reached.
 struct Open<'a> {
-    directory: Arc<OwnedFd>,
+    directory: Arc<Directory>,
     device: u64,
     names: Names,
     /// How long its path is.
@@ -108,7 +109,7 @@ impl<'a> Walker<'a> {
             let root = archive.root();
             walker.usable(root.and_then(|root| Siblings::of(archive, &root)))
         });
-        walker.enter(opened.file, stat.st_dev, names, siblings);
+        walker.enter(opened, names, siblings);
         Ok(walker)
     }
 
@@ -154,7 +155,7 @@ impl<'a> Walker<'a> {
         let name = self.path.get(start..).unwrap_or_default();
         let mut kind = kind;
         if kind == FileType::Unknown {
-            let stat = statat(&parent.directory, name, AtFlags::SYMLINK_NOFOLLOW);
+            let stat = statat(&parent.directory.file, name, AtFlags::SYMLINK_NOFOLLOW);
             kind = stat.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
         }
         let directory = kind == FileType::Directory;
@@ -176,7 +177,7 @@ impl<'a> Walker<'a> {
             return Ok(None);
         }
         if directory {
-            match Opened::open(&parent.directory, name, kind) {
+            match Opened::open(&parent.directory.file, name, kind) {
                 Ok(opened) if opened.kind() == FileType::Directory => {
                     return Ok(self.directory(start, opened).map(What::Found));
                 }
@@ -210,7 +211,6 @@ impl<'a> Walker<'a> {
             .reader
             .read(opened.handle(), &opened.stat, &mut problem);
         let metadata = Box::new(metadata);
-        let device = opened.stat.st_dev;
         let names = match self.is_entered(&opened) {
             false => Ok(Names::default()),
             true => Names::read(&opened.file, &mut self.buffer),
@@ -228,7 +228,7 @@ impl<'a> Walker<'a> {
             }
             _ => None,
         };
-        self.enter(opened.file, device, names, siblings);
+        self.enter(opened, names, siblings);
         let path = self.path.clone();
         Some(Found::Enter { path, metadata })
     }
@@ -243,20 +243,14 @@ impl<'a> Walker<'a> {
         wanted && !self.reader.is_virtual(opened.handle(), &opened.stat)
     }
 
-    fn enter(
-        &mut self,
-        directory: OwnedFd,
-        device: u64,
-        names: Names,
-        previous: Option<Siblings<'a>>,
-    ) {
+    fn enter(&mut self, opened: Opened, names: Names, previous: Option<Siblings<'a>>) {
         let rules = self.excluded.len();
         if names.contains(EXCLUDE_FILE) {
-            self.read_exclude_file(&directory);
+            self.read_exclude_file(&opened.file);
         }
         self.open.push(Open {
-            directory: Arc::new(directory),
-            device,
+            device: opened.stat.st_dev,
+            directory: Arc::new(Directory::new(opened.file, &opened.stat)),
             names,
             path: self.path.len(),
             rules,

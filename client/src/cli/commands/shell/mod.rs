@@ -12,6 +12,7 @@ use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
 
 use crate::cli::output::ReaderGone;
+use crate::dialogue::tell;
 use crate::session::{Archive, PxarArchive};
 use command::Command;
 use session::{Next, Session};
@@ -51,7 +52,7 @@ impl Shell {
                 Ok(Next::Command) => {}
                 Ok(Next::End) => return Ok(()),
                 Err(error) if error.is::<ReaderGone>() => return Err(error),
-                Err(error) => eprintln!("Error: {error:#}"),
+                Err(error) => tell(format_args!("Error: {error:#}")),
             }
         }
     }

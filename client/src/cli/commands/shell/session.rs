@@ -11,6 +11,7 @@ use super::command::Command;
 use crate::cli::commands::catalog::{kind_of, shown};
 use crate::cli::output::print;
 use crate::cli::show::local_time;
+use crate::dialogue::tell;
 use crate::tree::extract::{ExtractOptions, extract_path};
 use crate::tree::observer::{Observer, Problem};
 use crate::tree::pattern::Pattern;
@@ -210,7 +211,10 @@ impl<A: ReadAt> Session<A> {
         };
         let done = extract_path(&self.archive, path, target, &options, &Problems)
             .with_context(|| format!("failed to restore to {target:?}"))?;
-        eprintln!("Restored {} files, {} bytes.", done.entries, done.bytes);
+        tell(format_args!(
+            "Restored {} files, {} bytes.",
+            done.entries, done.bytes
+        ));
         if done.problems > 0 {
             bail!("{} files could not be restored as they were", done.problems);
         }
@@ -246,7 +250,10 @@ struct Problems;
 
 impl Observer for Problems {
     fn problem(&self, path: &Path, problem: &Problem) {
-        eprintln!("Warning: {}: {problem}", shown(path.as_os_str().as_bytes()));
+        tell(format_args!(
+            "Warning: {}: {problem}",
+            shown(path.as_os_str().as_bytes())
+        ));
     }
 }
 
