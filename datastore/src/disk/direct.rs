@@ -106,7 +106,7 @@ mod tests {
             2 * PIECE + ALIGNMENT + 1,
             4 * PIECE + 12,
         ] {
-            let bytes: Vec<u8> = (0..length).map(|at| (at / 3) as u8).collect();
+            let bytes: Vec<u8> = (0..=250_u8).cycle().take(length).collect();
             let path = dir.join(length.to_string());
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).create_new(true).open(&path);

@@ -242,7 +242,7 @@ impl ResyncSession {
     }
 
     /// Puts the source's manifest in the place of the one that is there, byte for byte unless the
-    /// snapshot [still counts as failed](super::verdict): the last step.
+    /// snapshot still counts as failed (ADR 23): the last step.
     ///
     /// # Errors
     /// If it is damaged or another snapshot's, a chunk of the session was found missing meanwhile,
