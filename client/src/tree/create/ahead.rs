@@ -97,7 +97,7 @@ fn run<L: FnMut(&mut Batch)>(
         }
         // What waits goes with the last of them.
         drop(waiting);
-        let walk = threads::spawn(scope, root, move || send(next, &jobs, &queue))?;
+        let walk = threads::spawn(scope, root, move || send(root, next, &jobs, &queue))?;
         let taken = take_all(root, batches, take);
         let walked = walk.join().unwrap_or_else(|panic| resume_unwind(panic));
         for thread in threads {
@@ -126,13 +126,15 @@ fn next_batch(
 
 /// Walks until the end, or until nobody takes what is found.
 fn send(
+    root: &Path,
     mut next: impl FnMut() -> Result<Option<Batch>, Error>,
     jobs: &Sender<Job>,
     queue: &SyncSender<Receiver<Batch>>,
 ) -> Result<(), Error> {
     while let Some(batch) = next()? {
         let (done, result) = sync_channel(1);
-        if jobs.send((batch, done)).is_err() || queue.send(result).is_err() {
+        jobs.send((batch, done)).map_err(|_| unseen(root))?;
+        if queue.send(result).is_err() {
             break;
         }
     }
@@ -180,14 +182,18 @@ fn take_all(
     mut take: impl FnMut(Batch) -> Result<(), Error>,
 ) -> Result<(), Error> {
     for batch in batches {
-        let batch = batch.recv().map_err(|_| Error::Io {
-            action: "look at all files below",
-            path: root.to_path_buf(),
-            source: io::Error::other("a thread has failed; please report what it has printed"),
-        })?;
-        take(batch)?;
+        take(batch.recv().map_err(|_| unseen(root))?)?;
     }
     Ok(())
+}
+
+/// Nobody looks at a batch.
+fn unseen(root: &Path) -> Error {
+    Error::Io {
+        action: "look at all files below",
+        path: root.to_path_buf(),
+        source: io::Error::other("a thread has failed; please report what it has printed"),
+    }
 }
 
 fn take_one(
@@ -246,13 +252,17 @@ mod tests {
         vec![sight(What::Found(Found::Enter { path, metadata }))]
     }
 
-    /// Runs a walk of 1000 batches, with what is done to each; what was taken of them.
-    fn taken(lookers: usize, look: fn(usize)) -> (Vec<usize>, Result<(), Error>) {
+    /// Runs a walk of 1000 batches, with what each thread does at first and to each batch; what was
+    /// taken of them.
+    fn taken(lookers: usize, begin: fn(), look: fn(usize)) -> (Vec<usize>, Result<(), Error>) {
         let (send, result) = channel();
         thread::spawn(move || {
             let mut numbers = 0..1000;
             let next = move || Ok(numbers.next().map(batch));
-            let looker = || move |batch: &mut Batch| look(number(batch));
+            let looker = || {
+                begin();
+                move |batch: &mut Batch| look(number(batch))
+            };
             let mut taken = Vec::new();
             let take = |batch: Batch| {
                 taken.push(number(&batch));
@@ -271,13 +281,17 @@ mod tests {
     #[test]
     fn a_thread_that_fails_ends_the_walk_and_nothing_is_left_out() {
         for lookers in [1, 3] {
-            let (all, ended) = taken(lookers, |_| ());
+            let (all, ended) = taken(lookers, || (), |_| ());
             ended.unwrap();
             assert!(all.iter().copied().eq(0..1000));
-            let (some, ended) = taken(lookers, |number| assert_ne!(number, 500, "a bug"));
+            let look = |number| assert_ne!(number, 500, "a bug");
+            let (some, ended) = taken(lookers, || (), look);
             let error = ended.unwrap_err().to_string();
             assert!(error.contains("'/tree'"), "{error}");
             assert!(some.iter().copied().eq(0..500), "{}", some.len());
+            // None of them has come to take anything.
+            let (none, ended) = taken(lookers, || panic!("a bug"), |_| ());
+            assert!(none.is_empty() && ended.is_err());
         }
     }
 
