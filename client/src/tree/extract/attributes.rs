@@ -144,6 +144,11 @@ impl Attributes<'_> {
                 self.check(path, "set extended attributes", set);
             }
         }
+        if !self.ignore.xattrs && metadata.passed_over > 0 {
+            let count = metadata.passed_over;
+            let why = format!("{count} extended attributes beyond the first 16 MiB of them");
+            self.reporter.problem(path, Problem::Refused { why });
+        }
         let owned = self.owner(path, made, metadata);
         if let Some(fcaps) = &metadata.fcaps {
             self.check(path, "set capabilities", handle.set(FCAPS, fcaps));
@@ -278,6 +283,38 @@ mod tests {
                 problem.to_string(),
                 format!("cannot set flags: {}", std::io::Error::from(error))
             );
+        }
+    }
+
+    #[test]
+    fn attributes_that_the_decoder_passed_over_are_told() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file: OwnedFd = fs::File::create(temporary.path().join("f")).unwrap().into();
+        let made = Made {
+            file: &file,
+            open: true,
+            inherited: Inherited::default(),
+            lent: 0,
+        };
+        for xattrs in [false, true] {
+            let notes = Notes::default();
+            let attributes = Attributes {
+                ignore: Ignore {
+                    xattrs,
+                    ownership: true,
+                    ..Ignore::default()
+                },
+                reporter: &notes,
+            };
+            let mut metadata = Metadata::default();
+            metadata.stat.mode = u64::from(mode::FILE) | 0o644;
+            metadata.passed_over = 3;
+            attributes.after_content(b"f", &made, &metadata);
+            let notes = notes.all();
+            let told = notes.iter().any(|note| {
+                matches!(note, Note::Problem(problem) if problem.to_string().starts_with("3 ext"))
+            });
+            assert_eq!(told, !xattrs);
         }
     }
 
