@@ -167,7 +167,22 @@ fn manifests_that_vanish() -> Result<()> {
         }
         false
     })?;
-    ensure!(invariant == "restore", "{invariant}");
+    ensure!(invariant == "mirror", "{invariant}");
+    Ok(())
+}
+
+#[test]
+fn an_owner_that_is_another_in_the_bucket() -> Result<()> {
+    let invariant = found(|sim| {
+        for group in 0..2 {
+            let key = format!("store1/.cnt/host/g{group}/owner");
+            if sim.mock.get(BUCKET, &key).is_some() {
+                sim.mock.put(BUCKET, &key, "somebody@pam\n");
+            }
+        }
+        false
+    })?;
+    ensure!(invariant == "mirror", "{invariant}");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ const KEPT: &str = include_str!("../seeds.txt");
 const SHORT: std::ops::Range<u64> = 1000..1050;
 
 /// Worlds of the short run with guests.
-const WITH_GUESTS: std::ops::Range<u64> = 2002..2032;
+const WITH_GUESTS: std::ops::Range<u64> = 2002..2031;
 
 /// All but late requests for metadata.
 const GUESTS: [Guest; 4] = [Guest::Beside, Guest::Moves, Guest::Copies, Guest::Labels];
