@@ -36,7 +36,10 @@ impl WriterSession {
         let mut claim = self.claim(name)?;
         self.put_object(&mut claim, name.as_str(), raw.clone())
             .await?;
-        if let Err(error) = self.write_local(name.as_str(), raw, Durability::Lazy).await {
+        // On disk, as an index that a session writes: a power failure that leaves a part of it would
+        // end each collection.
+        let written = self.write_local(name.as_str(), raw, Durability::Synced);
+        if let Err(error) = written.await {
             self.give_up_object(name.as_str()).await;
             return Err(error);
         }

@@ -212,7 +212,7 @@ impl ResyncSession {
             let writer = Arc::clone(&hold);
             let write = move |snapshots: &SnapshotStore| {
                 let written =
-                    snapshots.write_file(&ns, &dir, name.as_str(), &raw, Durability::Lazy);
+                    snapshots.write_file(&ns, &dir, name.as_str(), &raw, Durability::Synced);
                 drop(writer);
                 written
             };

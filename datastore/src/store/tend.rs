@@ -71,7 +71,7 @@ impl DataStore {
             return Ok(None);
         };
         let mut tended = Tended::default();
-        let left = self.take_abandoned();
+        let left = self.abandoned();
         let any_left = !left.is_empty();
         if any_left {
             tended.abandoned = self.clear_abandoned(left, cancel).await?;
@@ -130,42 +130,41 @@ impl DataStore {
             .any(|left| left.snapshot.ns == *ns && left.snapshot.dir == *dir)
     }
 
-    fn take_abandoned(&self) -> Vec<Abandoned> {
-        let mut abandoned = self
-            .abandoned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *abandoned)
+    fn abandoned(&self) -> Vec<Abandoned> {
+        let abandoned = self.abandoned.lock();
+        abandoned.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Removes what abandoned sessions have left; returns how many of them are cleared away. The
-    /// others stay noted.
+    /// others stay noted, and so does each of them until it is ◆: nobody uses its name meanwhile.
     async fn clear_abandoned(
         &self,
-        left: Vec<Abandoned>,
+        notes: Vec<Abandoned>,
         cancel: &CancellationToken,
     ) -> Result<usize> {
-        let mut notes = Notes { store: self, left };
         let _lease = match self.try_writer_lease(cancel).await {
             Ok(lease) => lease,
             Err(Error::Locked { .. }) => return Ok(0),
             Err(error) => return Err(error),
         };
         let mut cleared = 0;
-        let mut failed = Vec::new();
-        while let Some(left) = notes.left.last().cloned() {
+        for left in notes {
             match self.clear_one(&left, cancel).await {
-                Ok(()) => cleared += 1,
+                Ok(()) => {
+                    cleared += 1;
+                    let mut abandoned = self
+                        .abandoned
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    abandoned.retain(|note| *note != left);
+                }
                 Err(Error::Aborted) => return Err(Error::Aborted),
                 Err(error) => {
                     let snapshot = &left.snapshot;
                     tracing::warn!(%snapshot, %error, "leftovers of an abandoned backup stay for now");
-                    failed.push(left);
                 }
             }
-            notes.left.pop();
         }
-        notes.left = failed;
         Ok(cleared)
     }
 
@@ -181,10 +180,11 @@ impl DataStore {
         }
         let SnapshotPath { ns, dir } = &left.snapshot;
         // A finish that was dropped after its manifest became visible, before its last look for lost
-        // chunks: committed only if there was none to find.
+        // chunks: committed only if there was none to find. The manifest of a session that never came
+        // so far is somebody else's, who has used the name again ◆.
         self.learn_losses().await?;
-        let committed =
-            self.snapshots.has_manifest(ns, dir)? && left.losses == Some(self.table.losses());
+        let found_none = |losses| losses == self.table.losses();
+        let committed = self.snapshots.has_manifest(ns, dir)? && left.losses.is_none_or(found_none);
         if !committed && self.snapshots.snapshot_exists(ns, dir)? {
             let paths = std::slice::from_ref(&left.snapshot);
             let forgotten = self
@@ -201,12 +201,19 @@ impl DataStore {
     }
 
     /// A snapshot of the same name that was removed, or that an earlier session has left behind:
-    /// late requests of it would hit the new one's objects.
+    /// late requests of it would hit the new one's objects, and the new one would be cleared away in
+    /// its place ◆.
     pub(crate) async fn refuse_old_leftovers(
         &self,
         ns: &BackupNamespace,
         dir: &BackupDir,
     ) -> Result<()> {
+        if self.awaits_clearing(ns, dir) {
+            return Err(Error::Refused(format!(
+                "an earlier backup {dir} was given up and is being cleared away; use another backup \
+                 time, or try again in a minute"
+            )));
+        }
         let Some(backend) = self.backend.s3() else {
             return Ok(());
         };
@@ -218,19 +225,5 @@ impl DataStore {
             "late requests of an earlier backup {dir}, or of its removal, may still reach the \
              bucket; use another backup time, or try again in half an hour"
         )))
-    }
-}
-
-/// Puts notes back when dropped: none is lost by an error or a dropped call.
-struct Notes<'a> {
-    store: &'a DataStore,
-    left: Vec<Abandoned>,
-}
-
-impl Drop for Notes<'_> {
-    fn drop(&mut self) {
-        for left in self.left.drain(..) {
-            self.store.abandon(left);
-        }
     }
 }

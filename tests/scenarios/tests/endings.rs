@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api_types::digest::Digest;
-use api_types::names::ArchiveName;
+use api_types::names::{ArchiveName, SnapshotPath};
 use api_types::status::VerifyState;
 use bytes::Bytes;
 use datastore::Error;
 use datastore::format::blob::DataBlob;
 use datastore::session::{ExpectedIndex, WriterSession};
+use s3_client::TaskKind;
 use s3_client::env::Env;
 use s3_mock::{Action, Change, Fault, Gate, Op, Reply};
 use scenarios::meanwhile::let_others_work;
@@ -468,5 +469,42 @@ async fn an_aborted_backup_puts_nothing_back() -> Result<()> {
         .filter(|(_, change)| matches!(change, Change::Put { .. }))
         .count();
     assert_eq!(written, 0);
+    Ok(())
+}
+
+/// What an abandoned backup has left is removed by somebody, and the name is used again (found by the
+/// simulation): the new snapshot is not cleared away in the place of the old one.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_awaits_clearing_is_not_used_again() -> Result<()> {
+    for (world, server) in [World::new().await?, World::directory().await?] {
+        let session = session_with_index(&server, "a", 0).await?;
+        let path = SnapshotPath::new("".parse()?, session.dir().clone());
+        drop(session);
+        let (store, cancel) = (&server.store, &server.cancel);
+        let client = store.client(TaskKind::Prune, cancel);
+        store
+            .forget_snapshot(client.as_ref(), &path, cancel)
+            .await?;
+        let again = server.session("a", 0).await;
+        ensure!(again.is_err_and(|error| error.to_string().contains("cleared away")));
+        store.tend(cancel).await?;
+        let other = server.backup("b", 1, &chunks("a", 2)).await?;
+        world.pass(AFTER_QUARANTINE).await;
+        store.tend(cancel).await?;
+        assert!(
+            server
+                .snapshot_path(&other)
+                .join("index.json.blob")
+                .exists()
+        );
+        let again = server.backup("a", 0, &chunks("a", 2)).await?;
+        store.tend(cancel).await?;
+        assert!(
+            server
+                .snapshot_path(&again)
+                .join("index.json.blob")
+                .exists()
+        );
+    }
     Ok(())
 }
