@@ -217,9 +217,18 @@ impl ResyncSession {
                 written
             };
             let client = client.as_ref();
-            let replaced = store.write_mirrored(client, &relative, body, write).await;
+            // Should the process end between the two, the index of the bucket would keep its chunks.
+            let mut intent = None;
+            if let Some((backend, _)) = store.remote(client) {
+                let paths = vec![relative.clone()];
+                intent = Some(backend.cleanup.intend(&store.env, paths).await?);
+            }
+            store.write_mirrored(client, &relative, body, write).await?;
             drop((lock, hold));
-            replaced
+            match intent {
+                Some(intent) => intent.done(&store.env).await,
+                None => Ok(()),
+            }
         });
         match work.await {
             Ok(replaced) => replaced,
