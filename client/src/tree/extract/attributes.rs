@@ -307,7 +307,7 @@ mod tests {
                 reporter: &notes,
             };
             let mut metadata = Metadata::default();
-            metadata.stat.mode = u64::from(mode::FILE) | 0o644;
+            metadata.stat.mode = mode::FILE | 0o644;
             metadata.passed_over = 3;
             attributes.after_content(b"f", &made, &metadata);
             let notes = notes.all();
