@@ -95,7 +95,7 @@ pub async fn serve(server: Server, act: Act) {
             note_refusal(&sim, &error);
             // Without the name of this run's temporary directory.
             let root = sim.root().display().to_string();
-            let error = format!("{error:#}").replace(&root, "");
+            let error = without_chance(&format!("{error:#}").replace(&root, ""));
             sim.note(format_args!("p{proc} fails: {name}: {error}"));
         }
     }
@@ -166,4 +166,15 @@ pub async fn make_namespaces(server: &Server) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A text without the characters that make names of temporary files differ from run to run.
+fn without_chance(text: &str) -> String {
+    let mut parts = text.split(".tmp_");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let name = part.find(|c: char| !c.is_ascii_alphanumeric());
+        let rest = &part[name.unwrap_or(part.len())..];
+        format!("{text}.tmp_*{rest}")
+    })
 }
