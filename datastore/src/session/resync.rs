@@ -224,11 +224,12 @@ impl ResyncSession {
                 intent = Some(backend.cleanup.intend(&store.env, paths).await?);
             }
             store.write_mirrored(client, &relative, body, write).await?;
-            drop((lock, hold));
-            match intent {
-                Some(intent) => intent.done(&store.env).await,
-                None => Ok(()),
+            // Before the locks go: whoever has them next may be about to remove the same file.
+            if let Some(intent) = intent {
+                intent.done(&store.env).await?;
             }
+            drop((lock, hold));
+            Ok(())
         });
         match work.await {
             Ok(replaced) => replaced,
