@@ -175,7 +175,8 @@ pub fn sync_dir(path: &Path) -> LocalResult<()> {
     disk::sync_dir(path).at("sync directory", path)
 }
 
-fn sync_parent(path: &Path) -> LocalResult<()> {
+/// fsyncs the directory that a path is in.
+pub fn sync_parent(path: &Path) -> LocalResult<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => Ok(()),

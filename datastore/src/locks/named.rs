@@ -34,6 +34,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 const LOCK_FILE_MODE: u32 = 0o660;
 
+/// The lock of all metadata: no group's, which have a `-`.
+const METADATA: &str = "metadata";
+
 /// The named locks of one datastore.
 #[derive(Clone, Debug)]
 pub struct NamedLocks {
@@ -74,6 +77,18 @@ impl NamedLocks {
     pub fn snapshot_shared(&self, ns: &BackupNamespace, dir: &BackupDir) -> LocalResult<LockFile> {
         let path = self.path(ns, &dir.to_string());
         LockFile::acquire("snapshot", path, FlockArg::LockSharedNonblock)
+    }
+
+    /// The shared lock of all metadata; fails at once if it is held exclusively.
+    pub fn metadata_shared(&self) -> LocalResult<LockFile> {
+        let path = self.dir.join(METADATA);
+        LockFile::acquire("metadata", path, FlockArg::LockSharedNonblock)
+    }
+
+    /// The exclusive lock of all metadata; fails at once if it is held in any way.
+    pub fn metadata_exclusive(&self) -> LocalResult<LockFile> {
+        let path = self.dir.join(METADATA);
+        LockFile::acquire("metadata", path, FlockArg::LockExclusiveNonblock)
     }
 
     /// The exclusive lock of a snapshot's manifest; fails at once if it is held.

@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
 use crate::store::DataStore;
 
+use super::mirrored::Object;
+
 impl DataStore {
     /// Stores the client's log beside the archives of a finished snapshot.
     ///
@@ -27,6 +29,7 @@ impl DataStore {
         let name = ArchiveName::CLIENT_LOG;
         let blob = DataBlob::from_bytes(raw.clone()).map_err(Error::format(name))?;
         blob.verify_crc().map_err(Error::format(name))?;
+        let _change = self.change_lease()?;
         // The snapshot lock keeps a removal away, the manifest's a second upload.
         let _snapshot = self.locks.snapshot_shared(ns, dir)?;
         let _manifest = self.locks.manifest(ns, dir, cancel).await?;
@@ -43,8 +46,9 @@ impl DataStore {
             return Err(Error::Refused("backup already contains a log.".into()));
         }
         let relative = self.relative_file(&ns, &dir, name);
-        self.write_mirrored(client, &relative, raw.clone(), move |snapshots| {
-            snapshots.write_file(&ns, &dir, name, &raw, Durability::Lazy)
+        let object = Object::Put(raw.clone());
+        self.change_mirrored(client, &relative, object, "store a log", move |snapshots| {
+            snapshots.write_file(&ns, &dir, name, &raw, Durability::Synced)
         })
         .await
     }

@@ -7,7 +7,7 @@
 //! (0)      write all paths into the cleanup journal
 //! (1)      DELETE the manifests, confirmed: from here on the snapshots are incomplete
 //! (2)      DELETE the other files; what resists goes to the cleanup journal
-//! (3)      rename the local directories into the trash, unlink them there
+//! (3)      rename the local directories into the trash, unlink them there; fsync their groups
 //! ```
 //!
 //! A process that ends in between leaves (0) to the next one: it puts back what is gone from the
@@ -149,6 +149,7 @@ impl DataStore {
         forgotten: &mut Forgotten,
         totals: &mut RemovalTotals,
     ) -> Result<()> {
+        let _change = self.change_lease()?;
         let _epoch = self.share_metadata_epoch(cancel).await?;
         let mut targets = Vec::with_capacity(batch.len());
         for path in batch {
@@ -182,6 +183,10 @@ impl DataStore {
             .iter()
             .flat_map(|target| self.relatives(target))
             .collect();
+        let groups: BTreeSet<(BackupNamespace, BackupGroup)> = targets
+            .iter()
+            .map(|target| (target.path.ns.clone(), target.path.dir.group.clone()))
+            .collect();
         let failures = forgotten.failed.len();
         for target in targets {
             let path = target.path.clone();
@@ -195,6 +200,11 @@ impl DataStore {
                 }
                 Err(error) => forgotten.failed.push((path, error)),
             }
+        }
+        if totals.snapshots > 0 {
+            // Before the removal counts as done: after a power failure the directories would be back.
+            self.local(move |snapshots| snapshots.sync_removals(&groups))
+                .await?;
         }
         if let Some((backend, client)) = self.remote(client) {
             backend.cleanup.renew(&self.env, relatives).await?;

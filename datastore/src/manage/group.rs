@@ -12,6 +12,8 @@ use crate::gc::history::RemovalKind;
 use crate::snapshot::{NOTES_FILE, OWNER_FILE};
 use crate::store::DataStore;
 
+use super::mirrored::Object;
+
 /// How much a removal removed; the members have upstream's names.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,22 +36,25 @@ impl RemovalStats {
 }
 
 impl DataStore {
-    /// Puts the owner of a new group into the bucket; nothing to do on a filesystem datastore. The
-    /// caller holds the group's lock and creates the local file afterwards.
-    pub(crate) async fn put_owner_object(
+    /// Records the owner of a new group. The caller holds the group's lock.
+    pub(crate) async fn create_owner(
         &self,
         client: Option<&S3Client>,
         ns: &BackupNamespace,
         group: &BackupGroup,
         owner: &Authid,
     ) -> Result<()> {
-        let Some((backend, client)) = self.remote(client) else {
-            return Ok(());
-        };
         let relative = self.relative_group_file(ns, group, OWNER_FILE);
-        backend
-            .put_fenced(&client, &relative, owner_text(owner), "create a group")
-            .await
+        let object = Object::Put(owner_text(owner));
+        let (ns, group, owner) = (ns.clone(), group.clone(), owner.clone());
+        self.change_mirrored(
+            client,
+            &relative,
+            object,
+            "create a group",
+            move |snapshots| snapshots.create_owner(&ns, &group, &owner),
+        )
+        .await
     }
 
     /// Changes the owner of a group.
@@ -63,14 +68,20 @@ impl DataStore {
         group: &BackupGroup,
         owner: &Authid,
     ) -> Result<()> {
+        let _change = self.change_lease()?;
         self.check_group(ns, group).await?;
         let _lock = self.locks.group(ns, group)?;
         self.check_group(ns, group).await?;
         let relative = self.relative_group_file(ns, group, OWNER_FILE);
         let (ns, group, new) = (ns.clone(), group.clone(), owner.clone());
-        self.write_mirrored(client, &relative, owner_text(owner), move |snapshots| {
-            snapshots.replace_owner(&ns, &group, &new)
-        })
+        let object = Object::Put(owner_text(owner));
+        self.change_mirrored(
+            client,
+            &relative,
+            object,
+            "change an owner",
+            move |snapshots| snapshots.replace_owner(&ns, &group, &new),
+        )
         .await
     }
 
@@ -98,6 +109,7 @@ impl DataStore {
         group: &BackupGroup,
         notes: &str,
     ) -> Result<()> {
+        let _change = self.change_lease()?;
         self.check_group(ns, group).await?;
         let _lock = self.locks.group(ns, group)?;
         self.check_group(ns, group).await?;
@@ -114,22 +126,18 @@ impl DataStore {
     ) -> Result<()> {
         let relative = self.relative_group_file(ns, group, NOTES_FILE);
         let (ns, group, text) = (ns.clone(), group.clone(), notes.to_owned());
-        if !notes.is_empty() {
-            let body = Bytes::from(text.clone());
-            return self
-                .write_mirrored(client, &relative, body, move |snapshots| {
-                    snapshots.set_group_notes(&ns, &group, &text)
-                })
-                .await;
-        }
-        if let Some((backend, client)) = self.remote(client) {
-            let fence = backend.ownership.check(&client, "remove notes").await?;
-            backend
-                .delete_metadata(&client.signed_at(fence.signed_at), &relative)
-                .await?;
-        }
-        self.local(move |snapshots| snapshots.set_group_notes(&ns, &group, ""))
-            .await
+        let object = match notes {
+            "" => Object::Delete,
+            notes => Object::Put(Bytes::copy_from_slice(notes.as_bytes())),
+        };
+        self.change_mirrored(
+            client,
+            &relative,
+            object,
+            "change notes",
+            move |snapshots| snapshots.set_group_notes(&ns, &group, &text),
+        )
+        .await
     }
 
     /// Removes a group with all its snapshots but the protected ones.
@@ -204,6 +212,7 @@ impl DataStore {
             .await?
         };
         let Some(scan) = scan else { return Ok(true) };
+        let _change = self.change_lease()?;
         if !scan.snapshots.is_empty() || scan.vanished > 0 {
             return Ok(false);
         }

@@ -12,6 +12,8 @@ use crate::format::manifest::Manifest;
 use crate::snapshot::SnapshotStore;
 use crate::store::DataStore;
 
+use super::mirrored::Object;
+
 /// A manifest and the length of its file.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredManifest {
@@ -87,6 +89,7 @@ impl DataStore {
     where
         F: FnOnce(&mut Manifest) + Send,
     {
+        let _change = self.change_lease()?;
         let _lock = self.locks.manifest(ns, dir, cancel).await?;
         self.change_manifest(client, ns, dir, change).await
     }
@@ -123,20 +126,17 @@ impl DataStore {
         raw: Bytes,
     ) -> Result<()> {
         let relative = self.relative_file(ns, dir, ArchiveName::MANIFEST);
-        let remote = self.remote(client);
-        if let Some((backend, client)) = &remote {
-            backend.put_manifest(client, &relative, raw.clone()).await?;
-        }
         let (ns, dir) = (ns.clone(), dir.clone());
-        let written = self
-            .local(move |snapshots| {
+        let object = Object::Put(raw.clone());
+        self.change_mirrored(
+            client,
+            &relative,
+            object,
+            "change a manifest",
+            move |snapshots| {
                 snapshots.write_file(&ns, &dir, ArchiveName::MANIFEST, &raw, Durability::Synced)
-            })
-            .await;
-        if let (Err(_), Some((backend, client))) = (&written, &remote) {
-            self.restore_object(backend, client, &relative).await?;
-        }
-        written?;
-        self.renew_reconciliation(&relative).await
+            },
+        )
+        .await
     }
 }

@@ -12,6 +12,14 @@ use crate::local_error::LocalResult;
 use crate::snapshot::SnapshotStore;
 use crate::store::DataStore;
 
+/// What is to become of the object of a metadata file.
+pub(crate) enum Object {
+    /// It is this.
+    Put(Bytes),
+    /// It is gone.
+    Delete,
+}
+
 impl DataStore {
     /// The bucket and the client to reach it with; `None` on a filesystem datastore.
     ///
@@ -33,29 +41,40 @@ impl DataStore {
         Ok(self.env.blocking(move || work(&snapshots)).await?)
     }
 
-    /// Writes a metadata file: the object, while the prefix is proven ours, then the local file by
-    /// `write`.
-    pub(crate) async fn write_mirrored<F>(
+    /// Changes a metadata file: the object, while the prefix is proven ours, then the local file by
+    /// `write`. If the process ends in between, the next one makes the object equal to the file again.
+    /// The caller holds the locks of the change.
+    pub(crate) async fn change_mirrored<F>(
         &self,
         client: Option<&S3Client>,
         relative: &str,
-        body: Bytes,
+        object: Object,
+        action: &'static str,
         write: F,
     ) -> Result<()>
     where
         F: FnOnce(&SnapshotStore) -> LocalResult<()> + Send + 'static,
     {
-        let remote = self.remote(client);
-        if let Some((backend, client)) = &remote {
-            backend
-                .put_fenced(client, relative, body, "change metadata")
-                .await?;
+        let Some((backend, client)) = self.remote(client) else {
+            return self.local(write).await;
+        };
+        let path = [relative.to_owned()];
+        let intent = backend.cleanup.intend(&self.env, path.to_vec()).await?;
+        let changed = match object {
+            Object::Put(body) => backend.put_fenced(&client, relative, body, action).await,
+            Object::Delete => backend.delete_fenced(&client, relative, action).await,
+        };
+        if let Err(error) = changed {
+            // If it may be applied all the same, the journal has it as well.
+            intent.done(&self.env).await?;
+            return Err(error);
         }
-        let written = self.local(write).await;
-        if let (Err(_), Some((backend, client))) = (&written, &remote) {
-            self.restore_object(backend, client, relative).await?;
+        if let Err(error) = self.local(write).await {
+            drop(intent);
+            backend.reconcile_held(&client, &path).await?;
+            return Err(error);
         }
-        written?;
+        intent.done(&self.env).await?;
         self.renew_reconciliation(relative).await
     }
 
@@ -69,20 +88,6 @@ impl DataStore {
             }
             None => Ok(()),
         }
-    }
-
-    /// Makes the object equal to the local file again, after the local half of a change failed; as
-    /// far as that does not succeed at once, the cleanup journal sees to it. The caller holds the
-    /// locks of the change.
-    pub(super) async fn restore_object(
-        &self,
-        backend: &S3Backend,
-        client: &S3Client,
-        relative: &str,
-    ) -> Result<()> {
-        let path = [relative.to_owned()];
-        backend.cleanup.add(&self.env, path.to_vec()).await?;
-        backend.reconcile_held(client, &path).await
     }
 
     /// A round over the cleanup journal.

@@ -16,7 +16,7 @@ mod forget;
 mod group;
 mod list;
 mod manifest;
-mod mirrored;
+pub(crate) mod mirrored;
 mod namespace;
 mod notes;
 mod paths;

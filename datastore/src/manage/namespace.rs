@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::store::DataStore;
 
 use super::group::RemovalStats;
+use super::mirrored::Object;
 
 /// What the removal of a namespace did.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -48,6 +49,7 @@ impl DataStore {
         let Some(parent) = ns.parent() else {
             return Ok(());
         };
+        let _change = self.change_lease()?;
         let _epoch = self.share_metadata_epoch(cancel).await?;
         if !self.namespace_exists(&parent).await? {
             return Err(Error::Refused(format!(
@@ -58,22 +60,12 @@ impl DataStore {
             return Ok(());
         }
         let relative = self.relative_namespace_marker(ns);
-        let remote = self.remote(client);
-        if let Some((backend, client)) = &remote {
-            backend
-                .put_fenced(client, &relative, Bytes::new(), ACTION)
-                .await?;
-        }
-        let created = {
-            let ns = ns.clone();
-            self.local(move |snapshots| snapshots.create_namespace(&ns).map(|_| ()))
-                .await
-        };
-        if let (Err(_), Some((backend, client))) = (&created, &remote) {
-            backend.delete_fenced(client, &relative, ACTION).await?;
-        }
-        created?;
-        self.renew_reconciliation(&relative).await
+        let object = Object::Put(Bytes::new());
+        let ns = ns.clone();
+        self.change_mirrored(client, &relative, object, ACTION, move |snapshots| {
+            snapshots.create_namespace(&ns).map(|_| ())
+        })
+        .await
     }
 
     /// Removes a namespace with all below it: its groups only if `delete_groups` says so, protected
@@ -143,6 +135,7 @@ impl DataStore {
         ns: &BackupNamespace,
         cancel: &CancellationToken,
     ) -> Result<bool> {
+        let _change = self.change_lease()?;
         // Alone with the tree: a namespace created anew meanwhile would lose its marker.
         let _epoch = tokio::select! {
             biased;

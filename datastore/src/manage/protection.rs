@@ -32,8 +32,8 @@ impl DataStore {
     /// Protects a snapshot from removal, or lifts the protection.
     ///
     /// # Errors
-    /// If the snapshot does not exist or is in use, or the bucket or the disk refuses. The local
-    /// marker stays (or is back) then, and so the snapshot protected.
+    /// If the snapshot does not exist or is in use, or the bucket or the disk refuses. A snapshot that
+    /// was protected, or is to be, is protected then.
     pub async fn set_protection(
         &self,
         client: Option<&S3Client>,
@@ -41,13 +41,16 @@ impl DataStore {
         dir: &BackupDir,
         protect: bool,
     ) -> Result<()> {
+        let _change = self.change_lease()?;
         let _lock = self.locks.snapshot_exclusive(ns, dir)?;
-        self.protection(ns, dir).await?;
-        self.set_local_marker(ns, dir, protect).await?;
+        let was_protected = self.protection(ns, dir).await?;
         let Some((backend, client)) = self.remote(client) else {
-            return Ok(());
+            return self.set_local_marker(ns, dir, protect).await;
         };
         let relative = self.relative_file(ns, dir, PROTECTED_MARKER);
+        let path = vec![relative.clone()];
+        let intent = backend.cleanup.intend(&self.env, path.clone()).await?;
+        self.set_local_marker(ns, dir, protect).await?;
         let done = if protect {
             backend
                 .put_fenced(&client, &relative, Bytes::new(), "protect a snapshot")
@@ -59,14 +62,15 @@ impl DataStore {
                 .await
         };
         if let Err(error) = done {
-            if !protect {
+            if was_protected && !protect {
                 self.set_local_marker(ns, dir, true).await?;
             }
-            // The local marker stands: the bucket's has to follow.
-            backend.cleanup.add(&self.env, vec![relative]).await?;
+            // The bucket's has to follow the local one, whatever that is now.
+            drop(intent);
+            backend.cleanup.add(&self.env, path).await?;
             return Err(error);
         }
-        Ok(())
+        intent.done(&self.env).await
     }
 
     async fn set_local_marker(

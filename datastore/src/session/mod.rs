@@ -51,7 +51,6 @@ use crate::backend::s3::insert::{InsertOutcome, Payload};
 use crate::error::{Error, Result};
 use crate::format::blob::DataBlob;
 use crate::locks::LockFile;
-use crate::snapshot::OWNER_FILE;
 use crate::store::DataStore;
 
 use hold::Hold;
@@ -190,10 +189,7 @@ impl WriterSession {
                 "backup owner check failed ({owner} != {current}): group {group} belongs to {current}"
             ))),
             None => {
-                store.put_owner_object(client, ns, group, owner).await?;
-                store.snapshots.create_owner(ns, group, owner)?;
-                let relative = store.relative_group_file(ns, group, OWNER_FILE);
-                store.renew_reconciliation(&relative).await?;
+                store.create_owner(client, ns, group, owner).await?;
                 Ok((true, lock))
             }
         }

@@ -26,6 +26,7 @@ use crate::format::blob::DataBlob;
 use crate::format::index::{AnyIndexReader, IndexFile as _};
 use crate::format::manifest::{FileInfo, Manifest};
 use crate::locks::LockFile;
+use crate::manage::mirrored::Object;
 use crate::snapshot::SnapshotStore;
 use crate::store::DataStore;
 use crate::store::lease::WriterLease;
@@ -217,17 +218,9 @@ impl ResyncSession {
                 written
             };
             let client = client.as_ref();
-            // Should the process end between the two, the index of the bucket would keep its chunks.
-            let mut intent = None;
-            if let Some((backend, _)) = store.remote(client) {
-                let paths = vec![relative.clone()];
-                intent = Some(backend.cleanup.intend(&store.env, paths).await?);
-            }
-            store.write_mirrored(client, &relative, body, write).await?;
-            // Before the locks go: whoever has them next may be about to remove the same file.
-            if let Some(intent) = intent {
-                intent.done(&store.env).await?;
-            }
+            let object = Object::Put(body);
+            let change = store.change_mirrored(client, &relative, object, "replace a file", write);
+            change.await?;
             drop((lock, hold));
             Ok(())
         });

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use api_types::names::{ArchiveName, BackupDir, BackupGroup, BackupNamespace, BackupTime};
 
-use super::{DIR_MODE, SnapshotStore, read_dir, read_file, remove_file, sub_dirs};
+use super::{DIR_MODE, SnapshotStore, read_dir, read_file, remove_durable, remove_file, sub_dirs};
 use crate::atomic_file::{Durability, create_exclusive, make_dir, replace};
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
@@ -273,9 +273,9 @@ impl SnapshotStore {
     ) -> LocalResult<bool> {
         let path = self.snapshot_path(ns, dir).join(PROTECTED_MARKER);
         if !protected {
-            return remove_file(&path);
+            return remove_durable(&path);
         }
-        match create_exclusive(&path, &[], &self.file_options(Durability::Lazy)) {
+        match create_exclusive(&path, &[], &self.file_options(Durability::Synced)) {
             Ok(()) => Ok(true),
             Err(error) if error.is_already_exists() => Ok(false),
             Err(error) => Err(error),

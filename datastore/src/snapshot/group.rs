@@ -3,8 +3,8 @@
 use api_types::auth::Authid;
 use api_types::names::{BackupGroup, BackupId, BackupNamespace, BackupType};
 
-use super::{SnapshotStore, read_file, remove_file, sub_dirs};
-use crate::atomic_file::{Durability, create_exclusive, replace};
+use super::{SnapshotStore, read_file, remove_durable, sub_dirs};
+use crate::atomic_file::{Durability, create_exclusive, replace, sync_parent};
 use crate::local_error::{LocalError, LocalResult};
 
 /// File with the auth id of the group's owner.
@@ -52,7 +52,15 @@ impl SnapshotStore {
                 reason,
             ));
         }
-        self.create_dirs(&ns.path_of(&group.path()))
+        let path = self.group_path(ns, group);
+        let created = self.create_dirs(&ns.path_of(&group.path()))?;
+        if created {
+            // Its name is in the type's directory, which may be new in the namespace's.
+            for path in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+                sync_parent(path)?;
+            }
+        }
+        Ok(created)
     }
 
     /// The group's owner; `None` if none is recorded. Unreadable content is an error.
@@ -83,7 +91,7 @@ impl SnapshotStore {
         create_exclusive(
             &path,
             &owner_line(owner),
-            &self.file_options(Durability::Lazy),
+            &self.file_options(Durability::Synced),
         )
     }
 
@@ -98,7 +106,7 @@ impl SnapshotStore {
         replace(
             &path,
             &owner_line(owner),
-            &self.file_options(Durability::Lazy),
+            &self.file_options(Durability::Synced),
         )
     }
 
@@ -122,7 +130,7 @@ impl SnapshotStore {
     ) -> LocalResult<()> {
         let path = self.group_path(ns, group).join(NOTES_FILE);
         if notes.is_empty() {
-            return remove_file(&path).map(|_| ());
+            return remove_durable(&path).map(|_| ());
         }
         if u64::try_from(notes.len()).unwrap_or(u64::MAX) > MAX_NOTES_LEN {
             return Err(LocalError::refused(
@@ -134,7 +142,7 @@ impl SnapshotStore {
         replace(
             &path,
             notes.as_bytes(),
-            &self.file_options(Durability::Lazy),
+            &self.file_options(Durability::Synced),
         )
     }
 }

@@ -25,7 +25,7 @@ pub use dir::{BackupInfo, GroupScan, GroupSummary, PROTECTED_MARKER, is_listed_n
 pub use group::{NOTES_FILE, OWNER_FILE};
 pub use remove::TRASH_DIR_NAME;
 
-use crate::atomic_file::{Durability, Owner, ReplaceOptions, create_dir};
+use crate::atomic_file::{Durability, Owner, ReplaceOptions, create_dir, sync_parent};
 use crate::disk;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
@@ -187,6 +187,15 @@ fn read_file(path: &Path, limit: u64) -> LocalResult<Option<Vec<u8>>> {
 /// Removes a file; returns whether there was one.
 fn remove_file(path: &Path) -> LocalResult<bool> {
     Ok(found(disk::remove_file(path)).at("remove", path)?.is_some())
+}
+
+/// The same, waiting for the disk.
+fn remove_durable(path: &Path) -> LocalResult<bool> {
+    let removed = remove_file(path)?;
+    if removed {
+        sync_parent(path)?;
+    }
+    Ok(removed)
 }
 
 /// Removes an empty directory; `false` if it is missing, not empty or no directory.

@@ -5,6 +5,7 @@ use std::path::Path;
 use api_types::names::{BackupNamespace, MAX_NAMESPACE_DEPTH, NamespaceComponent};
 
 use super::{SnapshotStore, sub_dirs};
+use crate::atomic_file::sync_parent;
 use crate::local_error::{LocalError, LocalResult};
 
 impl SnapshotStore {
@@ -27,7 +28,12 @@ impl SnapshotStore {
             let reason = format!("its parent '{parent}' does not exist, create that first");
             return Err(LocalError::refused("create namespace", path, reason));
         }
-        self.create_dirs(&ns.path())
+        let created = self.create_dirs(&ns.path())?;
+        // Its name is in `ns`, which may be new in the parent.
+        for path in [Some(path.as_path()), path.parent()].into_iter().flatten() {
+            sync_parent(path)?;
+        }
+        Ok(created)
     }
 
     /// The direct children of a namespace, by name.

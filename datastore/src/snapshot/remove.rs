@@ -4,6 +4,7 @@
 //! step, and unlinked there. What an interrupted removal leaves is found by
 //! [`SnapshotStore::purge_trash`]. Locks and the order against the bucket are the caller's.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use api_types::names::{ArchiveName, BackupDir, BackupGroup, BackupNamespace, Bac
 use super::group::TYPES;
 use super::{DIR_MODE, NOTES_FILE, OWNER_FILE, SnapshotStore};
 use super::{read_dir, remove_empty_dir, remove_file};
-use crate::atomic_file::{create_dir, random_characters};
+use crate::atomic_file::{create_dir, random_characters, sync_dir, sync_parent};
 use crate::disk;
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
@@ -63,7 +64,21 @@ impl SnapshotStore {
             }
         }
         self.discard(&path)?;
+        sync_parent(&path)?;
         Ok(true)
+    }
+
+    /// What was removed from these groups stays so, whatever happens to the power.
+    pub fn sync_removals(
+        &self,
+        groups: &BTreeSet<(BackupNamespace, BackupGroup)>,
+    ) -> LocalResult<()> {
+        for (ns, group) in groups {
+            if let Some(path) = self.existing_dir(&ns.path_of(&group.path()))? {
+                sync_dir(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what is empty of a namespace: the directories of the types and of its children, then
@@ -80,7 +95,11 @@ impl SnapshotStore {
         for name in TYPES.iter().map(|ty| ty.as_str()).chain(["ns"]) {
             remove_empty_dir(&path.join(name))?;
         }
-        remove_empty_dir(&path)
+        let gone = remove_empty_dir(&path)?;
+        if gone {
+            sync_parent(&path)?;
+        }
+        Ok(gone)
     }
 
     /// Whether removals were interrupted, or are under way.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::locks::{ExclusiveGuard, SharedGuard};
+use crate::locks::{ExclusiveGuard, LockFile, SharedGuard};
 
 use super::DataStore;
 
@@ -32,11 +32,21 @@ pub struct SweeperLease {
     _guard: ExclusiveGuard,
 }
 
-/// A refresh's hold on the store: nobody else, in this process or another, writes or deletes.
+/// A refresh's hold on the store: nobody else, in this process or another, writes or deletes, or
+/// changes the metadata.
 #[derive(Debug)]
 pub(crate) struct MaintenanceLease {
     refreshing: Arc<AtomicBool>,
     _guard: ExclusiveGuard,
+    _metadata: LockFile,
+}
+
+/// A hold on the metadata while some of it changes: no refresh, in this process or another, exchanges
+/// the local tree meanwhile ◆. Whoever has a lease of another kind has that as well.
+#[derive(Debug)]
+#[must_use = "it lasts as long as this lives"]
+pub(crate) struct ChangeLease {
+    _metadata: Option<LockFile>,
 }
 
 impl Drop for MaintenanceLease {
@@ -126,23 +136,69 @@ impl DataStore {
                 reason: "backups or other tasks are running; try again when they have ended".into(),
             });
         }
+        let metadata = self.metadata_alone(cancel).await?;
         let guard = self.process.try_exclusive()?;
         self.table.raise_generation(self.state.read_generation()?);
         self.refreshing.store(true, Ordering::SeqCst);
         Ok(MaintenanceLease {
             refreshing: Arc::clone(&self.refreshing),
             _guard: guard,
+            _metadata: metadata,
         })
+    }
+
+    /// The lease for a change of the metadata.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] during a refresh.
+    pub(crate) fn change_lease(&self) -> Result<ChangeLease> {
+        // Only what has a bucket is refreshed.
+        let metadata = self.backend.s3().map(|_| self.locks.metadata_shared());
+        match metadata.transpose() {
+            Ok(metadata) => Ok(ChangeLease {
+                _metadata: metadata,
+            }),
+            Err(error) if error.is_busy() => Err(self.is_refreshed()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The metadata, when those are done who are changing some of it.
+    async fn metadata_alone(&self, cancel: &CancellationToken) -> Result<LockFile> {
+        let deadline = self.env.now() + WRITER_PATIENCE;
+        loop {
+            match self.locks.metadata_exclusive() {
+                Err(error) if error.is_busy() && self.env.now() < deadline => {}
+                Err(error) if error.is_busy() => {
+                    return Err(Error::Locked {
+                        what: format!("datastore '{}'", self.name),
+                        reason: "snapshots are being changed or removed; try again when that has \
+                                 ended"
+                            .into(),
+                    });
+                }
+                result => return Ok(result?),
+            }
+            tokio::select! {
+                biased;
+                () = self.env.sleep(WRITER_PAUSE) => {}
+                () = cancel.cancelled() => return Err(Error::Aborted),
+            }
+        }
     }
 
     /// In this process the exclusive lock alone would not keep writers out of a refresh.
     fn refuse_while_refreshing(&self) -> Result<()> {
         if self.refreshing.load(Ordering::SeqCst) {
-            return Err(Error::Locked {
-                what: format!("datastore '{}'", self.name),
-                reason: "it is being refreshed".into(),
-            });
+            return Err(self.is_refreshed());
         }
         Ok(())
+    }
+
+    fn is_refreshed(&self) -> Error {
+        Error::Locked {
+            what: format!("datastore '{}'", self.name),
+            reason: "it is being refreshed".into(),
+        }
     }
 }

@@ -292,6 +292,36 @@ async fn t28_a_long_downtime_does_not_shorten_the_quarantine() -> Result<()> {
     server.check_settled()
 }
 
+/// T28: a power failure has brought the file of a deleted chunk back without all of its payload. It is
+/// worth no more than a marker.
+#[tokio::test(start_paused = true)]
+async fn t28_a_damaged_payload_is_no_presence() -> Result<()> {
+    let (world, server, dead, live) = with_garbage().await?;
+    world.spoil_delete(Action::Late {
+        after: None,
+        client: ClientSees::Hang,
+    });
+    let collection = server.start_gc(GcOptions::default());
+    let late = world.mock.wait_late(1).await;
+    collection.crash().await;
+    assert_eq!(world.mock.release_late(late[0].id), Some(200));
+    for chunk in &dead.chunks {
+        std::fs::write(server.store.chunks().chunk_path(&chunk.digest), b"half")?;
+    }
+    let server = world.restart(server)?;
+    server.store.tend(&server.cancel).await?;
+    world.pass(AFTER_QUARANTINE).await;
+    server.store.tend(&server.cancel).await?;
+    server.check_settled()?;
+    server.check_presence(&world)?;
+    let session = server.session("again", 10).await?;
+    for chunk in &dead.chunks {
+        assert!(!insert(&session, chunk).await?.duplicate);
+    }
+    let snapshot = finish(session, &dead.chunks).await?;
+    world.check_safe(&server, &[&live, &snapshot]).await
+}
+
 /// T28 (§8.1 "not under an upload"): the quarantine is over while D is being uploaded.
 #[tokio::test(start_paused = true)]
 async fn t28_a_quarantine_does_not_end_under_an_upload() -> Result<()> {

@@ -1,10 +1,10 @@
 //! A short-lived process beside the daemon, as `coffer-manager` is: what one is in the middle of is
-//! nothing for the other to repair (ADR 0024).
+//! nothing for the other to repair (ADR 0024), and nothing for a refresh to exchange.
 
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use datastore::task::RecordingTask;
+use datastore::task::{RecordingTask, SilentTask};
 use s3_mock::{Action, Fault, Gate, Op, Reply};
 use scenarios::running::crash;
 use scenarios::{AFTER_QUARANTINE, BUCKET, STORE, Server, Snapshot, World, chunks, group};
@@ -162,5 +162,105 @@ async fn a_group_whose_removal_ended_half_way_keeps_its_owner() -> Result<()> {
     assert!(server.store.base().join("host/g/owner").exists());
     server.gc().await?;
     assert!(world.mock.get(BUCKET, &owner).is_some());
+    Ok(())
+}
+
+/// What is written on a group while the tree is exchanged would be gone here.
+#[tokio::test(start_paused = true)]
+async fn nobody_changes_metadata_during_a_refresh() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let snapshot = daemon.backup("g", 0, &chunks("g", 2)).await?;
+    let ns = &snapshot.ns;
+    let listed = pause_after(&world, Op::ListObjects, format!("{STORE}/.cnt/*"));
+    let refreshing = {
+        let store = Arc::clone(&daemon.store);
+        tokio::spawn(async move {
+            store
+                .s3_refresh(&SilentTask::new(), Default::default())
+                .await
+        })
+    };
+    listed.arrived().await;
+    let tool = world.open("cache")?;
+    for server in [&daemon, &tool] {
+        let store = &server.store;
+        let refused = [
+            store.set_group_notes(None, ns, &group("g"), "text").await,
+            store.set_protection(None, ns, &snapshot.dir, true).await,
+            store
+                .create_namespace(None, &"a".parse()?, &server.cancel)
+                .await,
+        ];
+        for refused in refused {
+            let error = refused.unwrap_err().to_string();
+            ensure!(error.contains("it is being refreshed"), "{error}");
+        }
+        assert!(server.forget(&snapshot).await.is_err());
+    }
+    listed.release();
+    refreshing.await??;
+    tool.store
+        .set_group_notes(None, ns, &group("g"), "text")
+        .await?;
+    world.check_safe(&daemon, &[&snapshot]).await
+}
+
+/// And a refresh waits for those who are at it.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_waits_for_a_change_of_another_process() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let snapshot = daemon.backup("g", 0, &chunks("g", 2)).await?;
+    let written = pause_after(&world, Op::PutObject, format!("{STORE}/.cnt/host/g/notes"));
+    let tool = world.open("cache")?;
+    let changing = {
+        let (tool, ns) = (tool.clone(), snapshot.ns.clone());
+        tokio::spawn(async move {
+            let of = group("g");
+            tool.store.set_group_notes(None, &ns, &of, "text").await
+        })
+    };
+    written.arrived().await;
+    let refreshing = {
+        let store = Arc::clone(&daemon.store);
+        tokio::spawn(async move {
+            store
+                .s3_refresh(&SilentTask::new(), Default::default())
+                .await
+        })
+    };
+    world.pass(std::time::Duration::from_secs(5)).await;
+    assert!(!refreshing.is_finished());
+    written.release();
+    changing.await??;
+    refreshing.await??;
+    let notes = daemon.store.group_notes(&snapshot.ns, &group("g")).await?;
+    assert_eq!(notes, "text");
+    Ok(())
+}
+
+/// A change that ended between the bucket and the disk is undone by whoever comes next.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_ended_half_way_is_undone() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let snapshot = daemon.backup("g", 0, &chunks("g", 2)).await?;
+    let (ns, of) = (snapshot.ns.clone(), group("g"));
+    daemon.store.set_group_notes(None, &ns, &of, "old").await?;
+    let key = format!("{STORE}/.cnt/host/g/notes");
+    let written = pause_after(&world, Op::PutObject, key.clone());
+    let tool = world.open("cache")?;
+    let changing = {
+        let (tool, ns, of) = (tool.clone(), ns.clone(), of.clone());
+        tokio::spawn(async move { tool.store.set_group_notes(None, &ns, &of, "new").await })
+    };
+    written.arrived().await;
+    let in_bucket = || world.mock.get(BUCKET, &key);
+    assert_eq!(in_bucket().as_deref(), Some(&b"new"[..]));
+    crash(changing).await;
+    drop(tool);
+    written.release();
+
+    daemon.store.tend(&daemon.cancel).await?;
+    assert_eq!(in_bucket().as_deref(), Some(&b"old"[..]));
+    assert_eq!(daemon.store.group_notes(&ns, &of).await?, "old");
     Ok(())
 }

@@ -54,6 +54,8 @@ pub struct Bucket {
     pub last_by: BTreeMap<String, ProcId>,
     /// Files of the metadata whose change the end of a process has cut off.
     pub cut: BTreeSet<String>,
+    /// Files of the metadata whose last change was applied when its sender expected it no more.
+    pub stale: BTreeSet<String>,
 }
 
 /// A change that others want to know of.
@@ -199,7 +201,7 @@ pub fn metadata_path(change: &Change, universe: &Universe) -> Option<String> {
 pub const MANIFEST: &str = "index.json.blob";
 
 /// Directory and name.
-fn split(path: &str) -> (&str, &str) {
+pub fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 

@@ -5,12 +5,18 @@
 //! bucket first and, if the process ends or the power fails, perhaps not on the disk: nobody was told
 //! of it, or the disk has lost it, and the two differ until the store is refreshed. The comparison
 //! leaves such paths out, unless a run is to be [strict](crate::run::Conduct::strict).
+//!
+//! A change that is applied when its sender expects it no more stays in the bucket until its sender
+//! looks at the path again, from the cleanup journal on its disk. A server that takes the prefix over
+//! before that has neither the journal nor any way to tell the older value from the newer one
+//! (ADR 29): what was told of such a path is forgotten then.
 
 use std::path::Path;
 
 use anyhow::Result;
 
 use crate::bucket::ProcId;
+use crate::invariants::live::is_owner;
 use crate::invariants::mirror;
 use crate::sim::{Core, Sim};
 
@@ -44,17 +50,39 @@ fn is_gone(core: &Core, proc: ProcId) -> bool {
 /// A change of these paths was applied in the bucket.
 pub fn applied(core: &mut Core, paths: Vec<String>, by: Option<ProcId>) {
     let Some(by) = by else { return };
+    // Nobody will look at what a former owner of the prefix changes.
+    let is_foreign = !is_owner(core, by);
     let gone = is_gone(core, by);
     for path in paths {
         let journaled = || {
             let mut disks = core.disks.iter().filter(|disk| !disk.retired);
             disks.any(|disk| is_journaled(&disk.base, &path))
         };
-        match gone && !journaled() {
+        match is_foreign || gone && !journaled() {
             true => core.bucket.cut.insert(path.clone()),
             false => core.bucket.cut.remove(&path),
         };
         core.bucket.last_by.insert(path, by);
+    }
+}
+
+/// Changes of these paths were applied: remembers those whose sender expected them no more.
+pub fn came_late(core: &mut Core, paths: &[String], is_late: bool, by: Option<ProcId>) {
+    for path in paths {
+        if !is_late {
+            core.bucket.stale.remove(path);
+        } else if by.is_some_and(|by| is_owner(core, by)) {
+            core.bucket.stale.insert(path.clone());
+        } else {
+            core.book.disown(path);
+        }
+    }
+}
+
+/// Another server has taken the prefix over.
+pub fn taken_over(core: &mut Core) {
+    for path in std::mem::take(&mut core.bucket.stale) {
+        core.book.disown(&path);
     }
 }
 

@@ -254,8 +254,10 @@ impl Sim {
         if let What::Applied { changes } = &event.what {
             let paths = changes.iter();
             let paths = paths.filter_map(|it| crate::bucket::metadata_path(it, &self.universe));
+            let paths: Vec<String> = paths.collect();
             let by = core.watch.sender(event.tag);
-            crate::cut::applied(core, paths.collect(), by);
+            crate::cut::came_late(core, &paths, is_late, by);
+            crate::cut::applied(core, paths, by);
         }
         for news in news {
             self.follow(core, event.tag, is_late, &news);
@@ -312,6 +314,7 @@ impl Sim {
                     let owner = core.bucket.owner.as_ref();
                     if owner.is_none_or(|owner| owner.instance != instance) {
                         core.bucket.owner = Some(Owner { instance, since });
+                        crate::cut::taken_over(core);
                     }
                 }
             }

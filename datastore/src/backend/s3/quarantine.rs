@@ -13,7 +13,6 @@ use std::time::Duration;
 use api_types::digest::Digest;
 use s3_client::{PutMode, S3Client};
 
-use crate::chunk_store::LocalChunk;
 use crate::digests::UploadGuard;
 use crate::error::Result;
 use crate::format::blob::DataBlob;
@@ -174,9 +173,9 @@ impl S3Backend {
         let this = Arc::clone(self);
         self.blocking(move || {
             guard.finish(|slot| -> Result<()> {
-                // Another process's session may have stored a payload since, for good.
-                let marker = |chunk: LocalChunk| chunk.is_marker();
-                if drop_file && this.local.stat_chunk(slot.digest())?.is_some_and(marker) {
+                // Another process's session may have stored a payload since, for good; one that a power
+                // failure has damaged is no better than a marker ◆.
+                if drop_file && this.valid_payload(slot.digest())?.is_none() {
                     this.cache.forget(slot.digest());
                     this.local.remove_chunk(slot.digest())?;
                 }

@@ -192,13 +192,8 @@ impl GroupMove<'_> {
                 )));
             }
             None => {
-                store
-                    .put_owner_object(client, to, self.group, &self.owner)
-                    .await?;
-                let (to, group, owner) = (to.clone(), self.group.clone(), self.owner.clone());
-                store
-                    .local(move |snapshots| snapshots.create_owner(&to, &group, &owner))
-                    .await?;
+                let owner = &self.owner;
+                store.create_owner(client, to, self.group, owner).await?;
             }
         }
         // The directories are on disk before anything is moved into them.

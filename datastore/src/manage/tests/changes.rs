@@ -177,6 +177,15 @@ async fn the_local_marker_of_a_protection_errs_on_the_safe_side() {
         .unwrap();
     assert!(!test.store.protection(root, dir).await.unwrap());
     assert_mirrored(&test);
+    // Nothing to lift, and nothing protects it afterwards.
+    test.server().script(broken(Op::DeleteObject));
+    assert!(
+        test.store
+            .set_protection(None, root, dir, false)
+            .await
+            .is_err()
+    );
+    assert!(!test.store.protection(root, dir).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::book::{Book, Journey};
 use crate::coverage::Kind;
 use crate::machine::Server;
-use crate::plan::{GROUPS, MoveGroup, MoveNamespace};
+use crate::plan::{MoveGroup, MoveNamespace};
 use crate::sim::Sim;
 
 use super::{Call, place};
@@ -28,40 +28,36 @@ fn namespace(number: u8) -> Result<BackupNamespace> {
     Ok(NAMESPACES[usize::from(number) % NAMESPACES.len()].parse()?)
 }
 
-/// Journeys that are under way until this is dropped. Not to be dropped while the core is locked.
+/// A journey that is under way until this is dropped. Not to be dropped while the core is locked.
 struct UnderWay {
     sim: Arc<Sim>,
-    journeys: Vec<Journey>,
+    journey: Journey,
 }
 
 impl UnderWay {
-    fn begin(sim: &Arc<Sim>, journeys: Vec<Journey>) -> Self {
+    fn begin(sim: &Arc<Sim>, journey: Journey) -> Self {
         let mut core = sim.core();
-        for journey in &journeys {
-            core.book.set_out(journey);
-            unlabel(&mut core.book, journey);
-        }
+        core.book.set_out(&journey);
+        unlabel(&mut core.book, &journey);
         drop(core);
         let sim = Arc::clone(sim);
-        Self { sim, journeys }
+        Self { sim, journey }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut core = self.sim.core();
-        for journey in &self.journeys {
-            core.book.arrive(journey);
-            unlabel(&mut core.book, journey);
-        }
+        core.book.arrive(&self.journey);
+        unlabel(&mut core.book, &self.journey);
     }
 }
 
 /// What is written on a group may come along.
 fn unlabel(book: &mut Book, journey: &Journey) {
-    for number in 0..GROUPS {
-        let group = scenarios::group(&format!("g{number}"));
-        book.unlabel(&journey.to.path_of(&group.path()));
+    match &journey.group {
+        Some(group) => book.unlabel_below(&journey.to.path_of(&group.path())),
+        None => book.unlabel_below(&journey.to.path()),
     }
 }
 
@@ -69,11 +65,11 @@ fn unlabel(book: &mut Book, journey: &Journey) {
 struct Task {
     sim: Arc<Sim>,
     cancel: CancellationToken,
-    journeys: Vec<Journey>,
+    journey: Journey,
 }
 
 impl Task {
-    fn new(server: &Server, journeys: &[Journey], abort: Option<u64>) -> Self {
+    fn new(server: &Server, journey: &Journey, abort: Option<u64>) -> Self {
         let cancel = server.cancel.child_token();
         if let Some(abort) = abort {
             let (cancel, env) = (cancel.clone(), server.sim.env.clone());
@@ -85,7 +81,7 @@ impl Task {
         Self {
             sim: Arc::clone(&server.sim),
             cancel,
-            journeys: journeys.to_vec(),
+            journey: journey.clone(),
         }
     }
 }
@@ -97,15 +93,7 @@ impl TaskContext for Task {
         };
         let mut core = self.sim.core();
         core.coverage.add(Kind::Moved);
-        let of = |journey: &&Journey| {
-            let path = journey.from.path_of(&dir.path());
-            core.book.find(&path).is_some()
-        };
-        // A group is in one of the namespaces only, since all its snapshots have times of their own.
-        let journey = self.journeys.iter().find(of).cloned();
-        if let Some(journey) = journey {
-            core.book.moved(&journey, &dir);
-        }
+        core.book.moved(&self.journey, &dir);
     }
 
     fn warn(&self, _message: &str) {}
@@ -149,9 +137,8 @@ pub async fn group(server: &Server, plan: &MoveGroup) -> Result<()> {
         from: from.clone(),
         to: to.clone(),
     };
-    let journeys = vec![journey.clone()];
-    let task = Task::new(server, &journeys, plan.abort);
-    let _under_way = UnderWay::begin(&server.sim, journeys);
+    let task = Task::new(server, &journey, plan.abort);
+    let _under_way = UnderWay::begin(&server.sim, journey.clone());
     let call = Call::begin(&server.sim, "move");
     let result = server
         .store
@@ -172,12 +159,9 @@ fn settle(server: &Server, journey: &Journey) {
     let mut core = server.sim.core();
     for index in 0..core.book.snapshots.len() {
         let snapshot = &core.book.snapshots[index];
-        let group = &snapshot.path.dir.group;
-        let concerned = snapshot.path.ns == journey.to
-            && snapshot.places().count() == 2
-            && snapshot.places().any(|path| path.ns == journey.from)
-            && journey.group.as_ref().is_none_or(|it| it == group);
-        if !concerned {
+        let targets = || snapshot.places().filter_map(|path| journey.target(path));
+        let has_come = targets().any(|to| to == snapshot.path);
+        if !has_come || snapshot.places().count() != 2 {
             continue;
         }
         if let Some(place) = snapshot.standing(&server.store) {
@@ -200,41 +184,22 @@ pub async fn namespaces(server: &Server, plan: &MoveNamespace) -> Result<()> {
     if let Some(parent) = to.parent() {
         make(server, &parent).await?;
     }
-    let journeys = levels(&from, &to)?;
-    let task = Task::new(server, &journeys, plan.abort);
-    let _under_way = UnderWay::begin(&server.sim, journeys.clone());
+    let journey = Journey {
+        group: None,
+        from,
+        to,
+    };
+    let task = Task::new(server, &journey, plan.abort);
+    let _under_way = UnderWay::begin(&server.sim, journey.clone());
     let call = Call::begin(&server.sim, "move");
     let result = server.store.move_namespace(&task, &options).await;
     drop(call);
     let moved = result?;
     server.sim.count(Kind::NamespaceMoved);
     if moved.failed == 0 {
-        for journey in &journeys {
-            settle(server, journey);
-        }
+        settle(server, &journey);
     }
     Ok(())
-}
-
-/// The moves that the move of a namespace consists of.
-fn levels(from: &BackupNamespace, to: &BackupNamespace) -> Result<Vec<Journey>> {
-    let mut journeys = Vec::new();
-    for name in NAMESPACES {
-        let ns: BackupNamespace = name.parse()?;
-        if !from.contains(&ns) && ns != *from {
-            continue;
-        }
-        let mut target = to.clone();
-        for component in ns.components().iter().skip(from.depth()) {
-            target = target.join(component.clone())?;
-        }
-        journeys.push(Journey {
-            group: None,
-            from: ns,
-            to: target,
-        });
-    }
-    Ok(journeys)
 }
 
 /// Makes a namespace with those above it.

@@ -300,25 +300,24 @@ fn damage(server: &Server, path: &SnapshotPath, index: usize, snapshot: &Snapsho
 /// Puts back what was damaged and not replaced by the store.
 pub fn repair(server: &Server, index: usize) -> Result<()> {
     let (damaged, place) = {
-        let mut core = server.sim.core();
-        let of = core.damaged_files.keys().find(|(of, _)| *of == index);
-        let Some(of) = of.cloned() else { return Ok(()) };
-        let whole = core.damaged_files.remove(&of);
+        let core = server.sim.core();
+        let mut all = core.damaged_files.iter();
+        let damaged = all.find(|((of, _), _)| *of == index);
+        let damaged = damaged.map(|(of, whole)| (of.clone(), whole.clone()));
         let place = core.book.snapshots[index].standing(&server.store);
-        (whole.map(|whole| (of.1, whole)), place)
+        (damaged, place)
     };
-    let (Some((name, whole)), Some(place)) = (damaged, place) else {
+    let (Some((of, whole)), Some(place)) = (damaged, place) else {
         return Ok(());
     };
     let directory = server
         .store
         .snapshots()
         .snapshot_path(&place.ns, &place.dir);
-    Ok(atomic_file::replace_durable(
-        &directory.join(name),
-        &whole,
-        0o644,
-    )?)
+    // Fails if the process has ended: the next one finds it damaged.
+    atomic_file::replace_durable(&directory.join(&of.1), &whole, 0o644)?;
+    server.sim.core().damaged_files.remove(&of);
+    Ok(())
 }
 
 /// After a crash, when everything is calm: what is still damaged.

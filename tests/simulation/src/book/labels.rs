@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::bucket::ProcId;
+use api_types::names::ArchiveName;
+use datastore::snapshot::PROTECTED_MARKER;
+
+use crate::bucket::{MANIFEST, ProcId, split};
 use crate::invariants::live::is_owner;
 use crate::sim::Sim;
 
@@ -37,13 +40,37 @@ impl Book {
         }
     }
 
-    /// Something was removed with all that is below it.
+    /// Nothing is known of what is written on groups here and below.
     pub fn unlabel_below(&mut self, directory: &str) {
+        let below = format!("{directory}/");
         for (of, labels) in &mut self.labels {
-            if of == directory || of.starts_with(&format!("{directory}/")) {
+            if directory.is_empty() || of == directory || of.starts_with(&below) {
                 labels.owner.forget();
                 labels.notes.forget();
             }
+        }
+    }
+
+    /// A file holds what nobody was told last: nothing is known any more of what is written in it.
+    pub fn disown(&mut self, path: &str) {
+        let (directory, name) = split(path);
+        match name {
+            "owner" => self.labels(directory).owner.forget(),
+            "notes" => self.labels(directory).notes.forget(),
+            _ => {}
+        }
+        let Some(index) = self.find(directory) else {
+            return;
+        };
+        let snapshot = &mut self.snapshots[index];
+        match name {
+            MANIFEST => {
+                snapshot.notes.forget();
+                snapshot.failed = 0;
+            }
+            ArchiveName::CLIENT_LOG => snapshot.logged = false,
+            PROTECTED_MARKER => snapshot.protected.forget(),
+            _ => {}
         }
     }
 

@@ -10,7 +10,7 @@ use super::{Book, Snapshot, Status};
 pub struct Journey {
     /// Only this group.
     pub group: Option<BackupGroup>,
-    /// From here.
+    /// From here, and, of all groups, from the namespaces below.
     pub from: BackupNamespace,
     /// To here.
     pub to: BackupNamespace,
@@ -18,10 +18,16 @@ pub struct Journey {
 
 impl Journey {
     /// Where it takes a snapshot.
-    fn target(&self, path: &SnapshotPath) -> Option<SnapshotPath> {
-        let group = &path.dir.group;
-        let concerned = path.ns == self.from && self.group.as_ref().is_none_or(|it| it == group);
-        concerned.then(|| SnapshotPath::new(self.to.clone(), path.dir.clone()))
+    #[must_use]
+    pub fn target(&self, path: &SnapshotPath) -> Option<SnapshotPath> {
+        let concerned = match &self.group {
+            Some(group) => path.ns == self.from && path.dir.group == *group,
+            None => self.from.contains(&path.ns),
+        };
+        let below = path.ns.components().get(self.from.depth()..);
+        let mut below = below.filter(|_| concerned)?.iter().cloned();
+        let to = below.try_fold(self.to.clone(), |to, name| to.join(name).ok())?;
+        Some(SnapshotPath::new(to, path.dir.clone()))
     }
 }
 
@@ -118,13 +124,18 @@ impl Book {
     /// A move says that it has moved a snapshot: that is where it is now, and its old place is being
     /// cleared.
     pub fn moved(&mut self, journey: &Journey, dir: &BackupDir) {
-        let from = SnapshotPath::new(journey.from.clone(), dir.clone());
-        let Some(index) = self.find(&directory(&from)) else {
+        // All snapshots have times of their own; one whose name was used again is the last.
+        let on_its_way = |snapshot: &Snapshot| {
+            let mut ways = snapshot.places().map(|path| (path, journey.target(path)));
+            ways.find_map(|(from, to)| Some((from.clone(), to?)))
+        };
+        let all = self.snapshots.iter_mut().rev();
+        let mut candidates = all.filter(|it| it.path.dir == *dir);
+        let found = candidates.find_map(|it| Some((on_its_way(it)?, it)));
+        let Some(((from, to), snapshot)) = found else {
             return;
         };
-        let snapshot = &mut self.snapshots[index];
         let old = snapshot.path.clone();
-        let to = SnapshotPath::new(journey.to.clone(), dir.clone());
         snapshot.elsewhere.retain(|path| *path != to);
         snapshot.relative = directory(&to);
         snapshot.path = to;

@@ -85,11 +85,17 @@ fn chunks_of(sim: &Sim, server: &Server, snapshot: &Snapshot) -> Result<Option<S
     let mut set = 0;
     let path = snapshots.snapshot_path(ns, dir);
     for name in info.index_files() {
-        let index = AnyIndexReader::open(&path.join(name), ArchiveType::DynamicIndex)?;
-        let digests = index.entries().digests().collect::<Result<Vec<_>, _>>()?;
-        set |= sim.universe.set(&digests);
+        set |= set_of(
+            sim,
+            &AnyIndexReader::open(&path.join(name), ArchiveType::DynamicIndex)?,
+        )?;
     }
     Ok(Some(set))
+}
+
+fn set_of(sim: &Sim, index: &AnyIndexReader) -> Result<Set> {
+    let digests = index.entries().digests().collect::<Result<Vec<_>, _>>()?;
+    Ok(sim.universe.set(&digests))
 }
 
 /// Exactly the chunks of the snapshots that are there have an object; and no phantom is left.
@@ -98,9 +104,15 @@ fn only_live(sim: &Sim, server: &Server) -> Result<Result<(), Violation>> {
     let half_committed = mirror::half_committed_now(sim, server.store.base())?;
     let mut wanted = 0;
     let mut needed = 0;
+    // A move that a takeover has cut off leaves a snapshot at two places: of one of them the book knows.
+    for (_, body) in mirror::finished_indexes(server.store.base())? {
+        wanted |= set_of(
+            sim,
+            &AnyIndexReader::from_bytes(body, "index", ArchiveType::DynamicIndex)?,
+        )?;
+    }
     for snapshot in &snapshots {
         if let Some(chunks) = chunks_of(sim, server, snapshot)? {
-            wanted |= chunks;
             // One that was removed may be back after a power failure, without its chunks.
             if snapshot.status == Status::Committed {
                 needed |= chunks;

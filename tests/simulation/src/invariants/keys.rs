@@ -1,7 +1,7 @@
 //! G14 foreign keys, G15 metadata untouched.
 
-use crate::book::Snapshot;
-use crate::bucket::Subject;
+use crate::book::{Snapshot, Status};
+use crate::bucket::{MANIFEST, ProcId, Subject};
 use crate::sim::Core;
 use crate::universe::{Key, Universe};
 
@@ -41,6 +41,29 @@ pub fn may_delete(core: &Core, universe: &Universe, subject: &Subject) -> Result
         }
     }
     Ok(())
+}
+
+/// The manifest of a commit that was cut off before it was here and its client was told of it may be
+/// withdrawn: the snapshot is committed no more.
+pub fn withdraw(core: &mut Core, universe: &Universe, proc: ProcId, subject: &Subject) {
+    let disk = |core: &Core| {
+        let proc = core.procs.get(crate::machine::index(proc))?;
+        Some(core.disks.get(proc.disk)?.base.clone())
+    };
+    for key in &subject.keys {
+        let Key::Manifest(directory) = universe.classify(key) else {
+            continue;
+        };
+        let (Some(index), Some(base)) = (core.book.find(&directory), disk(core)) else {
+            continue;
+        };
+        let snapshot = &core.book.snapshots[index];
+        let is_cut = snapshot.session.is_none() && !snapshot.acknowledged;
+        let is_here = base.join(&directory).join(MANIFEST).exists();
+        if is_cut && !is_here && snapshot.status == Status::Committed {
+            core.book.set_status(index, Status::Doubtful);
+        }
+    }
 }
 
 fn refuse_live(

@@ -20,6 +20,7 @@ const NAMESPACE_MARKER: &str = ".namespace";
 /// In the name of a file that was being written when its process ended.
 const TEMPORARY: &str = ".tmp_";
 
+/// Files by their paths.
 type Files = BTreeMap<String, Bytes>;
 
 /// Compares both.
@@ -65,6 +66,18 @@ fn compare<'a>(
         };
         Some((path.as_str(), how))
     })
+}
+
+/// The local indexes of all snapshots that have a manifest.
+pub fn finished_indexes(base: &Path) -> Result<Files> {
+    let mut files = local(base)?;
+    let manifests = files.keys().filter_map(|path| path.strip_suffix(MANIFEST));
+    let finished: BTreeSet<String> = manifests.map(str::to_owned).collect();
+    files.retain(|path, _| {
+        let directory = path.trim_end_matches(|letter| letter != '/');
+        path.ends_with(".didx") && finished.contains(directory)
+    });
+    Ok(files)
 }
 
 fn local(base: &Path) -> Result<Files> {

@@ -79,6 +79,7 @@ pub fn before_request(
     if !subject.is_delete() {
         return Ok(());
     }
+    keys::withdraw(core, universe, proc, subject);
     keys::may_delete(core, universe, subject)?;
     let chunks = subject.deletes(universe);
     if chunks == 0 {

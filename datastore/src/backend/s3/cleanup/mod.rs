@@ -7,8 +7,9 @@
 //! is done at once, and again until a quarantine has passed since this process heard of the path,
 //! because a late request may undo it. A text file with a path per line survives restarts.
 //!
-//! A removal writes its paths down before it begins ([`CleanupJournal::intend`]): if the process
-//! ends between the bucket and the disk, the next one makes them equal again.
+//! Whatever changes a path in both places, be it a removal or the notes of a group, writes it down
+//! before it begins ([`CleanupJournal::intend`]): if the process ends between the bucket and the disk,
+//! the next one makes them equal again. What nobody was told of is undone by that.
 //!
 //! The daemon is not alone: `coffer-manager` prunes, collects and verifies in a process of its own.
 //! So each process has a file of its own, and only what a dead one has left is adopted (ADR 0024).
@@ -46,14 +47,30 @@ struct Inner {
     own: Mutex<Option<LockedFile>>,
     /// Never held over a write: it is asked from asynchronous code.
     entries: Mutex<BTreeMap<String, Option<Instant>>>,
-    /// Paths that are being removed: none of our business unless that fails.
-    intended: Mutex<BTreeSet<String>>,
+    /// Paths that are being changed, and by how many: none of our business unless that fails.
+    intended: Mutex<Intended>,
     /// Of these, those that are to be looked at also if it succeeds.
     unsettled: Mutex<BTreeSet<String>>,
 }
 
-/// Paths being removed from the bucket and from the disk. Dropped before that
-/// [is done](Self::done), they are reconciled.
+type Intended = BTreeMap<String, usize>;
+
+/// One of those who change a path is done with it; whether it was the last.
+fn end_intent(intended: &mut Intended, path: &str) -> bool {
+    match intended.get_mut(path) {
+        Some(others) if *others > 1 => {
+            *others -= 1;
+            false
+        }
+        _ => {
+            intended.remove(path);
+            true
+        }
+    }
+}
+
+/// Paths being changed in the bucket and on the disk. Dropped before that [is done](Self::done), they
+/// are reconciled.
 #[derive(Debug)]
 #[must_use = "dropped, it counts as a removal that failed"]
 pub struct Intent {
@@ -73,8 +90,7 @@ impl Intent {
             inner.change(|entries, intended| {
                 let mut unsettled = inner.unsettled();
                 for path in paths {
-                    intended.remove(&path);
-                    if unsettled.remove(&path) {
+                    if end_intent(intended, &path) && unsettled.remove(&path) {
                         entries.insert(path, None);
                     }
                 }
@@ -93,8 +109,9 @@ impl Drop for Intent {
         let mut intended = self.journal.inner.intended();
         let mut unsettled = self.journal.inner.unsettled();
         for path in self.paths.drain(..) {
-            intended.remove(&path);
-            unsettled.remove(&path);
+            if end_intent(&mut intended, &path) {
+                unsettled.remove(&path);
+            }
             entries.insert(path, None);
         }
     }
@@ -103,7 +120,7 @@ impl Drop for Intent {
 impl Inner {
     fn change(
         &self,
-        change: impl FnOnce(&mut BTreeMap<String, Option<Instant>>, &mut BTreeSet<String>),
+        change: impl FnOnce(&mut BTreeMap<String, Option<Instant>>, &mut Intended),
     ) -> Result<()> {
         self.change_and_write(&mut self.own(), change)
     }
@@ -111,13 +128,13 @@ impl Inner {
     fn change_and_write(
         &self,
         own: &mut Option<LockedFile>,
-        change: impl FnOnce(&mut BTreeMap<String, Option<Instant>>, &mut BTreeSet<String>),
+        change: impl FnOnce(&mut BTreeMap<String, Option<Instant>>, &mut Intended),
     ) -> Result<()> {
         let text: String = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             let mut intended = self.intended();
             change(&mut entries, &mut intended);
-            let paths: BTreeSet<&String> = entries.keys().chain(intended.iter()).collect();
+            let paths: BTreeSet<&String> = entries.keys().chain(intended.keys()).collect();
             paths.iter().map(|path| format!("{path}\n")).collect()
         };
         match own {
@@ -140,7 +157,7 @@ impl Inner {
             paths.extend(file.read()?);
         }
         self.change_and_write(&mut own, |entries, intended| {
-            paths.retain(|path| !intended.contains(path));
+            paths.retain(|path| !intended.contains_key(path));
             for path in paths {
                 entries.entry(path).or_insert(None);
             }
@@ -153,7 +170,7 @@ impl Inner {
     }
 
     /// Always taken after `entries`.
-    fn intended(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn intended(&self) -> MutexGuard<'_, Intended> {
         self.intended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -216,7 +233,7 @@ impl CleanupJournal {
             inner.change(|entries, intended| {
                 let mut unsettled = inner.unsettled();
                 for path in paths {
-                    if intended.contains(&path) {
+                    if intended.contains_key(&path) {
                         unsettled.insert(path);
                     } else if is_safe(&path) {
                         entries.insert(path, None);
@@ -227,11 +244,10 @@ impl CleanupJournal {
         .await
     }
 
-    /// Records, durably, that these paths are about to be removed from the bucket and from the
-    /// disk ◆.
+    /// Records, durably, that these paths are about to be changed in the bucket and on the disk ◆.
     ///
     /// # Errors
-    /// If the file cannot be written; nothing may be removed then.
+    /// If the file cannot be written; nothing may be changed then.
     pub async fn intend(&self, env: &Env, mut paths: Vec<String>) -> Result<Intent> {
         paths.retain(|path| is_safe(path));
         let inner = Arc::clone(&self.inner);
@@ -239,7 +255,12 @@ impl CleanupJournal {
             journal: self.clone(),
             paths: paths.clone(),
         };
-        env.blocking(move || inner.change(|_, intended| intended.extend(paths)))
+        let begin = move |intended: &mut Intended| {
+            for path in paths {
+                *intended.entry(path).or_default() += 1;
+            }
+        };
+        env.blocking(move || inner.change(|_, intended| begin(intended)))
             .await?;
         Ok(intent)
     }
