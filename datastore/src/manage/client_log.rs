@@ -29,7 +29,6 @@ impl DataStore {
         let name = ArchiveName::CLIENT_LOG;
         let blob = DataBlob::from_bytes(raw.clone()).map_err(Error::format(name))?;
         blob.verify_crc().map_err(Error::format(name))?;
-        let _change = self.change_lease()?;
         // The snapshot lock keeps a removal away, the manifest's a second upload.
         let _snapshot = self.locks.snapshot_shared(ns, dir)?;
         let _manifest = self.locks.manifest(ns, dir, cancel).await?;

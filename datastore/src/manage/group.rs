@@ -68,7 +68,6 @@ impl DataStore {
         group: &BackupGroup,
         owner: &Authid,
     ) -> Result<()> {
-        let _change = self.change_lease()?;
         self.check_group(ns, group).await?;
         let _lock = self.locks.group(ns, group)?;
         self.check_group(ns, group).await?;
@@ -109,7 +108,6 @@ impl DataStore {
         group: &BackupGroup,
         notes: &str,
     ) -> Result<()> {
-        let _change = self.change_lease()?;
         self.check_group(ns, group).await?;
         let _lock = self.locks.group(ns, group)?;
         self.check_group(ns, group).await?;

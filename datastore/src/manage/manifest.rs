@@ -89,7 +89,6 @@ impl DataStore {
     where
         F: FnOnce(&mut Manifest) + Send,
     {
-        let _change = self.change_lease()?;
         let _lock = self.locks.manifest(ns, dir, cancel).await?;
         self.change_manifest(client, ns, dir, change).await
     }

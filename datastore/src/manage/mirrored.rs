@@ -58,6 +58,7 @@ impl DataStore {
         let Some((backend, client)) = self.remote(client) else {
             return self.local(write).await;
         };
+        let _change = self.change_lease()?;
         let path = [relative.to_owned()];
         let intent = backend.cleanup.intend(&self.env, path.to_vec()).await?;
         let changed = match object {

@@ -303,14 +303,11 @@ impl ResyncSession {
         let _epoch = store.share_metadata_epoch(cancel).await?;
         for name in unlisted {
             let relative = store.relative_file(ns, dir, &name);
-            if let Some((backend, client)) = store.remote(self.client.as_ref()) {
-                let fence = backend.ownership.check(&client, "remove a file").await?;
-                let fenced = client.signed_at(fence.signed_at);
-                backend.delete_metadata(&fenced, &relative).await?;
-            }
-            let (ns, dir) = (ns.clone(), dir.clone());
+            let (client, ns, dir) = (self.client.as_ref(), ns.clone(), dir.clone());
+            let remove =
+                move |snapshots: &SnapshotStore| snapshots.remove_file(&ns, &dir, &name).map(drop);
             store
-                .local(move |snapshots| snapshots.remove_file(&ns, &dir, &name).map(drop))
+                .change_mirrored(client, &relative, Object::Delete, "remove a file", remove)
                 .await?;
         }
         Ok(())

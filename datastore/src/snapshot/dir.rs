@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use api_types::names::{ArchiveName, BackupDir, BackupGroup, BackupNamespace, BackupTime};
 
-use super::{DIR_MODE, SnapshotStore, read_dir, read_file, remove_durable, remove_file, sub_dirs};
+use super::{DIR_MODE, SnapshotStore, read_dir, read_file, remove_durable, sub_dirs};
 use crate::atomic_file::{Durability, create_exclusive, make_dir, replace};
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
@@ -231,14 +231,14 @@ impl SnapshotStore {
         )
     }
 
-    /// Removes a file of the snapshot; returns whether there was one.
+    /// Removes a file of the snapshot, waiting for the disk; returns whether there was one.
     pub fn remove_file(
         &self,
         ns: &BackupNamespace,
         dir: &BackupDir,
         name: &str,
     ) -> LocalResult<bool> {
-        remove_file(&self.file_path(ns, dir, name)?)
+        remove_durable(&self.file_path(ns, dir, name)?)
     }
 
     /// Lengths of the listed files, in their order; a file that vanished is left out.

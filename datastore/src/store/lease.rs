@@ -42,7 +42,7 @@ pub(crate) struct MaintenanceLease {
 }
 
 /// A hold on the metadata while some of it changes: no refresh, in this process or another, exchanges
-/// the local tree meanwhile ◆. Whoever has a lease of another kind has that as well.
+/// the local tree meanwhile ◆.
 #[derive(Debug)]
 #[must_use = "it lasts as long as this lives"]
 pub(crate) struct ChangeLease {
@@ -136,8 +136,9 @@ impl DataStore {
                 reason: "backups or other tasks are running; try again when they have ended".into(),
             });
         }
-        let metadata = self.metadata_alone(cancel).await?;
         let guard = self.process.try_exclusive()?;
+        // Whoever writes elsewhere is refused now, and changes nothing.
+        let metadata = self.metadata_alone(cancel).await?;
         self.table.raise_generation(self.state.read_generation()?);
         self.refreshing.store(true, Ordering::SeqCst);
         Ok(MaintenanceLease {

@@ -1,10 +1,10 @@
 //! Changes of the metadata that the end of a process has cut off between the bucket and the disk.
 //!
-//! A removal and a move are in the cleanup journal before they begin, so the next process completes or
-//! undoes them. Whatever else is written (an owner, notes, a manifest changed, a namespace) is in the
-//! bucket first and, if the process ends or the power fails, perhaps not on the disk: nobody was told
-//! of it, or the disk has lost it, and the two differ until the store is refreshed. The comparison
-//! leaves such paths out, unless a run is to be [strict](crate::run::Conduct::strict).
+//! Whatever is committed is in the cleanup journal while it changes, so the next process completes or
+//! undoes that. What a backup or a sync that is under way writes is not: the files of an unfinished
+//! snapshot may be in the bucket only, or, when the power fails, be other ones here, until they are
+//! cleared away. The comparison leaves such paths out, unless a run is to be
+//! [strict](crate::run::Conduct::strict).
 //!
 //! A change that is applied when its sender expects it no more stays in the bucket until its sender
 //! looks at the path again, from the cleanup journal on its disk. A server that takes the prefix over
