@@ -34,8 +34,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 const LOCK_FILE_MODE: u32 = 0o660;
 
-/// The lock of all metadata: no group's, which have a `-`.
-const METADATA: &str = "metadata";
+/// The lock of all metadata. Neither a group nor a namespace can have its name.
+const METADATA: &str = ".metadata";
 
 /// The named locks of one datastore.
 #[derive(Clone, Debug)]
@@ -331,6 +331,19 @@ mod tests {
             4,
             "no temporary files are left"
         );
+    }
+
+    #[test]
+    fn a_namespace_may_have_any_name() {
+        let (_dir, locks) = locks();
+        for name in ["metadata", "_metadata", "m.metadata"] {
+            let held = locks.group(&ns(name), &snapshot().group).unwrap();
+            assert!(locks.metadata_exclusive().is_ok(), "{name}");
+            drop(held);
+        }
+        let shared = locks.metadata_shared().unwrap();
+        assert!(locks.metadata_exclusive().unwrap_err().is_busy());
+        drop(shared);
     }
 
     #[test]

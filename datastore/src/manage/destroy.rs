@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::gc::status_file::STATUS_FILE;
 use crate::snapshot::TRASH_DIR_NAME;
 use crate::store::DataStore;
+use crate::store::lease::Maintenance;
 use crate::store::state_dir::StateDir;
 use crate::task::{Progress, TaskContext, check_abort};
 
@@ -62,7 +63,9 @@ impl DataStore {
     /// attempt continues.
     pub async fn destroy(self: &Arc<Self>, task: &dyn TaskContext) -> Result<()> {
         let _tending = self.pause_tending(task.cancel()).await?;
-        let _lease = self.maintenance_lease(task.cancel()).await?;
+        let _lease = self
+            .maintenance_lease(Maintenance::Exchange, task.cancel())
+            .await?;
         if let Some(backend) = self.backend.s3() {
             self.destroy_bucket(backend, task).await?;
         }

@@ -201,6 +201,7 @@ impl DataStore {
         ns: &BackupNamespace,
         group: &BackupGroup,
     ) -> Result<bool> {
+        let _change = self.change_lease()?;
         let scan = {
             let (ns, group) = (ns.clone(), group.clone());
             self.local(move |snapshots| match snapshots.scan_group(&ns, &group) {
@@ -210,7 +211,6 @@ impl DataStore {
             .await?
         };
         let Some(scan) = scan else { return Ok(true) };
-        let _change = self.change_lease()?;
         if !scan.snapshots.is_empty() || scan.vanished > 0 {
             return Ok(false);
         }

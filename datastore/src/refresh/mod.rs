@@ -25,7 +25,7 @@ use crate::backend::s3::S3Backend;
 use crate::backend::s3::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::store::DataStore;
-use crate::store::lease::MaintenanceLease;
+use crate::store::lease::{Maintenance, MaintenanceLease};
 use crate::store::state_dir::RebuildNeeded;
 use crate::task::{Progress, TaskContext, check_abort};
 
@@ -70,10 +70,19 @@ impl DataStore {
             .with_task(TaskKind::Refresh)
             .with_cancel(task.cancel().clone());
         let _tending = self.pause_tending(task.cancel()).await?;
-        let lease = Arc::new(self.maintenance_lease(task.cancel()).await?);
+        let purpose = match options.dry_run {
+            true => Maintenance::Look,
+            false => Maintenance::Exchange,
+        };
+        let lease = self.maintenance_lease(purpose, task.cancel()).await?;
+        let lease = Arc::new(lease);
         if options.dry_run {
             return self.plan_refresh(backend, &client, task, &lease).await;
         }
+        // Of a refresh whose process has ended since this one opened the store.
+        let (base, state) = (self.base.clone(), self.state.clone());
+        self.blocking_held(&lease, move || swap::complete_interrupted(&base, &state))
+            .await?;
         self.settle_ownership(backend, &client, options, task)
             .await?;
         self.wait_for_late_deletes(backend, &client, task).await?;

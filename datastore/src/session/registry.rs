@@ -116,7 +116,16 @@ impl SessionRegistry {
         }
     }
 
-    /// The snapshots whose finish began since the collection did: its mark may not know them.
+    /// A snapshot is about to be moved to this place: like one that finishes there.
+    pub(crate) fn arriving(&self, snapshot: SnapshotPath) {
+        let mut inner = self.lock();
+        if inner.collections > 0 {
+            inner.finishes.push(snapshot);
+        }
+    }
+
+    /// The snapshots whose finish began since the collection did, and those that were moved since: its
+    /// mark may not know them where they are.
     #[must_use]
     pub fn recent_finishes(&self) -> Vec<SnapshotPath> {
         self.lock().finishes.clone()

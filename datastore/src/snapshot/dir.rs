@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use api_types::names::{ArchiveName, BackupDir, BackupGroup, BackupNamespace, BackupTime};
 
 use super::{DIR_MODE, SnapshotStore, read_dir, read_file, remove_durable, sub_dirs};
-use crate::atomic_file::{Durability, create_exclusive, make_dir, replace};
+use crate::atomic_file::{Durability, create_exclusive, make_dir, replace, sync_parent};
 use crate::local_error::{AtPath, LocalError, LocalResult, found};
 
 /// Empty file whose presence protects a snapshot from removal.
@@ -186,7 +186,11 @@ impl SnapshotStore {
     /// Creates the directory of a new snapshot; fails with "already exists" if it is not new. The
     /// group's directory must exist.
     pub fn create_snapshot_dir(&self, ns: &BackupNamespace, dir: &BackupDir) -> LocalResult<()> {
-        make_dir(&self.snapshot_path(ns, dir), DIR_MODE, self.owner)
+        let path = self.snapshot_path(ns, dir);
+        make_dir(&path, DIR_MODE, self.owner)?;
+        // What is in it would be nowhere after a power failure, and the cleanup journal would have the
+        // bucket follow.
+        sync_parent(&path)
     }
 
     /// Path of a file of the snapshot; the name must be a plain file name.

@@ -75,7 +75,11 @@ impl SnapshotStore {
     ) -> LocalResult<()> {
         for (ns, group) in groups {
             if let Some(path) = self.existing_dir(&ns.path_of(&group.path()))? {
-                sync_dir(&path)?;
+                match sync_dir(&path) {
+                    // Removed, as the empty group that it was, and that is on the disk.
+                    Err(error) if error.is_not_found() => {}
+                    synced => synced?,
+                }
             }
         }
         Ok(())

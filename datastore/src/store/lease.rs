@@ -37,8 +37,18 @@ pub struct SweeperLease {
 #[derive(Debug)]
 pub(crate) struct MaintenanceLease {
     refreshing: Arc<AtomicBool>,
+    /// Given back before the process lock.
+    _metadata: Option<LockFile>,
     _guard: ExclusiveGuard,
-    _metadata: LockFile,
+}
+
+/// What a [`MaintenanceLease`] is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Maintenance {
+    /// The local tree is exchanged, or goes.
+    Exchange,
+    /// Nothing is changed.
+    Look,
 }
 
 /// A hold on the metadata while some of it changes: no refresh, in this process or another, exchanges
@@ -127,6 +137,7 @@ impl DataStore {
     /// The lease for a refresh, which repairs what the others refuse to work with.
     pub(crate) async fn maintenance_lease(
         &self,
+        purpose: Maintenance,
         cancel: &CancellationToken,
     ) -> Result<MaintenanceLease> {
         let _turn = self.wait_for_turn(cancel).await?;
@@ -138,29 +149,46 @@ impl DataStore {
         }
         let guard = self.process.try_exclusive()?;
         // Whoever writes elsewhere is refused now, and changes nothing.
-        let metadata = self.metadata_alone(cancel).await?;
+        let metadata = match purpose {
+            // Nobody shares it elsewhere.
+            Maintenance::Exchange if self.backend.s3().is_some() => {
+                Some(self.metadata_alone(cancel).await?)
+            }
+            _ => None,
+        };
         self.table.raise_generation(self.state.read_generation()?);
         self.refreshing.store(true, Ordering::SeqCst);
         Ok(MaintenanceLease {
             refreshing: Arc::clone(&self.refreshing),
-            _guard: guard,
             _metadata: metadata,
+            _guard: guard,
         })
     }
 
     /// The lease for a change of the metadata.
     ///
     /// # Errors
-    /// [`Error::Locked`] during a refresh.
+    /// [`Error::Locked`] during a refresh, [`Error::NeedsRefresh`] if it has to come first: what is here
+    /// must not replace what another owner has left in the bucket ◆.
     pub(crate) fn change_lease(&self) -> Result<ChangeLease> {
         // Only what has a bucket is refreshed.
         let metadata = self.backend.s3().map(|_| self.locks.metadata_shared());
-        match metadata.transpose() {
-            Ok(metadata) => Ok(ChangeLease {
+        let metadata = match metadata.transpose() {
+            Ok(metadata) => metadata,
+            Err(error) if error.is_busy() => return Err(self.is_refreshed()),
+            Err(error) => return Err(error.into()),
+        };
+        let needed = match metadata {
+            Some(_) => self.state.read_rebuild_needed()?,
+            None => None,
+        };
+        match needed {
+            Some(needed) => Err(Error::NeedsRefresh {
+                reason: needed.reason,
+            }),
+            None => Ok(ChangeLease {
                 _metadata: metadata,
             }),
-            Err(error) if error.is_busy() => Err(self.is_refreshed()),
-            Err(error) => Err(error.into()),
         }
     }
 

@@ -106,6 +106,15 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         };
+        let _change = match self.store.change_lease() {
+            Err(error @ Error::Locked { .. }) => {
+                self.task.log(&format!(
+                    "  the copy of {name} in the bucket was not compared: {error}"
+                ));
+                return Ok(());
+            }
+            lease => lease?,
+        };
         let Some(local) = self.read_local(path, name).await? else {
             return Ok(());
         };

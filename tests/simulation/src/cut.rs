@@ -15,7 +15,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::bucket::ProcId;
+use crate::bucket::{ProcId, split};
 use crate::invariants::live::is_owner;
 use crate::invariants::mirror;
 use crate::sim::{Core, Sim};
@@ -34,12 +34,19 @@ impl Sim {
         let mut core = self.core();
         for path in differing {
             let by = core.bucket.last_by.get(&path).copied();
-            if by.is_some_and(|by| is_gone(&core, by)) && !is_journaled(&base, &path) {
+            let is_cut = by.is_some_and(|by| is_gone(&core, by)) && is_unfinished(&core, &path);
+            if is_cut && !is_journaled(&base, &path) {
                 core.bucket.cut.insert(path);
             }
         }
         Ok(())
     }
+}
+
+/// Whether it belongs to a snapshot that nobody was told is finished.
+fn is_unfinished(core: &Core, path: &str) -> bool {
+    let index = core.book.find(split(path).0);
+    index.is_some_and(|index| !core.book.snapshots[index].acknowledged)
 }
 
 fn is_gone(core: &Core, proc: ProcId) -> bool {
@@ -58,7 +65,8 @@ pub fn applied(core: &mut Core, paths: Vec<String>, by: Option<ProcId>) {
             let mut disks = core.disks.iter().filter(|disk| !disk.retired);
             disks.any(|disk| is_journaled(&disk.base, &path))
         };
-        match is_foreign || gone && !journaled() {
+        let is_cut = gone && is_unfinished(core, &path) && !journaled();
+        match is_foreign || is_cut {
             true => core.bucket.cut.insert(path.clone()),
             false => core.bucket.cut.remove(&path),
         };
@@ -87,7 +95,7 @@ pub fn taken_over(core: &mut Core) {
 }
 
 /// Whether a cleanup journal names the path.
-fn is_journaled(base: &Path, path: &str) -> bool {
+pub fn is_journaled(base: &Path, path: &str) -> bool {
     let Ok(entries) = std::fs::read_dir(base.join(STATE_DIR)) else {
         return false;
     };

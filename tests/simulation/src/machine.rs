@@ -152,7 +152,6 @@ fn exchange_disk(sim: &Sim, core: &mut Core, disk: usize, armed: Armed) -> Resul
         true => {
             core.coverage.add(Kind::PowerLoss);
             core.disks[disk].what_is_left(&base, choice)?;
-            core.book.lose_power();
         }
         false => core.disks[disk].image(&base, &locks)?,
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api_types::names::{ArchiveName, BackupDir, BackupNamespace};
+use api_types::names::{ArchiveName, BackupDir, BackupNamespace, SnapshotPath};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use s3_client::{ListOptions, S3Client};
@@ -213,6 +213,10 @@ impl Route<'_> {
         let mut journal = self.lock_journal().await?;
         let (from, to) = (self.from.clone(), self.to.clone());
         let dir = moving.info.dir.clone();
+        // A collection that finds a chunk missing has to find whoever names it: after its mark no
+        // journal is read ◆.
+        let target = SnapshotPath::new(to.clone(), dir.clone());
+        store.sessions.arriving(target);
         store
             .local(move |snapshots| {
                 journal.append(&paths)?;

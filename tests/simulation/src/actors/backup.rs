@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::book::{SessionId, Status};
 use crate::coverage::Kind;
+use crate::invariants::live::chunks_of_file;
 use crate::invariants::{Violation, presence, progress, reports};
 use crate::machine::Server;
 use crate::plan::{Backup, End, Move};
@@ -82,6 +83,7 @@ impl<'a> Running<'a> {
         path: SnapshotPath,
         missing: Set,
     ) -> Result<Self> {
+        let universe = &server.sim.universe;
         let mut core = server.sim.core();
         let base = session.base().map(|base| {
             let path = SnapshotPath::new(path.ns.clone(), base.dir().clone());
@@ -92,8 +94,10 @@ impl<'a> Running<'a> {
             // A snapshot whose removal a power failure has undone in part may be the base. Nobody
             // can take a chunk from an index that is gone.
             let dir = server.store.base().join(base);
-            let there = |archive: &str| dir.join(archive).exists();
-            Some(core.book.snapshots[index].chunks_of(there))
+            // Nor from one that a sync which was given up has replaced.
+            let archives = core.book.snapshots[index].archives.iter();
+            let taken = archives.map(|(archive, _)| chunks_of_file(&dir.join(archive), universe));
+            Some(taken.fold(0, |set, chunks| set | chunks))
         });
         let result = reports::based(&core, server.proc, base.as_deref(), chunks, missing);
         core.check(result);

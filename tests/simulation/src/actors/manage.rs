@@ -125,7 +125,8 @@ fn of_group(core: &Core, group: u8) -> Result<Vec<usize>> {
     let mut found: Vec<usize> = (0..core.book.snapshots.len())
         .filter(|&index| {
             let snapshot = &core.book.snapshots[index];
-            let is_new = snapshot.session.is_some() && !snapshot.acknowledged;
+            let session = snapshot.session.and_then(|id| core.book.sessions.get(&id));
+            let is_new = session.is_some_and(|it| !it.again) && !snapshot.acknowledged;
             !is_new && snapshot.path.dir.group == group
         })
         .collect();

@@ -3,6 +3,7 @@
 //! A snapshot may be at either place while a move is under way, and after one that was not told to be
 //! complete; it is committed all the time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use datastore::task::{Progress, TaskContext};
 use s3_client::TaskKind;
 use tokio_util::sync::CancellationToken;
 
-use crate::book::{Book, Journey};
+use crate::book::{Book, Journey, Snapshot};
 use crate::coverage::Kind;
 use crate::machine::Server;
 use crate::plan::{MoveGroup, MoveNamespace};
@@ -55,9 +56,11 @@ impl Drop for UnderWay {
 
 /// What is written on a group may come along.
 fn unlabel(book: &mut Book, journey: &Journey) {
-    match &journey.group {
-        Some(group) => book.unlabel_below(&journey.to.path_of(&group.path())),
-        None => book.unlabel_below(&journey.to.path()),
+    let places = book.snapshots.iter().flat_map(Snapshot::places);
+    let targets = places.filter_map(|path| journey.target(path));
+    let groups = targets.map(|to| to.ns.path_of(&to.dir.group.path()));
+    for group in groups.collect::<BTreeSet<_>>() {
+        book.unlabel(&group);
     }
 }
 

@@ -44,7 +44,7 @@ impl Book {
     pub fn unlabel_below(&mut self, directory: &str) {
         let below = format!("{directory}/");
         for (of, labels) in &mut self.labels {
-            if directory.is_empty() || of == directory || of.starts_with(&below) {
+            if of == directory || of.starts_with(&below) {
                 labels.owner.forget();
                 labels.notes.forget();
             }
@@ -71,18 +71,6 @@ impl Book {
             ArchiveName::CLIENT_LOG => snapshot.logged = false,
             PROTECTED_MARKER => snapshot.protected.forget(),
             _ => {}
-        }
-    }
-
-    /// The power has failed: what was not synced may be gone, or back.
-    pub fn lose_power(&mut self) {
-        for snapshot in &mut self.snapshots {
-            snapshot.protected.forget();
-            snapshot.logged = false;
-        }
-        for labels in self.labels.values_mut() {
-            labels.owner.forget();
-            labels.notes.forget();
         }
     }
 }

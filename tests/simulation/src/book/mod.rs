@@ -31,6 +31,8 @@ pub struct Session {
     pub base: Set,
     /// The snapshot that it writes.
     pub snapshot: usize,
+    /// Whether that was there before.
+    pub again: bool,
     /// The step at which it began.
     pub began: u64,
 }
@@ -148,6 +150,7 @@ impl Book {
                 told: 0,
                 base,
                 snapshot: self.snapshots.len(),
+                again: false,
                 began: step,
             },
         );
@@ -181,6 +184,7 @@ impl Book {
                 told: 0,
                 base: 0,
                 snapshot: index,
+                again: true,
                 began: step,
             },
         );

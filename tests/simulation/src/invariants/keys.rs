@@ -60,7 +60,10 @@ pub fn withdraw(core: &mut Core, universe: &Universe, proc: ProcId, subject: &Su
         let snapshot = &core.book.snapshots[index];
         let is_cut = snapshot.session.is_none() && !snapshot.acknowledged;
         let is_here = base.join(&directory).join(MANIFEST).exists();
-        if is_cut && !is_here && snapshot.status == Status::Committed {
+        let path = format!("{directory}/{MANIFEST}");
+        let is_journaled = crate::cut::is_journaled(&base, &path);
+        let is_elsewhere = snapshot.places().count() > 1;
+        if is_cut && is_journaled && !is_here && !is_elsewhere {
             core.book.set_status(index, Status::Doubtful);
         }
     }

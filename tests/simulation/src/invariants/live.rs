@@ -60,7 +60,9 @@ fn is_rescuable(core: &Core, universe: &Universe, chunk: u8) -> bool {
         let informed = on_it()
             .filter_map(|proc| proc.store.as_ref())
             .any(|store| store.has_lease());
-        suspect || (!informed && disk.is_journaled(chunk, universe))
+        // Without its delete journal a store is rebuilt before anybody may use it.
+        let awaits = core.journal_lost || disk.is_journaled(chunk, universe);
+        suspect || !informed && awaits
     })
 }
 
@@ -151,7 +153,8 @@ fn gather(dir: &Path, universe: &Universe, set: &mut Set) {
     }
 }
 
-fn chunks_of_file(path: &Path, universe: &Universe) -> Set {
+/// The chunks that an index file names; none if it cannot be read.
+pub(crate) fn chunks_of_file(path: &Path, universe: &Universe) -> Set {
     let Ok(index) = AnyIndexReader::open(path, ArchiveType::DynamicIndex) else {
         return 0;
     };

@@ -250,19 +250,19 @@ impl CleanupJournal {
     /// If the file cannot be written; nothing may be changed then.
     pub async fn intend(&self, env: &Env, mut paths: Vec<String>) -> Result<Intent> {
         paths.retain(|path| is_safe(path));
-        let inner = Arc::clone(&self.inner);
-        let intent = Intent {
-            journal: self.clone(),
-            paths: paths.clone(),
-        };
-        let begin = move |intended: &mut Intended| {
-            for path in paths {
-                *intended.entry(path).or_default() += 1;
-            }
-        };
-        env.blocking(move || inner.change(|_, intended| begin(intended)))
-            .await?;
-        Ok(intent)
+        let journal = self.clone();
+        // Made where it is counted: should the caller have gone, it ends as one that failed.
+        env.blocking(move || {
+            let inner = Arc::clone(&journal.inner);
+            let intent = Intent { journal, paths };
+            inner.change(|_, intended| {
+                for path in &intent.paths {
+                    *intended.entry(path.clone()).or_default() += 1;
+                }
+            })?;
+            Ok(intent)
+        })
+        .await
     }
 
     /// Starts over with those of `paths` that are in the journal: their local files have changed
