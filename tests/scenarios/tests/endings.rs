@@ -12,6 +12,7 @@ use bytes::Bytes;
 use datastore::Error;
 use datastore::format::blob::DataBlob;
 use datastore::session::{ExpectedIndex, WriterSession};
+use datastore::task::RecordingTask;
 use s3_client::TaskKind;
 use s3_client::env::Env;
 use s3_mock::{Action, Change, Fault, Gate, Op, Reply};
@@ -216,6 +217,34 @@ async fn a_snapshot_committed_behind_the_mark_is_failed_too() -> Result<()> {
     let next = server.session("new", 7200).await?;
     assert!(next.base().is_none());
     next.abort().await.map_err(Into::into)
+}
+
+/// And so is one that was moved behind the mark, which knows it at its old place.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_moved_behind_the_mark_is_failed_too() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let to = server.create_namespace("a").await?;
+    let mut moved = server.backup("g", 0, &chunks("data", 3)).await?;
+    world.pass(Duration::from_secs(3600)).await;
+    let lost = moved.chunks[1].digest;
+    world.mock.delete(BUCKET, &chunk_key(&lost));
+    server.store.chunks().replace_with_marker(&lost)?;
+
+    let gate = world.gate_listing();
+    let gc = world.collect_until(&server, no_grace(), &gate).await?;
+    let task = RecordingTask::new();
+    let moving = server
+        .store
+        .move_group(&task, &moved.ns, &moved.dir.group, &to, false);
+    assert_eq!(moving.await?.snapshots, 1);
+    gate.release();
+    let report = gc.end().await?;
+    assert_eq!(report.missing_confirmed, [lost]);
+    moved.ns = to;
+    let stored = server.store.load_manifest(&moved.ns, &moved.dir).await?;
+    let state = stored.verify_state()?.context("a verify state")?;
+    assert_eq!(state.state, VerifyState::Failed);
+    Ok(())
 }
 
 /// The order in the bucket when a backup is given up whose manifest was sent.

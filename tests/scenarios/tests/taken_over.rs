@@ -9,6 +9,7 @@ use api_types::names::BackupNamespace;
 use bytes::Bytes;
 use datastore::Error;
 use datastore::format::blob::DataBlob;
+use datastore::store::state_dir::{RebuildNeeded, StateDir};
 use s3_client::TaskKind;
 use s3_mock::{Action, Fault, Gate, Op};
 use scenarios::{BUCKET, STORE, Server, Snapshot, World, chunks, group};
@@ -89,6 +90,37 @@ async fn nothing_small_is_changed_after_a_takeover() -> Result<()> {
     ensure!(owner == Some(Authid::root()), "{owner:?}");
     ensure!(store.group_notes(&ROOT, &group).await? == "notes");
     ensure!(!store.snapshots().namespace_exists(&ns)?);
+    Ok(())
+}
+
+/// A server that has the prefix, and a tree that is older than what is in it: a refresh that was given up
+/// has left it so.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_changed_while_a_refresh_is_needed() -> Result<()> {
+    let (world, server, snapshot) = protected().await?;
+    let store = &server.store;
+    let needed = RebuildNeeded {
+        wait: false,
+        reason: "another server has used the prefix".into(),
+    };
+    StateDir::of(store.base()).write_rebuild_needed(Some(&needed))?;
+    let before = metadata(&world);
+    let somebody: Authid = "somebody@pbs".parse()?;
+    let group = group("g");
+    let notes = store.set_snapshot_notes(None, &ROOT, &snapshot.dir, "new", &server.cancel);
+    let forgotten = server.forget(&snapshot).await;
+    for result in [
+        protect(&server, &snapshot, false).await,
+        store.set_owner(None, &ROOT, &group, &somebody).await,
+        store.set_group_notes(None, &ROOT, &group, "new").await,
+        notes.await,
+    ] {
+        let error = result.err().context("it was done")?;
+        ensure!(matches!(error, Error::NeedsRefresh { .. }), "{error}");
+    }
+    ensure!(forgotten.is_err());
+    ensure!(metadata(&world) == before, "{:?}", metadata(&world));
+    ensure!(store.protection(&ROOT, &snapshot.dir).await?);
     Ok(())
 }
 
