@@ -22,7 +22,7 @@ use super::Violation;
 /// An operation on a disk was done.
 pub fn after_operation(core: &mut Core, operation: &Operation<'_>) -> Result<(), Violation> {
     let path = match operation {
-        Operation::Rename { to, .. } => to,
+        Operation::Rename { to: path, .. } | Operation::CreateFile { path, .. } => path,
         _ => return Ok(()),
     };
     let Some(disk) = core.disks.iter().find(|disk| disk.has(path)) else {
@@ -44,6 +44,11 @@ pub fn after_operation(core: &mut Core, operation: &Operation<'_>) -> Result<(),
     }
     match (name, operation) {
         (Some(MANIFEST), Operation::Rename { .. }) => stays_failed(core, path, directory),
+        // It is not replaced: the group is a new one, whatever was there when its process ended.
+        (Some("owner"), Operation::CreateFile { .. }) => {
+            core.book.unlabel(directory);
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
