@@ -91,6 +91,7 @@ pub fn came_late(core: &mut Core, paths: &[String], is_late: bool, by: Option<Pr
 pub fn taken_over(core: &mut Core) {
     for path in std::mem::take(&mut core.bucket.stale) {
         core.book.disown(&path);
+        core.bucket.cut.insert(path);
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use datastore::disk::{Observer as DiskObserver, Operation as DiskOperation};
 use s3_client::env::Env;
 use s3_mock::behaviour::ConditionalPut;
-use s3_mock::{Event, MockS3, Observer, What};
+use s3_mock::{Change, Event, MockS3, Observer, What};
 use scenarios::BUCKET;
 
 use crate::book::Book;
@@ -257,6 +257,12 @@ impl Sim {
             let paths: Vec<String> = paths.collect();
             let by = core.watch.sender(event.tag);
             crate::cut::came_late(core, &paths, is_late, by);
+            let deleted = changes
+                .iter()
+                .filter(|it| matches!(it, Change::Deleted { .. }));
+            for path in deleted.filter_map(|it| crate::bucket::metadata_path(it, &self.universe)) {
+                core.book.unwritten(&path);
+            }
             crate::cut::applied(core, paths, by);
         }
         for news in news {

@@ -51,6 +51,16 @@ impl Book {
         }
     }
 
+    /// A file was deleted from the bucket: a removal of the group may have begun.
+    pub fn unwritten(&mut self, path: &str) {
+        let (directory, name) = split(path);
+        match name {
+            "owner" => self.unlabel(directory),
+            "notes" => self.labels(directory).notes.may_be(String::new()),
+            _ => {}
+        }
+    }
+
     /// A file holds what nobody was told last: nothing is known any more of what is written in it.
     pub fn disown(&mut self, path: &str) {
         let (directory, name) = split(path);

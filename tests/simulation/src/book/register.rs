@@ -43,6 +43,13 @@ impl<T: Clone + PartialEq> Register<T> {
         self.unknown = true;
     }
 
+    /// It may be this as well.
+    pub fn may_be(&mut self, value: T) {
+        if !self.settled.contains(&value) {
+            self.settled.push(value);
+        }
+    }
+
     /// Somebody begins to change it.
     pub fn begin(&mut self, value: T) -> u64 {
         self.next += 1;
@@ -59,10 +66,8 @@ impl<T: Clone + PartialEq> Register<T> {
 
     /// That change ended in another way: it may have taken effect or not.
     pub fn failed(&mut self, change: u64) {
-        if let Some(value) = self.take(change)
-            && !self.settled.contains(&value)
-        {
-            self.settled.push(value);
+        if let Some(value) = self.take(change) {
+            self.may_be(value);
         }
     }
 

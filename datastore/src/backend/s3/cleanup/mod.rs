@@ -157,9 +157,14 @@ impl Inner {
             paths.extend(file.read()?);
         }
         self.change_and_write(&mut own, |entries, intended| {
-            paths.retain(|path| !intended.contains_key(path));
+            let mut unsettled = self.unsettled();
             for path in paths {
-                entries.entry(path).or_insert(None);
+                // What we are changing at the moment, a request of theirs may still change ◆.
+                if intended.contains_key(&path) {
+                    unsettled.insert(path);
+                } else {
+                    entries.entry(path).or_insert(None);
+                }
             }
         })?;
         left.into_iter().try_for_each(LockedFile::remove)
@@ -425,6 +430,22 @@ mod tests {
         drop(journal.inner.own().take());
         assert_eq!(test.adopted().await, 3);
         drop(under_way);
+    }
+
+    /// What a dead process was changing when we begin to change it as well is looked at when we are done:
+    /// its request may still be applied.
+    #[tokio::test]
+    async fn what_is_adopted_while_we_change_it_is_not_forgotten() {
+        let test = Test::new();
+        let (env, ours, theirs) = (&test.env, test.journal(), test.journal());
+        let intent = theirs.intend(env, paths("gone")).await.unwrap();
+        drop(theirs.inner.own().take());
+        let again = ours.intend(env, paths("gone")).await.unwrap();
+        ours.adopt(env).await.unwrap();
+        assert!(ours.is_empty(), "it is being changed");
+        again.done(env).await.unwrap();
+        assert_eq!(ours.len(), 1);
+        drop(intent);
     }
 
     /// What another process writes is not lost by what this one writes, and what it is about to
