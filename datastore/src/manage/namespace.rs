@@ -59,6 +59,20 @@ impl DataStore {
         if self.namespace_exists(ns).await? {
             return Ok(());
         }
+        if let Some(backend) = self.backend.s3() {
+            // Its directory goes before its marker: the delete would be of ours.
+            backend.cleanup.adopt(&self.env).await?;
+            if backend
+                .cleanup
+                .others_have_below(&self.env, &ns.path())
+                .await?
+            {
+                return Err(Error::Locked {
+                    what: format!("namespace '{ns}'"),
+                    reason: "another process is removing it; try again when that has ended".into(),
+                });
+            }
+        }
         let relative = self.relative_namespace_marker(ns);
         let object = Object::Put(Bytes::new());
         let ns = ns.clone();

@@ -264,3 +264,37 @@ async fn a_change_that_ended_half_way_is_undone() -> Result<()> {
     assert_eq!(daemon.store.group_notes(&ns, &of).await?, "old");
     Ok(())
 }
+
+/// A namespace whose directory is gone and whose marker is about to be deleted by another process.
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_being_removed_elsewhere_is_not_made_anew() -> Result<()> {
+    let (world, daemon) = World::new().await?;
+    let ns = daemon.create_namespace("a").await?;
+    let marker = format!("{STORE}/.cnt/ns/a/.namespace");
+    let gate = Gate::new();
+    let pause = Action::Pause(gate.clone());
+    let delete = Fault::on(Op::DeleteObject, pause).keys(marker.clone());
+    world.mock.script(delete);
+    let tool = world.open("cache")?;
+    let removing = {
+        let (tool, ns) = (tool.clone(), ns.clone());
+        tokio::spawn(async move {
+            let store = &tool.store;
+            store
+                .destroy_namespace(None, &ns, false, &tool.cancel)
+                .await
+        })
+    };
+    gate.arrived().await;
+    let made = daemon.store.create_namespace(None, &ns, &daemon.cancel);
+    let error = made.await.unwrap_err().to_string();
+    ensure!(error.contains("another process is removing it"), "{error}");
+    gate.release();
+    removing.await??;
+    daemon
+        .store
+        .create_namespace(None, &ns, &daemon.cancel)
+        .await?;
+    assert!(world.mock.get(BUCKET, &marker).is_some());
+    Ok(())
+}

@@ -105,9 +105,11 @@ fn only_live(sim: &Sim, server: &Server) -> Result<Result<(), Violation>> {
     let half_committed = mirror::half_committed_now(sim, server.store.base())?;
     let mut wanted = 0;
     let mut needed = 0;
-    // A move that a takeover has cut off leaves a snapshot at two places: of one of them the book knows.
-    let taken_over = sim.core().coverage.of(Kind::TakenOver) > 0;
-    let elsewhere = taken_over.then(|| mirror::finished_indexes(server.store.base()));
+    // A move that was cut off before a takeover, or a rebuild of the local state, leaves a snapshot at two
+    // places: of one of them the book knows.
+    let kinds = [Kind::TakenOver, Kind::Refreshed];
+    let is_rebuilt = kinds.iter().any(|&kind| sim.core().coverage.of(kind) > 0);
+    let elsewhere = is_rebuilt.then(|| mirror::finished_indexes(server.store.base()));
     for (_, body) in elsewhere.transpose()?.unwrap_or_default() {
         wanted |= set_of(
             sim,

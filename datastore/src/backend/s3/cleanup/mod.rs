@@ -314,6 +314,15 @@ impl CleanupJournal {
         if is_ours {
             return Ok(true);
         }
+        self.others_have_below(env, directory).await
+    }
+
+    /// Whether another process is at work below a directory, or has left something there.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub async fn others_have_below(&self, env: &Env, directory: &str) -> Result<bool> {
+        let prefix = format!("{directory}/");
         let inner = Arc::clone(&self.inner);
         env.blocking(move || {
             let paths = inner.files.paths_of_others(inner.own().as_ref())?;
