@@ -360,7 +360,7 @@ async fn an_aborted_push_leaves_nothing_at_the_target() {
     call(&pair.here, Method::DELETE, &task, None).await;
     let end = end_of(&pair.here, &upid).await;
     assert!(end.contains("abort"), "{end}");
-    for _ in 0..100 {
+    for _ in 0..600 {
         if snapshots(&pair.there, "local", "").await.is_empty() {
             break;
         }
