@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::gc::history::RemovalKind;
-use crate::snapshot::{NOTES_FILE, OWNER_FILE};
+use crate::local_error::LocalResult;
+use crate::snapshot::{NOTES_FILE, OWNER_FILE, SnapshotStore};
 use crate::store::DataStore;
 
 use super::mirrored::Object;
@@ -44,17 +45,9 @@ impl DataStore {
         group: &BackupGroup,
         owner: &Authid,
     ) -> Result<()> {
-        let relative = self.relative_group_file(ns, group, OWNER_FILE);
-        let object = Object::Put(owner_text(owner));
-        let (ns, group, owner) = (ns.clone(), group.clone(), owner.clone());
-        self.change_mirrored(
-            client,
-            &relative,
-            object,
-            "create a group",
-            move |snapshots| snapshots.create_owner(&ns, &group, &owner),
-        )
-        .await
+        let create = SnapshotStore::create_owner;
+        self.write_owner(client, ns, group, owner, "create a group", create)
+            .await
     }
 
     /// Changes the owner of a group.
@@ -71,16 +64,26 @@ impl DataStore {
         self.check_group(ns, group).await?;
         let _lock = self.locks.group(ns, group)?;
         self.check_group(ns, group).await?;
+        let replace = SnapshotStore::replace_owner;
+        self.write_owner(client, ns, group, owner, "change an owner", replace)
+            .await
+    }
+
+    async fn write_owner(
+        &self,
+        client: Option<&S3Client>,
+        ns: &BackupNamespace,
+        group: &BackupGroup,
+        owner: &Authid,
+        action: &'static str,
+        write: fn(&SnapshotStore, &BackupNamespace, &BackupGroup, &Authid) -> LocalResult<()>,
+    ) -> Result<()> {
         let relative = self.relative_group_file(ns, group, OWNER_FILE);
-        let (ns, group, new) = (ns.clone(), group.clone(), owner.clone());
         let object = Object::Put(owner_text(owner));
-        self.change_mirrored(
-            client,
-            &relative,
-            object,
-            "change an owner",
-            move |snapshots| snapshots.replace_owner(&ns, &group, &new),
-        )
+        let (ns, group, owner) = (ns.clone(), group.clone(), owner.clone());
+        self.change_mirrored(client, &relative, object, action, move |snapshots| {
+            write(snapshots, &ns, &group, &owner)
+        })
         .await
     }
 

@@ -66,8 +66,11 @@ impl DataStore {
             Object::Delete => backend.delete_fenced(&client, relative, action).await,
         };
         if let Err(error) = changed {
-            // If it may be applied all the same, the journal has it as well.
-            intent.done(&self.env).await?;
+            // If it may be applied all the same, the journal has it as well. Should that not be written now,
+            // the path stays in its file, and the next process looks at it.
+            if let Err(error) = intent.done(&self.env).await {
+                tracing::warn!(%relative, %error, "unable to end the record of a change that was refused");
+            }
             return Err(error);
         }
         if let Err(error) = self.local(write).await {

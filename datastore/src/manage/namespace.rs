@@ -69,7 +69,10 @@ impl DataStore {
             {
                 return Err(Error::Locked {
                     what: format!("namespace '{ns}'"),
-                    reason: "another process is removing it; try again when that has ended".into(),
+                    reason:
+                        "another process is removing it, or has just done so and waits for late \
+                             requests; try again later"
+                            .into(),
                 });
             }
         }

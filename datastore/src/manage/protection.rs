@@ -49,7 +49,8 @@ impl DataStore {
         };
         let relative = self.relative_file(ns, dir, PROTECTED_MARKER);
         let path = vec![relative.clone()];
-        let intent = backend.cleanup.intend(&self.env, path.clone()).await?;
+        // Dropped, it has the object follow the local marker, whatever that is then.
+        let intent = backend.cleanup.intend(&self.env, path).await?;
         self.set_local_marker(ns, dir, protect).await?;
         let done = if protect {
             backend
@@ -65,9 +66,6 @@ impl DataStore {
             if was_protected && !protect {
                 self.set_local_marker(ns, dir, true).await?;
             }
-            // The bucket's has to follow the local one, whatever that is now.
-            drop(intent);
-            backend.cleanup.add(&self.env, path).await?;
             return Err(error);
         }
         intent.done(&self.env).await

@@ -116,7 +116,7 @@ impl SessionRegistry {
         }
     }
 
-    /// A snapshot is about to be moved to this place: like one that finishes there.
+    /// A snapshot is about to be at this place, finished or moved there.
     pub(crate) fn arriving(&self, snapshot: SnapshotPath) {
         let mut inner = self.lock();
         if inner.collections > 0 {
@@ -185,10 +185,7 @@ impl Registration {
 impl Registration {
     /// The writer begins to finish this snapshot.
     pub(super) fn finishing(&self, snapshot: SnapshotPath) {
-        let mut inner = self.registry.lock();
-        if inner.collections > 0 {
-            inner.finishes.push(snapshot);
-        }
+        self.registry.arriving(snapshot);
     }
 }
 

@@ -136,9 +136,11 @@ impl DataStore {
         let state = StateDir::of(&options.path);
         state.create()?;
         let process = ProcessLocker::open(&options.path, options.env.clone())?;
+        let locks = NamedLocks::new(options.lock_dir.clone(), options.env.clone());
         if swap::is_committed(&state) {
             // Not beside another process that is just doing it.
             let _alone = process.try_exclusive()?;
+            let _metadata = locks.metadata_exclusive()?;
             swap::complete_interrupted(&options.path, &state)?;
         }
         let snapshots = SnapshotStore::new(options.path.clone());
@@ -170,7 +172,7 @@ impl DataStore {
         Ok(Arc::new(Self {
             process,
             tending: tokio::sync::Mutex::default(),
-            locks: NamedLocks::new(options.lock_dir.clone(), options.env.clone()),
+            locks,
             moves: MoveJournal::new(&options.lock_dir, options.env.clone()),
             snapshots,
             sessions: Arc::new(SessionRegistry::default()),

@@ -96,24 +96,18 @@ impl Run<'_> {
         }
         // Neither a change of the manifest nor a sync of the snapshot may come in between: it would
         // find its object, put before the local file, replaced by that of the old file ◆.
-        let _lock = match self.store.locks.manifest(ns, dir, self.task.cancel()).await {
-            Ok(lock) => lock,
-            Err(error) if error.is_busy() => {
-                self.task.log(&format!(
-                    "  the copy of {name} in the bucket was not compared: {error}"
-                ));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
+        let alone = async {
+            let lock = self.store.locks.manifest(ns, dir, self.task.cancel());
+            Ok((lock.await?, self.store.change_lease()?))
         };
-        let _change = match self.store.change_lease() {
+        let _alone = match alone.await {
             Err(error @ Error::Locked { .. }) => {
                 self.task.log(&format!(
                     "  the copy of {name} in the bucket was not compared: {error}"
                 ));
                 return Ok(());
             }
-            lease => lease?,
+            alone => alone?,
         };
         let Some(local) = self.read_local(path, name).await? else {
             return Ok(());

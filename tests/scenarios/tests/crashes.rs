@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use datastore::backend::s3::insert::Payload;
 use datastore::gc::GcOptions;
-use s3_mock::{Action, Change, ClientSees, Fault, Gate, Op};
+use s3_mock::{Action, Change, ClientSees, Fault, Gate, LateRequest, Op};
 use scenarios::facts::{check_report, keys_of};
 use scenarios::running::any_chunk;
 use scenarios::{
@@ -26,6 +26,18 @@ async fn with_garbage() -> Result<(World, Server, Snapshot, Snapshot)> {
 
 fn all(snapshots: &[&Snapshot]) -> Vec<scenarios::Chunk> {
     snapshots.iter().flat_map(|s| s.chunks.clone()).collect()
+}
+
+/// A collection whose process ends while its delete is on the way; which one that is, to be released.
+async fn crash_before_a_late_delete(world: &World, server: &Server) -> Vec<LateRequest> {
+    world.spoil_delete(Action::Late {
+        after: None,
+        client: ClientSees::Hang,
+    });
+    let collection = server.start_gc(GcOptions::default());
+    let late = world.mock.wait_late(1).await;
+    collection.crash().await;
+    late
 }
 
 /// The shards of a run that condemns what it finds in one while another is still being listed.
@@ -183,13 +195,7 @@ struct Reupload {
 async fn zombie(reupload: Reupload) -> Result<()> {
     let (mut world, server, dead, live) = with_garbage().await?;
     world.max_cache_bytes = reupload.max_cache;
-    world.spoil_delete(Action::Late {
-        after: None,
-        client: ClientSees::Hang,
-    });
-    let collection = server.start_gc(GcOptions::default());
-    let late = world.mock.wait_late(1).await;
-    collection.crash().await;
+    let late = crash_before_a_late_delete(&world, &server).await;
     let server = world.restart(server)?;
 
     world.pass(Duration::from_secs(60)).await;
@@ -271,13 +277,7 @@ async fn t28_a_suspect_payload_is_not_evicted() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn t28_a_long_downtime_does_not_shorten_the_quarantine() -> Result<()> {
     let (world, server, dead, live) = with_garbage().await?;
-    world.spoil_delete(Action::Late {
-        after: None,
-        client: ClientSees::Hang,
-    });
-    let collection = server.start_gc(GcOptions::default());
-    let late = world.mock.wait_late(1).await;
-    collection.crash().await;
+    let late = crash_before_a_late_delete(&world, &server).await;
     let server = world.restart(server)?;
     let snapshot = server.backup("again", 10, &dead.chunks).await?;
     assert_eq!(world.mock.release_late(late[0].id), Some(200));
@@ -297,13 +297,7 @@ async fn t28_a_long_downtime_does_not_shorten_the_quarantine() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn t28_a_damaged_payload_is_no_presence() -> Result<()> {
     let (world, server, dead, live) = with_garbage().await?;
-    world.spoil_delete(Action::Late {
-        after: None,
-        client: ClientSees::Hang,
-    });
-    let collection = server.start_gc(GcOptions::default());
-    let late = world.mock.wait_late(1).await;
-    collection.crash().await;
+    let late = crash_before_a_late_delete(&world, &server).await;
     assert_eq!(world.mock.release_late(late[0].id), Some(200));
     for chunk in &dead.chunks {
         std::fs::write(server.store.chunks().chunk_path(&chunk.digest), b"half")?;
@@ -326,13 +320,7 @@ async fn t28_a_damaged_payload_is_no_presence() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn t28_a_quarantine_does_not_end_under_an_upload() -> Result<()> {
     let (world, server, dead, live) = with_garbage().await?;
-    world.spoil_delete(Action::Late {
-        after: None,
-        client: ClientSees::Hang,
-    });
-    let collection = server.start_gc(GcOptions::default());
-    let late = world.mock.wait_late(1).await;
-    collection.crash().await;
+    let late = crash_before_a_late_delete(&world, &server).await;
     let server = world.restart(server)?;
     let session = server.session("again", 10).await?;
     world.pass(Duration::from_secs(30 * 60 - 20)).await;

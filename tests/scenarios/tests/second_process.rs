@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use datastore::refresh::{RefreshOptions, RefreshReport};
 use datastore::task::{RecordingTask, SilentTask};
 use s3_mock::{Action, Fault, Gate, Op, Reply};
 use scenarios::running::crash;
 use scenarios::{AFTER_QUARANTINE, BUCKET, STORE, Server, Snapshot, World, chunks, group};
+use tokio::task::JoinHandle;
 
 /// Keys of the objects of a snapshot.
 fn objects(world: &World, snapshot: &Snapshot) -> Vec<String> {
@@ -165,6 +167,28 @@ async fn a_group_whose_removal_ended_half_way_keeps_its_owner() -> Result<()> {
     Ok(())
 }
 
+fn start_refresh(server: &Server) -> JoinHandle<datastore::Result<RefreshReport>> {
+    let store = Arc::clone(&server.store);
+    tokio::spawn(async move {
+        let task = SilentTask::new();
+        store.s3_refresh(&task, RefreshOptions::default()).await
+    })
+}
+
+/// Sets the notes of a snapshot's group.
+fn start_notes(
+    server: &Server,
+    of: &Snapshot,
+    text: &'static str,
+) -> JoinHandle<datastore::Result<()>> {
+    let (store, ns, group) = (
+        Arc::clone(&server.store),
+        of.ns.clone(),
+        of.dir.group.clone(),
+    );
+    tokio::spawn(async move { store.set_group_notes(None, &ns, &group, text).await })
+}
+
 /// What is written on a group while the tree is exchanged would be gone here.
 #[tokio::test(start_paused = true)]
 async fn nobody_changes_metadata_during_a_refresh() -> Result<()> {
@@ -172,14 +196,7 @@ async fn nobody_changes_metadata_during_a_refresh() -> Result<()> {
     let snapshot = daemon.backup("g", 0, &chunks("g", 2)).await?;
     let ns = &snapshot.ns;
     let listed = pause_after(&world, Op::ListObjects, format!("{STORE}/.cnt/*"));
-    let refreshing = {
-        let store = Arc::clone(&daemon.store);
-        tokio::spawn(async move {
-            store
-                .s3_refresh(&SilentTask::new(), Default::default())
-                .await
-        })
-    };
+    let refreshing = start_refresh(&daemon);
     listed.arrived().await;
     let tool = world.open("cache")?;
     for server in [&daemon, &tool] {
@@ -212,22 +229,9 @@ async fn a_refresh_waits_for_a_change_of_another_process() -> Result<()> {
     let snapshot = daemon.backup("g", 0, &chunks("g", 2)).await?;
     let written = pause_after(&world, Op::PutObject, format!("{STORE}/.cnt/host/g/notes"));
     let tool = world.open("cache")?;
-    let changing = {
-        let (tool, ns) = (tool.clone(), snapshot.ns.clone());
-        tokio::spawn(async move {
-            let of = group("g");
-            tool.store.set_group_notes(None, &ns, &of, "text").await
-        })
-    };
+    let changing = start_notes(&tool, &snapshot, "text");
     written.arrived().await;
-    let refreshing = {
-        let store = Arc::clone(&daemon.store);
-        tokio::spawn(async move {
-            store
-                .s3_refresh(&SilentTask::new(), Default::default())
-                .await
-        })
-    };
+    let refreshing = start_refresh(&daemon);
     world.pass(std::time::Duration::from_secs(5)).await;
     assert!(!refreshing.is_finished());
     written.release();
@@ -248,10 +252,7 @@ async fn a_change_that_ended_half_way_is_undone() -> Result<()> {
     let key = format!("{STORE}/.cnt/host/g/notes");
     let written = pause_after(&world, Op::PutObject, key.clone());
     let tool = world.open("cache")?;
-    let changing = {
-        let (tool, ns, of) = (tool.clone(), ns.clone(), of.clone());
-        tokio::spawn(async move { tool.store.set_group_notes(None, &ns, &of, "new").await })
-    };
+    let changing = start_notes(&tool, &snapshot, "new");
     written.arrived().await;
     let in_bucket = || world.mock.get(BUCKET, &key);
     assert_eq!(in_bucket().as_deref(), Some(&b"new"[..]));

@@ -139,53 +139,30 @@ async fn the_local_marker_of_a_protection_errs_on_the_safe_side() {
     let test = TestStore::s3().await;
     let path = test.backup("", FIRST, &[b"one"]).await;
     let (root, dir) = (&path.ns, &path.dir);
-    let broken = |op| {
-        let denied = Action::Reply(Reply::access_denied());
-        Fault::on(op, denied).keys("*/.protected").times(1)
+    // What the bucket says to it, and whether the snapshot is protected then.
+    let set = async |protect: bool, works: bool| {
+        if !works {
+            let op = [Op::DeleteObject, Op::PutObject][usize::from(protect)];
+            let denied = Action::Reply(Reply::access_denied());
+            let broken = Fault::on(op, denied).keys("*/.protected").times(1);
+            test.server().script(broken);
+        }
+        let done = test.store.set_protection(None, root, dir, protect).await;
+        assert_eq!(done.is_ok(), works, "{done:?}");
+        test.store.protection(root, dir).await.unwrap()
     };
-    test.server().script(broken(Op::PutObject));
-    assert!(
-        test.store
-            .set_protection(None, root, dir, true)
-            .await
-            .is_err()
-    );
-    assert!(test.store.protection(root, dir).await.unwrap());
-    assert!(
-        forget(&test, &path)
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("protected")
-    );
-    test.store
-        .set_protection(None, root, dir, true)
-        .await
-        .unwrap();
+    assert!(set(true, false).await);
+    let refused = forget(&test, &path).await.unwrap_err().to_string();
+    assert!(refused.contains("protected"), "{refused}");
+    assert!(set(true, true).await);
     assert_mirrored(&test);
-    test.server().script(broken(Op::DeleteObject));
-    assert!(
-        test.store
-            .set_protection(None, root, dir, false)
-            .await
-            .is_err()
-    );
-    assert!(test.store.protection(root, dir).await.unwrap());
-    test.store
-        .set_protection(None, root, dir, false)
-        .await
-        .unwrap();
-    assert!(!test.store.protection(root, dir).await.unwrap());
+    assert!(set(false, false).await);
+    assert!(!set(false, true).await);
     assert_mirrored(&test);
-    // Nothing to lift, and nothing protects it afterwards.
-    test.server().script(broken(Op::DeleteObject));
     assert!(
-        test.store
-            .set_protection(None, root, dir, false)
-            .await
-            .is_err()
+        !set(false, false).await,
+        "nothing to lift, and nothing protects it"
     );
-    assert!(!test.store.protection(root, dir).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]

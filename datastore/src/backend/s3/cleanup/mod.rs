@@ -72,7 +72,7 @@ fn end_intent(intended: &mut Intended, path: &str) -> bool {
 /// Paths being changed in the bucket and on the disk. Dropped before that [is done](Self::done), they
 /// are reconciled.
 #[derive(Debug)]
-#[must_use = "dropped, it counts as a removal that failed"]
+#[must_use = "dropped, it counts as a change that failed"]
 pub struct Intent {
     journal: CleanupJournal,
     paths: Vec<String>,
