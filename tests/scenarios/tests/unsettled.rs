@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use api_types::names::BackupNamespace;
+use datastore::backend::s3::cleanup::PathLocks;
 use datastore::task::RecordingTask;
 use s3_client::TaskKind;
 use s3_mock::{Action, Fault, Op};
@@ -262,4 +263,35 @@ async fn retried_requests_of_a_backup_leave_it_whole() -> Result<()> {
     ensure!(metadata(&world) == before);
     check_mirrored(&world, &server, &snapshot)?;
     check_idle(&world, &server).await
+}
+
+/// The disk of the local tree is unmounted while a path is to be looked at: nothing is missing here, the
+/// whole tree is. What the bucket has is the only copy then.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_not_mounted_takes_nothing_from_the_bucket() -> Result<()> {
+    let (world, server) = World::new().await?;
+    let snapshot = server.backup("g", 0, &chunks("g", 3)).await?;
+    lose(&world, Op::PutObject, "host/g/*/index.json.blob");
+    let store = &server.store;
+    store
+        .set_snapshot_notes(None, &snapshot.ns, &snapshot.dir, "notes", &server.cancel)
+        .await?;
+    strike(&world)?;
+    let before = metadata(&world);
+    let (base, away) = (store.base(), store.base().with_extension("away"));
+    std::fs::rename(base, &away)?;
+    for dir in ["", ".chunks", ".x-coffer/cleanup"] {
+        std::fs::create_dir_all(base.join(dir))?;
+    }
+    let backend = store.backend().s3().context("it is in a bucket")?;
+    let locks = PathLocks::new(base.to_owned(), store.locks().clone());
+    let report = backend.reconcile_metadata(backend.client(), &locks).await?;
+    assert_eq!((report.deleted, report.failed), (0, 1));
+    ensure!(metadata(&world) == before, "{:?}", metadata(&world));
+
+    std::fs::remove_dir_all(base)?;
+    std::fs::rename(&away, base)?;
+    outlast(&world, &server).await?;
+    check_mirrored(&world, &server, &snapshot)?;
+    world.check_safe(&server, &[&snapshot]).await
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use api_types::names::ArchiveName;
 use bytes::Bytes;
@@ -152,7 +153,19 @@ impl S3Backend {
         let local = self.local.base().join(relative);
         let key = self.keys.content_file(relative)?;
         let head = client.head_object(&key).await?;
-        match self.env.blocking(move || wanted(&local)).await? {
+        let process = Arc::clone(&self.process);
+        let look = move || {
+            let wanted = wanted(&local)?;
+            // Without its disk all of the tree is gone, and the bucket has the only copy ◆.
+            if matches!(wanted, Repair::Delete) && !process.is_in_place() {
+                return Err(Error::Refused(format!(
+                    "'{}' is missing with all of its datastore's directory; is the disk mounted?",
+                    local.display()
+                )));
+            }
+            Ok(wanted)
+        };
+        match self.env.blocking(look).await? {
             Repair::Delete => {
                 if head.is_none() {
                     return Ok(true);
